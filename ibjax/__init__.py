@@ -1,0 +1,1 @@
+"""ibjax: the information plane of ensembles of neural networks, in JAX."""

@@ -1,0 +1,1 @@
+"""Estimators of the information a layer holds; nothing here knows of networks."""
