@@ -1,0 +1,227 @@
+"""The configuration of a run, its presets, and every check of what a user may put into one."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import operator
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from ibjax.data import DATASETS, unknown
+
+ACTIVATIONS = ("tanh", "relu", "linear", "softsign", "softplus")
+OUTPUTS = ("sigmoid", "softmax")
+OPTIMIZERS = ("sgd", "adam")
+INITIALIZERS = ("fan_in", "fan_out")
+SPLITS = ("random", "ordered")
+COMPATS = ("idnns",)
+PRECISIONS = ("float32", "float64")
+
+LARGEST_SEED = 2**32 - 1
+WIDEST_LAYER = 65_536
+MOST_BINS = 4096
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """What to train and what to measure. Every field is checked when the object is made.
+
+    Vary one with `dataclasses.replace(config, ...)`.
+
+    Attributes:
+      dataset: name of a built-in task (see `ibjax.spherical_dataset`); `ibjax.run(dataset=...)` overrides it.
+      seeds: an int n for the networks 0..n-1, or a tuple that names them.
+      epochs: passes over the training set.
+      logged_epochs: how many log-spaced epochs to measure at (duplicates merged, 0 and the last always among
+        them), or a tuple that names them.
+      hidden_widths: units of each hidden layer, from the input on.
+      activation: of the hidden layers: tanh, relu, linear, softsign or softplus.
+      output: "sigmoid" (one unit, binary labels) or "softmax" (a unit per class).
+      train_fraction: share of the patterns used for training, more than 0, at most 1.
+      split: "random" (drawn anew for each seed) or "ordered" (the first patterns in counting order).
+      batch_size: patterns in a minibatch, the last one of an epoch may be smaller; None is the full batch.
+      shuffle: a new order each epoch, or the patterns as they stand.
+      optimizer: "sgd" or "adam"; `ibjax.run(optimizer=...)` overrides it and the learning rate.
+      learning_rate: its step size.
+      initializer: kernels from a normal distribution cut at two standard deviations, whose standard deviation
+        before the cut is 1/sqrt(fan-in) or 1/sqrt(fan-out); biases start at zero.
+      bins: cells of the histogram for each unit.
+      compat: "idnns" takes `bins` as the number of edges from -1 to 1, as the released code does: one interval
+        fewer, and one more cell for values >= 1.
+      precision: "float32" or "float64", of the training and of the measures.
+
+    Raises:
+      ValueError: a value that is not allowed.
+      TypeError: a value of the wrong type. Both messages name the field, the value, and what is allowed.
+    """
+
+    dataset: str = "spherical"
+    seeds: int | tuple[int, ...] = 50
+    epochs: int = 10_000
+    logged_epochs: int | tuple[int, ...] = 250
+    hidden_widths: tuple[int, ...] = (12, 10, 7, 5, 4, 3, 2)
+    activation: str = "tanh"
+    output: str = "sigmoid"
+    train_fraction: float = 0.85
+    split: str = "random"
+    batch_size: int | None = 256
+    shuffle: bool = True
+    optimizer: str = "sgd"
+    learning_rate: float = 0.1
+    initializer: str = "fan_in"
+    bins: int = 30
+    compat: str | None = None
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        put = lambda field, value: object.__setattr__(self, field, value)  # noqa: E731  (the class is frozen)
+        for field, allowed in _CHOICES.items():
+            if not (field == "compat" and self.compat is None):
+                _check_choice(field, getattr(self, field), allowed)
+        put("epochs", _integer("epochs", self.epochs, 0, 10**9))
+        put("bins", _integer("bins", self.bins, 2, MOST_BINS))
+        if self.batch_size is not None:
+            put("batch_size", _integer("batch_size", self.batch_size, 1, 10**9))
+        if not isinstance(self.shuffle, bool | np.bool_):
+            raise TypeError(f"shuffle = {self.shuffle!r}; allowed: True or False")
+        put("train_fraction", _real("train_fraction", self.train_fraction, 1.0))
+        put("learning_rate", _real("learning_rate", self.learning_rate, math.inf))
+        put("hidden_widths", _integers("hidden_widths", self.hidden_widths, 1, WIDEST_LAYER))
+        if isinstance(self.seeds, Iterable):
+            put("seeds", _distinct("seeds", _integers("seeds", self.seeds, 0, LARGEST_SEED)))
+        else:
+            put("seeds", _integer("seeds", self.seeds, 1, 10**7))
+        if isinstance(self.logged_epochs, Iterable):
+            epochs = _distinct("logged_epochs", _integers("logged_epochs", self.logged_epochs, 0, self.epochs))
+            if list(epochs) != sorted(epochs):
+                raise ValueError(f"logged_epochs = {epochs}; allowed: epochs in increasing order")
+            put("logged_epochs", epochs)
+        else:
+            put("logged_epochs", _integer("logged_epochs", self.logged_epochs, 1, 10**6))
+
+    @property
+    def seed_list(self) -> tuple[int, ...]:
+        """The seeds by name, (S,)."""
+        return tuple(range(self.seeds)) if isinstance(self.seeds, int) else self.seeds
+
+    @property
+    def logged(self) -> tuple[int, ...]:
+        """The logged epochs by name, (E,), increasing."""
+        if isinstance(self.logged_epochs, tuple):
+            return self.logged_epochs
+        if self.epochs == 0:
+            return (0,)
+        spaced = np.geomspace(1, self.epochs, max(self.logged_epochs - 1, 1))
+        return tuple(sorted({0, *map(int, np.rint(spaced)), self.epochs}))
+
+
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "dataset": DATASETS,
+    "activation": ACTIVATIONS,
+    "output": OUTPUTS,
+    "split": SPLITS,
+    "optimizer": OPTIMIZERS,
+    "initializer": INITIALIZERS,
+    "compat": COMPATS,
+    "precision": PRECISIONS,
+}
+
+
+def choices(field: str) -> tuple[str, ...] | None:
+    """The names allowed for a field of `Config`, or None where it is not a choice among names."""
+    return _CHOICES.get(field)
+
+
+def _check_choice(field: str, value: Any, allowed: tuple[str, ...]) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{field} = {value!r}; allowed: {', '.join(map(repr, allowed))}")
+    if value not in allowed:
+        raise ValueError(unknown(field, value, allowed))
+
+
+def _integer(field: str, value: Any, low: int, high: int) -> int:
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{field} = {value!r}; allowed: an integer from {low} to {high}") from None
+    if not low <= number <= high:
+        raise ValueError(f"{field} = {number}; allowed: an integer from {low} to {high}")
+    return number
+
+
+def _integers(field: str, value: Any, low: int, high: int) -> tuple[int, ...]:
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        raise TypeError(f"{field} = {value!r}; allowed: a tuple of integers from {low} to {high}")
+    numbers = tuple(_integer(f"{field}[{i}]", item, low, high) for i, item in enumerate(value))
+    if not numbers:
+        raise ValueError(f"{field} is empty; allowed: at least one integer from {low} to {high}")
+    return numbers
+
+
+def _distinct(field: str, numbers: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(numbers)) < len(numbers):
+        twice = next(n for i, n in enumerate(numbers) if n in numbers[:i])
+        raise ValueError(f"{field} holds {twice} more than once; allowed: each at most once")
+    return numbers
+
+
+def _real(field: str, value: Any, high: float) -> float:
+    """A number in (0, high], finite."""
+    limit = "a finite number more than 0" + ("" if math.isinf(high) else f" and at most {high:g}")
+    if isinstance(value, bool | np.bool_ | str | bytes | complex):
+        raise TypeError(f"{field} = {value!r}; allowed: {limit}")
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{field} = {value!r}; allowed: {limit}") from None
+    if not (0 < number <= high and math.isfinite(number)):
+        raise ValueError(f"{field} = {number:g}; allowed: {limit}")
+    return number
+
+
+def _idnns_epochs() -> tuple[int, ...]:
+    """The released code's epochs: 400 log-spaced in base 2, duplicates merged, less one."""
+    return tuple(map(int, np.unique(np.logspace(np.log2(1), np.log2(8000), 400, base=2).astype(int)) - 1))
+
+
+def _saxe_epochs() -> tuple[int, ...]:
+    """All epochs below 20, every 5th below 100, every 20th below 2000, then every 100th."""
+    return (*range(20), *range(20, 100, 5), *range(100, 2000, 20), *range(2000, 10_001, 100))
+
+
+PRESETS: Mapping[str, Config] = MappingProxyType(
+    {
+        "paper": Config(),
+        "idnns": Config(
+            dataset="var_u",
+            epochs=8000,
+            logged_epochs=_idnns_epochs(),
+            hidden_widths=(10, 7, 5, 4, 3),
+            output="softmax",
+            train_fraction=0.8,
+            split="ordered",
+            batch_size=512,
+            shuffle=False,
+            optimizer="adam",
+            learning_rate=4e-4,
+            compat="idnns",
+        ),
+        "saxe": Config(
+            dataset="var_u",
+            logged_epochs=_saxe_epochs(),
+            hidden_widths=(10, 7, 5, 4, 3),
+            output="softmax",
+            train_fraction=0.8,
+            optimizer="adam",
+            learning_rate=4e-4,
+            initializer="fan_out",
+        ),
+        "quick": Config(seeds=10, epochs=2000, logged_epochs=60, hidden_widths=(10, 7, 5, 4, 3)),
+    }
+)

@@ -1,0 +1,176 @@
+"""Exact information of a partition: which patterns share a cell, and what the cells say of X and Y.
+
+A layer's cell is a word of codes, one code for each unit. Nothing is ordered and nothing is approximated: cells
+are found with a hash table whose every hit is checked against the whole word, so no collision can merge two.
+On a CPU a scatter costs about 1.5 ns an element where a sort costs 28.
+
+Shapes: M batch elements, N patterns, U units, W words of 32 bits, C classes, T slots of the hash table.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+_SLOTS_PER_PATTERN = 4  # at most an eighth of the patterns meet another cell's in the first round
+_ODD = np.uint32(0x9E3779B1)  # 2^32 / golden ratio, odd: multiplying permutes the 32-bit words
+_IN_BOUNDS = "promise_in_bounds"
+
+
+class Labels(NamedTuple):
+    """p(x) and p(x, y) of the patterns, each as two parts whose sums over any set of patterns are exact enough.
+
+    The first part is a multiple of a power of two so large that every partial sum of a channel fits the significand:
+    its sums have no rounding error at all. The second is what is left, smaller by 2^-22 or so.
+
+    Attributes:
+      parts: (2, C, N): channel 0 is p(x), channel c > 0 is p(x, y=c), each times `1/scale[channel]`.
+      scale: (C,) bits-free factors.
+    """
+
+    parts: Array
+    scale: Array
+
+
+def labels(p_y_given_x: Array, p_x: Array | None, dtype: jnp.dtype) -> Labels:
+    """The channels to be summed over each cell; class 0 is p(x) less all the others.
+
+    Args:
+      p_y_given_x: (N,) or (N, C).
+      p_x: (N,) or None for uniform.
+      dtype: of the sums, float32 or float64.
+    """
+    n = p_y_given_x.shape[0]
+    others = p_y_given_x[:, None] if p_y_given_x.ndim == 1 else p_y_given_x[:, 1:]
+    # A uniform p(x) is counted in whole patterns: integers, and hard labels too.
+    weight = jnp.ones(n, dtype) if p_x is None else p_x.astype(dtype)
+    channels = jnp.concatenate([weight[None], (others.astype(dtype) * weight[:, None]).T])
+    total = jnp.sum(weight)
+    # Round up to a power of two, so that dividing by it rounds nothing.
+    unit = jnp.exp2(jnp.ceil(jnp.log2(total)) - jnp.finfo(dtype).nmant)
+    coarse = jnp.round(channels / unit) * unit
+    return Labels(jnp.stack([coarse, channels - coarse]), jnp.broadcast_to(1 / total, channels.shape[:1]))
+
+
+def pack(codes: Array, base: int) -> Array:
+    """Writes the codes of all units as few 32-bit words as hold them, each the number with these digits.
+
+    Args:
+      codes: (U, M, N) integers in [0, base).
+      base: number of codes, 2 to 65536.
+
+    Returns:
+      (W, M, N) uint32; two patterns have equal words exactly where all their codes are equal.
+    """
+    digits = 1
+    while base ** (digits + 1) <= 2**32:
+        digits += 1
+    units = codes.shape[0]
+    words = []
+    for first in range(0, units, digits):
+        word = codes[first].astype(jnp.uint32)
+        for unit in range(first + 1, min(first + digits, units)):
+            word = word * np.uint32(base) + codes[unit].astype(jnp.uint32)
+        words.append(word)
+    return jnp.stack(words)
+
+
+def representatives(words: Array, n_codes: int | None = None) -> Array:
+    """For every pattern the first pattern of its cell.
+
+    Each round, every pattern whose cell is not yet known writes its index into the slot its word hashes to; the
+    smallest index wins, and those whose whole word equals the winner's have found their cell. The winner of a slot
+    always finds itself, so each round settles at least one cell of each slot; the rest meet again under another hash.
+
+    Args:
+      words: (W, M, N) uint32.
+      n_codes: where all words are known to be less than it and W = 1, it may serve as a table without collisions.
+
+    Returns:
+      (M, N) int32.
+    """
+    _, m, n = words.shape
+    slots = 1 << (_SLOTS_PER_PATTERN * n - 1).bit_length()
+    direct = words.shape[0] == 1 and n_codes is not None and n_codes <= slots
+    size = (n_codes if direct else slots) + 1  # the last slot takes the patterns already settled
+    assert size is not None
+    shift = np.uint32(32 - slots.bit_length() + 1)
+    lane = lax.broadcasted_iota(jnp.int32, (m, n), 0)
+    index = lax.broadcasted_iota(jnp.int32, (m, n), 1)
+    multipliers = np.random.default_rng(0).integers(0, 2**31, words.shape[0], dtype=np.uint32) * 2 + 1
+    digest = jnp.sum(words * multipliers[:, None, None].astype(np.uint32), axis=0, dtype=jnp.uint32)
+
+    def slot(turn: Array) -> Array:
+        if direct:
+            return words[0].astype(jnp.int32)
+        mixed = (digest ^ (turn * _ODD)) * _ODD
+        return ((mixed ^ (mixed >> 15)) * np.uint32(0x85EBCA6B) >> shift).astype(jnp.int32)
+
+    def settle(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        turn, found = carry
+        open_ = found == n
+        where = lane * size + jnp.where(open_, slot(turn), size - 1)
+        table = jnp.full(m * size, n, jnp.int32).at[where.reshape(-1)].min(index.reshape(-1), mode=_IN_BOUNDS)
+        winner = table.at[where].get(mode=_IN_BOUNDS)
+        flat = words.reshape(words.shape[0], -1)
+        same = (flat.at[:, lane * n + winner].get(mode=_IN_BOUNDS) == words).all(axis=0)
+        return turn + np.uint32(1), jnp.where(open_ & same, winner, found)
+
+    unknown = jnp.full((m, n), n, jnp.int32)
+    first = settle((jnp.uint32(0), unknown))
+    if direct:
+        return first[1]
+    return lax.while_loop(lambda carry: (carry[1] == n).any(), settle, first)[1]
+
+
+def partition_information(cell: Array, y: Labels) -> tuple[Array, Array]:
+    """H(T) = I(X;T) and I(T;Y) = H(Y) - H(Y|T) of a deterministic T given by its cells, in bits.
+
+    Args:
+      cell: (M, N) integers in [0, N); patterns with equal values share a cell.
+      y: the channels of `labels`.
+
+    Returns:
+      i_xt, i_ty: (M,) bits.
+    """
+    m, n = cell.shape
+    where = lax.broadcasted_iota(jnp.int32, (m, n), 0) * n + cell
+    flat = where.reshape(-1)
+
+    def sums(channel: Array) -> Array:
+        spread = jnp.broadcast_to(channel, (m, n)).reshape(-1)
+        return jnp.zeros(m * n, channel.dtype).at[flat].add(spread, mode=_IN_BOUNDS).reshape(m, n)
+
+    channels = y.parts.shape[1]
+    mass = [(sums(y.parts[0, c]) + sums(y.parts[1, c])) * y.scale[c] for c in range(channels)]
+    classes = [jnp.maximum(mass[0] - sum(mass[1:]), 0), *mass[1:]]
+    total = y.parts.sum(axis=0).sum(axis=1) * y.scale
+    p_y = jnp.concatenate([jnp.maximum(total[:1] - total[1:].sum(), 0), total[1:]])
+    i_xt = tree_sum(_surprise(mass[0], jnp.ones_like(mass[0])))
+    h_y_given_t = sum(tree_sum(_surprise(p, mass[0])) for p in classes)
+    return i_xt, tree_sum(_surprise(p_y, jnp.ones_like(p_y))) - h_y_given_t
+
+
+def _surprise(p: Array, of: Array) -> Array:
+    """p log2(of / p), 0 where p = 0."""
+    positive = p > 0
+    return jnp.where(positive, p * (jnp.log2(jnp.where(positive, of, 1)) - jnp.log2(jnp.where(positive, p, 1))), 0)
+
+
+def tree_sum(terms: Array) -> Array:
+    """Sum over the last axis by halves: the rounding error grows with log N, and no slow reduction over the minor axis."""
+    n = terms.shape[-1]
+    size = 1 << (n - 1).bit_length()
+    terms = jnp.pad(terms, [(0, 0)] * (terms.ndim - 1) + [(0, size - n)])
+    while size > 1:
+        size //= 2
+        terms = terms[..., :size] + terms[..., size:]
+    return terms[..., 0]
+
+
+__all__ = ["Labels", "labels", "pack", "partition_information", "representatives", "tree_sum"]
+_ = jax
