@@ -1,0 +1,450 @@
+"""`run`: many networks at once, and the information of their layers at every logged epoch.
+
+Seeds are trained in blocks of a fixed size, so that one compiled program serves any number of them, memory is bounded,
+and a network is the same to the bit in any company. On a CPU each core drives blocks of its own.
+
+Shapes: S seeds, K seeds of a block, E logged epochs, L layers, N patterns, F features, C classes, U units.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+from ibjax import gradients
+from ibjax.config import Config
+from ibjax.data import Dataset, spherical_dataset
+from ibjax.information import cells
+from ibjax.information.histogram import histogram_information, own_range
+from ibjax.network import BOUNDED, Model, Perceptron, as_model
+from ibjax.training import Sample, State, Trainer, correct, cross_entropy
+from ibjax.trajectory import Trajectory
+
+_BLOCK = {"cpu": 10}  # divides 50 seeds and 2000
+_BLOCK_ELSEWHERE = 64
+_OPTIMIZERS: dict[str, Callable[[float], optax.GradientTransformation]] = {"sgd": optax.sgd, "adam": optax.adam}
+
+
+class Record(NamedTuple):
+    """What is measured of a block at one logged epoch: the arrays of the file, with K for S and no E."""
+
+    i_xt: Any
+    i_ty: Any
+    range_low: Any
+    range_high: Any
+    train_loss: Any
+    test_loss: Any
+    train_accuracy: Any
+    test_accuracy: Any
+    gradient_mean: Any
+    gradient_std: Any
+    weight_norm: Any
+    finite: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+      done, total: epochs times blocks of seeds.
+      epoch: the logged epoch all blocks have reached.
+      accuracy: mean test accuracy there (training accuracy where there is no test pattern).
+      i_xt: mean I(X;T) of the last hidden layer there, bits.
+    """
+
+    done: int
+    total: int
+    epoch: int
+    accuracy: float
+    i_xt: float
+
+
+class Program:
+    """The compiled functions of one configuration; each is traced and compiled once, whatever the number of seeds."""
+
+    def __init__(
+        self, config: Config, dataset: Dataset, network: Any, optimizer: optax.GradientTransformation | None
+    ) -> None:
+        n = dataset.n_patterns
+        n_train = int(config.train_fraction * n)
+        if n_train < 1:
+            raise ValueError(f"train_fraction = {config.train_fraction:g} leaves none of {n} patterns for training")
+        if config.batch_size is not None and config.batch_size > n_train:
+            raise ValueError(f"batch_size = {config.batch_size}; allowed: at most the {n_train} training patterns")
+        if network is None and config.output == "sigmoid" and dataset.n_classes != 2:
+            raise ValueError(f"output = 'sigmoid' with {dataset.n_classes} classes; allowed: 'softmax'")
+        if optimizer is not None and not isinstance(optimizer, optax.GradientTransformation):
+            raise TypeError(f"optimizer = {optimizer!r}; allowed: an optax.GradientTransformation")
+        self.config, self.dataset = config, dataset
+        self.dtype = jnp.dtype(config.precision)
+        self.network = self._perceptron() if network is None else network
+        model = as_model(self.network, dataset.inputs[: min(n, 2)].astype(self.dtype))
+        self.trainer = Trainer(
+            model=model,
+            optimizer=_OPTIMIZERS[config.optimizer](config.learning_rate) if optimizer is None else optimizer,
+            n_train=n_train,
+            batch_size=config.batch_size or n_train,
+            shuffle=config.shuffle,
+            ordered_split=config.split == "ordered",
+        )
+        self.layer_widths = self._widths(model)
+        count = len(self.layer_widths)
+        known = isinstance(self.network, Perceptron)
+        self.layer_names = (
+            self.network.layer_names if known else (*(f"layer_{i}" for i in range(1, count)), "output")
+        )
+        self.fixed_range = [known and config.activation in BOUNDED] * (count - 1) + [known]
+        patterns = dataset.inputs.astype(self.dtype)
+        self.inputs = np.ascontiguousarray(patterns.T) if model.patterns_axis == 1 else patterns
+        self.conditional = dataset.conditional.astype(self.dtype)
+
+    def _perceptron(self) -> Perceptron:
+        outputs = 1 if self.config.output == "sigmoid" else self.dataset.n_classes
+        return Perceptron(
+            (self.dataset.n_features, *self.config.hidden_widths, outputs),
+            self.config.activation,
+            self.config.output,
+            self.config.initializer,
+            self.config.precision,
+        )
+
+    def _widths(self, model: Model) -> tuple[int, ...]:
+        """The layers' widths, from the network's shapes; refuses a network that does not keep the contract."""
+        size = min(self.dataset.n_patterns, 2)
+        shape = (size, self.dataset.n_features)
+
+        def forward(key: Array) -> Any:
+            inputs = jnp.zeros(shape if model.patterns_axis == 0 else shape[::-1], self.dtype)
+            return model.forward(model.init(key), inputs)
+
+        result = jax.eval_shape(forward, jax.eval_shape(lambda: jax.random.key(0)))
+        try:
+            logits, activations = result
+            shapes = [a.shape for a in activations]
+        except (TypeError, ValueError, AttributeError):
+            raise TypeError(
+                "network returned no pair (logits, activations) with one activation array a layer"
+            ) from None
+        axis = model.patterns_axis
+        wrong = [s for s in (logits.shape, *shapes) if len(s) != 2 or s[axis] != size]
+        classes = self.dataset.n_classes
+        if wrong or not shapes:
+            raise ValueError(f"network returned arrays of shape {wrong} for {size} patterns; allowed: (batch, width)")
+        if logits.shape[1 - axis] not in ({1, 2} if classes == 2 else {classes}):
+            raise ValueError(f"network returned {logits.shape[1 - axis]} logits for {classes} classes")
+        return tuple(s[1 - axis] for s in shapes)
+
+    def start(self, seeds: Array, conditional: Array) -> tuple[Sample, State]:
+        """Fresh networks for a block of seeds (K,)."""
+        return jax.vmap(self.trainer.start, in_axes=(0, None))(seeds, conditional)
+
+    def train(
+        self, sample: Sample, state: State, inputs: Array, first: Array, last: Array, learn: Array
+    ) -> State:
+        """Epochs first, first + 1, ... last - 1 of a block; one program for any number of them."""
+        one = lambda i, s: jax.vmap(self.trainer.epoch, in_axes=(0, 0, None, None, None))(sample, s, inputs, i, learn)  # noqa: E731
+        return jax.lax.fori_loop(first, last, one, state)
+
+    def measure(self, sample: Sample, state: State, inputs: Array, conditional: Array) -> Record:
+        """All that is logged of a block."""
+        axis = self.trainer.model.patterns_axis
+        n = conditional.shape[0]
+        logits, activations = jax.vmap(self.trainer.model.forward, in_axes=(0, None))(state.params, inputs)
+        loss = jax.vmap(cross_entropy, in_axes=(0, 0, None))(logits, sample.labels, axis)
+        hit = jax.vmap(correct, in_axes=(0, 0, None))(logits, sample.labels, axis).astype(loss.dtype)
+        trained = jax.vmap(lambda patterns: jnp.zeros(n, loss.dtype).at[patterns].set(1))(sample.patterns)
+
+        def mean(values: Array, weight: Array) -> Array:
+            return cells.tree_sum(values * weight) / cells.tree_sum(weight)  # 0/0 = NaN where there are no tests
+
+        y = cells.labels(conditional if conditional.shape[1] > 2 else conditional[:, 1], None, self.dtype)
+        p_x = self.dataset.p_x
+        if p_x is not None:
+            y = cells.labels(conditional, jnp.asarray(p_x, self.dtype), self.dtype)
+        information, ranges = [], []
+        for layer, fixed in zip(activations, self.fixed_range, strict=True):
+            units_first = jnp.moveaxis(layer, 2 - axis, 0)  # (U, K, N)
+            low, high = (jnp.full((1, len(layer), 1), end, self.dtype) for end in (-1, 1))
+            if not fixed:
+                low, high = own_range(units_first)
+            information.append(
+                histogram_information(
+                    units_first, y, bins=self.config.bins, low=low, high=high, compat=self.config.compat
+                )
+            )
+            ranges.append((low[0, :, 0], high[0, :, 0]))
+        i_xt, i_ty = (jnp.stack(values, axis=1) for values in zip(*information, strict=True))
+        range_low, range_high = (jnp.stack(values, axis=1) for values in zip(*ranges, strict=True))
+        gradient_mean, gradient_std = jax.vmap(gradients.statistics)(state.moments)
+        train_loss = mean(loss, trained)
+        leaves = [jnp.isfinite(leaf).reshape(len(leaf), -1).all(axis=1) for leaf in jax.tree.leaves(state.params)]
+        return Record(
+            i_xt,
+            i_ty,
+            range_low,
+            range_high,
+            train_loss,
+            mean(loss, 1 - trained),
+            mean(hit, trained),
+            mean(hit, 1 - trained),
+            self._by_layer(gradient_mean),
+            self._by_layer(gradient_std),
+            self._by_layer(jax.vmap(gradients.norms)(state.params)),
+            jnp.stack([*leaves, jnp.isfinite(train_loss)]).all(axis=0),
+        )
+
+    def _by_layer(self, values: Array) -> Array:
+        """(K, kernels) as (K, L); NaN where a network's kernels are not one a layer."""
+        layers = len(self.layer_widths)
+        return values if values.shape[1] == layers else jnp.full((len(values), layers), jnp.nan, values.dtype)
+
+
+class _Block(NamedTuple):
+    """Where one block of seeds stands."""
+
+    index: int
+    logged: int
+    epoch: int
+    sample: Any
+    state: Any
+
+
+def run(
+    config: Config | None = None,
+    *,
+    dataset: Dataset | None = None,
+    network: Any = None,
+    optimizer: optax.GradientTransformation | None = None,
+    progress: bool | Callable[[Progress], None] = False,
+) -> Trajectory:
+    """Train an ensemble and measure the information plane of every layer at each logged epoch.
+
+    Args:
+      config: what to train; the paper's by default.
+      dataset: instead of the task that `config.dataset` names.
+      network: instead of the perceptron of `config.hidden_widths`: a flax linen module whose `__call__(x)` returns
+        `(logits, activations)` with one activation array (batch, width) a layer; a callable `rngs -> nnx.Module` of
+        the same contract; or any object with `init(key, inputs) -> params` and `apply(params, inputs)`. Its layers are
+        binned between their own least and greatest activation, stored as `range_low`, `range_high`.
+      optimizer: instead of `config.optimizer`.
+      progress: True for a bar on the terminal, or a function called with a `Progress` at each logged epoch.
+
+    Returns:
+      The trajectory, of `config.seed_list` in that order.
+
+    Raises:
+      ValueError, TypeError: an argument that is not allowed, before anything is compiled.
+    """
+    config = Config() if config is None else config
+    if not isinstance(config, Config):
+        raise TypeError(f"config = {config!r}; allowed: an ibjax.Config")
+    if dataset is not None and not isinstance(dataset, Dataset):
+        raise TypeError(f"dataset = {dataset!r}; allowed: an ibjax.Dataset")
+    if not callable(progress) and not isinstance(progress, bool):
+        raise TypeError(f"progress = {progress!r}; allowed: True, False or a function")
+    chosen = spherical_dataset(config.dataset) if dataset is None else dataset
+    with _precision(config):
+        program = Program(config, chosen, network, optimizer)
+    with contextlib.ExitStack() as stack:
+        report = progress if callable(progress) else None
+        if progress is True:
+            from ibjax.progress import bar
+
+            report = stack.enter_context(bar())
+        records, masks = _train_all(program, report)
+    custom = {"dataset": dataset, "network": network, "optimizer": optimizer}
+    return _trajectory(program, records, masks, sorted(name for name, value in custom.items() if value is not None))
+
+
+def _precision(config: Config) -> contextlib.AbstractContextManager[Any]:
+    """The precision of the run, for this thread and this block of code only."""
+    context: contextlib.AbstractContextManager[Any] = jax.enable_x64(config.precision == "float64")
+    return context
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _train_all(
+    program: Program, report: Callable[[Progress], None] | None
+) -> tuple[list[list[Record]], list[np.ndarray]]:
+    """Every block through every logged epoch: records[block][logged], and the blocks' training masks."""
+    config, logged = program.config, program.config.logged
+    devices = jax.devices()
+    platform = devices[0].platform
+    size = _BLOCK.get(platform, _BLOCK_ELSEWHERE)
+    seeds = np.array(config.seed_list, np.uint32)
+    starts = range(0, len(seeds), size)
+    # The last block is filled up with copies of its first seed, which are not kept.
+    blocks = [np.resize(seeds[i : i + size], size) if i + size > len(seeds) else seeds[i : i + size] for i in starts]
+    blocks = [np.where(np.arange(size) < len(seeds) - i, b, b[0]) for i, b in zip(starts, blocks, strict=True)]
+    with _precision(config):
+        compiled = {device: _Compiled(program, size, device) for device in devices[: len(blocks)]}
+    workers = [compiled[d] for d in compiled for _ in range(_cores() if platform == "cpu" and len(devices) == 1 else 1)]
+    workers = workers[: len(blocks)]
+
+    waiting: queue.SimpleQueue[_Block | None] = queue.SimpleQueue()
+    finished: queue.SimpleQueue[tuple[_Block, Record] | BaseException] = queue.SimpleQueue()
+    stop = threading.Event()
+
+    def work(on: _Compiled) -> None:
+        try:
+            with _precision(config):
+                while (block := waiting.get()) is not None and not stop.is_set():
+                    block, record = on.advance(block, logged[block.logged])
+                    finished.put((block, record))
+                    if block.logged < len(logged):
+                        waiting.put(block)
+        except BaseException as error:  # handed to the caller's thread, whatever it is
+            finished.put(error)
+
+    with _precision(config):
+        for index, block_seeds in enumerate(blocks):
+            on = workers[index % len(workers)]
+            waiting.put(_Block(index, 0, 0, *on.start(block_seeds)))
+    threads = [threading.Thread(target=work, args=(on,), name="ibjax", daemon=True) for on in workers]
+    records: list[list[Record]] = [[] for _ in blocks]
+    masks: list[np.ndarray] = [np.empty(0)] * len(blocks)
+    try:
+        for thread in threads:
+            thread.start()
+        for _ in range(len(blocks) * len(logged)):
+            got = finished.get()
+            if isinstance(got, BaseException):
+                raise got
+            block, record = got
+            records[block.index].append(record)
+            if block.logged == len(logged):
+                masks[block.index] = np.asarray(block.sample.patterns)
+            if report is not None:
+                report(_progress(program, records))
+    finally:
+        stop.set()
+        for _ in threads:
+            waiting.put(None)
+        for thread in threads:
+            if thread.is_alive():
+                thread.join()
+    keep = [min(size, len(seeds) - i) for i in starts]
+    cut = [[jax.tree.map(lambda a, k=k: a[:k], r) for r in rs] for rs, k in zip(records, keep, strict=True)]
+    return cut, [m[:k] for m, k in zip(masks, keep, strict=True)]
+
+
+def _progress(program: Program, records: list[list[Record]]) -> Progress:
+    logged = program.config.logged
+    reached = min(len(rs) for rs in records)
+    done = sum(logged[len(rs) - 1] if rs else 0 for rs in records)
+    latest = [rs[max(reached - 1, 0)] for rs in records if len(rs) > max(reached - 1, 0)]
+    accuracy = np.concatenate([r.test_accuracy for r in latest])
+    if np.isnan(accuracy).all():
+        accuracy = np.concatenate([r.train_accuracy for r in latest])
+    layer = max(len(program.layer_widths) - 2, 0)
+    i_xt = np.concatenate([r.i_xt[:, layer] for r in latest])
+    epoch = logged[max(reached - 1, 0)]
+    return Progress(done, logged[-1] * len(records), epoch, _mean(accuracy), _mean(i_xt))
+
+
+def _mean(values: np.ndarray) -> float:
+    values = values[np.isfinite(values)]
+    return float(values.mean()) if values.size else float("nan")
+
+
+class _Compiled:
+    """A program compiled for blocks of one size on one device."""
+
+    def __init__(self, program: Program, size: int, device: jax.Device) -> None:
+        self.device = device
+        put = lambda a: jax.device_put(a, device)  # noqa: E731
+        self.inputs, self.conditional = put(program.inputs), put(program.conditional)
+        seeds = put(np.zeros(size, np.uint32))
+        self._start = jax.jit(program.start).lower(seeds, self.conditional).compile()
+        sample, state = jax.eval_shape(program.start, seeds, self.conditional)
+        placed = lambda tree: jax.tree.map(  # noqa: E731
+            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=jax.sharding.SingleDeviceSharding(device)), tree
+        )
+        sample, state = placed(sample), placed(state)
+        number, flag = put(np.int32(0)), put(np.bool_(True))
+        self._train = (
+            jax.jit(program.train, donate_argnums=1)
+            .lower(sample, state, self.inputs, number, number, flag)
+            .compile()
+        )
+        self._measure = jax.jit(program.measure).lower(sample, state, self.inputs, self.conditional).compile()
+
+    def start(self, seeds: np.ndarray) -> tuple[Any, Any]:
+        result: tuple[Any, Any] = self._start(jax.device_put(seeds, self.device), self.conditional)
+        return result
+
+    def advance(self, block: _Block, epoch: int) -> tuple[_Block, Record]:
+        """Train up to `epoch` and measure there."""
+        put = lambda a: jax.device_put(a, self.device)  # noqa: E731
+        # Before any update there is no epoch to take gradients of: one pass is made without updates.
+        first, last, learn = (0, 1, False) if epoch == 0 else (block.epoch, epoch, True)
+        state = self._train(
+            block.sample, block.state, self.inputs, put(np.int32(first)), put(np.int32(last)), put(np.bool_(learn))
+        )
+        record = jax.tree.map(np.asarray, self._measure(block.sample, state, self.inputs, self.conditional))
+        return _Block(block.index, block.logged + 1, epoch, block.sample, state), Record(*record)
+
+
+def _trajectory(
+    program: Program, records: list[list[Record]], patterns: list[np.ndarray], custom: list[str]
+) -> Trajectory:
+    config, dataset = program.config, program.dataset
+    stacked = Record(
+        *(np.concatenate([np.stack(values, axis=1) for values in zip(*block, strict=True)]) for block in ())
+    ) if not records else Record(
+        *(
+            np.concatenate([np.stack([getattr(record, name) for record in block], axis=1) for block in records])
+            for name in Record._fields
+        )
+    )
+    healthy = np.logical_and.accumulate(stacked.finite, axis=1)  # once diverged, diverged
+    values = {
+        name: np.where(healthy.reshape(healthy.shape + (1,) * (array.ndim - 2)), array, np.nan).astype(array.dtype)
+        for name, array in stacked._asdict().items()
+        if name != "finite"
+    }
+    extras = {name: values.pop(name) for name in ("range_low", "range_high")}
+    chosen = np.concatenate(patterns)
+    mask = np.zeros((len(chosen), dataset.n_patterns), bool)
+    np.put_along_axis(mask, chosen, True, axis=1)
+    return Trajectory(
+        config={
+            "config": dataclasses.asdict(config),
+            "custom": custom,
+            "versions": {name: metadata.version(name) for name in ("ibjax", "jax", "jaxlib", "numpy", "optax")},
+            "device_kind": jax.devices()[0].device_kind,
+            "command": list(sys.argv),
+        },
+        seeds=np.array(config.seed_list, np.int64),
+        epochs=np.array(config.logged, np.int64),
+        layer_names=program.layer_names,
+        layer_widths=program.layer_widths,
+        train_mask=mask,
+        diverged=~healthy[:, -1],
+        i_xy=dataset.information,
+        h_x=dataset.h_x,
+        h_y=dataset.h_y,
+        extras={} if all(program.fixed_range) else extras,
+        **values,
+    )
+
+
+__all__ = ["Progress", "Record", "run"]
+_ = Iterator

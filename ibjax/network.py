@@ -1,0 +1,180 @@
+"""Networks: the protocol, the built-in multilayer perceptron, and the adapter for flax modules.
+
+Shapes: B patterns of a batch, F input features, U units of a layer, C classes.
+
+The built-in network keeps patterns on the last axis, (U, B) instead of (B, U). Its matrices are tiny (12 x 10): a
+library product of them costs its call, not its arithmetic, while a sum of a few scaled rows becomes one fused loop
+along the patterns, which the compiler vectorises.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+Params = Any  # a pytree of arrays
+
+# Above this many weights a library product is faster than a sum of scaled rows.
+_LARGEST_UNROLLED = 1024
+
+
+@runtime_checkable
+class Network(Protocol):
+    """What `ibjax.run(network=...)` trains: two pure functions of one network."""
+
+    def init(self, key: Array, inputs: Array) -> Params:
+        """Parameters drawn with `key`, for inputs like `inputs` (B, F)."""
+
+    def apply(self, params: Params, inputs: Array) -> tuple[Array, list[Array]]:
+        """Logits (B, C), or (B, 1) of a binary label, and the activations of each layer (B, U)."""
+
+
+class Model(NamedTuple):
+    """A network as the training sees it.
+
+    Attributes:
+      init: key -> params.
+      forward: params, inputs -> logits, activations; shaped as `patterns_axis` says.
+      patterns_axis: 0 where arrays are (B, features), 1 where they are (features, B).
+    """
+
+    init: Callable[[Array], Params]
+    forward: Callable[[Params, Array], tuple[Array, list[Array]]]
+    patterns_axis: int
+
+
+@jax.custom_vjp
+def dense(kernel: Array, bias: Array, a: Array) -> Array:
+    """kernel^T a + bias with patterns on the last axis: (U', U), (U,), (U', B) -> (U, B)."""
+    if kernel.size > _LARGEST_UNROLLED:
+        return lax.dot_general(kernel, a, (((0,), (0,)), ((), ()))) + bias[:, None]
+    return sum(kernel[i, :, None] * a[i] for i in range(kernel.shape[0])) + bias[:, None]
+
+
+def _dense_forward(kernel: Array, bias: Array, a: Array) -> tuple[Array, tuple[Array, Array]]:
+    return dense(kernel, bias, a), (kernel, a)
+
+
+def _dense_backward(saved: tuple[Array, Array], d: Array) -> tuple[Array, Array, Array]:
+    kernel, a = saved
+    d_kernel = lax.dot_general(a, d, (((1,), (1,)), ((), ())))
+    # A sum over the last axis is slow on a CPU where a product with ones is not.
+    d_bias = lax.dot_general(d, jnp.ones(d.shape[1], d.dtype), (((1,), (0,)), ((), ())))
+    if kernel.size > _LARGEST_UNROLLED:
+        return d_kernel, d_bias, lax.dot_general(kernel, d, (((1,), (0,)), ((), ())))
+    return d_kernel, d_bias, sum(kernel[:, o, None] * d[o] for o in range(kernel.shape[1]))
+
+
+dense.defvjp(_dense_forward, _dense_backward)
+
+
+def _fused_once(f: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """`f` behind a barrier: without one the compiler repeats a cheap activation, and the product before it, in every use."""
+    return lambda z: lax.optimization_barrier(f(z))
+
+
+_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "tanh": jnp.tanh,
+    "relu": _fused_once(jax.nn.relu),
+    "linear": _fused_once(lambda z: z),
+    "softsign": _fused_once(jax.nn.soft_sign),
+    "softplus": jax.nn.softplus,
+}
+# Activations within [-1, 1]: the paper's grid serves them and the output; the others are binned in their own range.
+BOUNDED = frozenset({"tanh", "softsign"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Perceptron:
+    """The built-in multilayer perceptron: hidden layers, then the output layer, whose activations are probabilities.
+
+    Attributes:
+      widths: units of each layer from the input to the output, (F, ..., C or 1).
+      activation: of the hidden layers.
+      output: "sigmoid" (last width 1) or "softmax".
+      initializer: "fan_in" or "fan_out"; see `ibjax.Config`.
+      dtype: of parameters and activations.
+    """
+
+    widths: tuple[int, ...]
+    activation: str = "tanh"
+    output: str = "sigmoid"
+    initializer: str = "fan_in"
+    dtype: str = "float32"
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """hidden_1 ... output."""
+        return (*(f"hidden_{i}" for i in range(1, len(self.widths) - 1)), "output")
+
+    def init(self, key: Array, inputs: Array | None = None) -> Params:
+        """A list of {"kernel": (U', U), "bias": (U,)}, one of each layer. The inputs are not looked at."""
+        del inputs
+        shapes = zip(self.widths[:-1], self.widths[1:], strict=True)
+        params = []
+        for layer_key, shape in zip(jax.random.split(key, len(self.widths) - 1), shapes, strict=True):
+            deviation = shape[self.initializer == "fan_out"] ** -0.5
+            cut = jax.random.truncated_normal(layer_key, -2.0, 2.0, shape, self.dtype)
+            params.append({"kernel": deviation * cut, "bias": jnp.zeros(shape[1], self.dtype)})
+        return params
+
+    def forward(self, params: Params, inputs: Array) -> tuple[Array, list[Array]]:
+        """Logits (C, B) and activations (U, B) of each layer for inputs (F, B)."""
+        act = _ACTIVATIONS[self.activation]
+        activations = []
+        a = inputs
+        for layer in params[:-1]:
+            a = act(dense(layer["kernel"], layer["bias"], a))
+            activations.append(a)
+        logits = dense(params[-1]["kernel"], params[-1]["bias"], a)
+        probabilities = jax.nn.sigmoid(logits) if self.output == "sigmoid" else jax.nn.softmax(logits, axis=0)
+        return logits, [*activations, probabilities]
+
+    def apply(self, params: Params, inputs: Array) -> tuple[Array, list[Array]]:
+        """The same in the public layout: inputs (B, F) -> logits (B, C), activations (B, U)."""
+        logits, activations = self.forward(params, jnp.asarray(inputs).T)
+        return logits.T, [a.T for a in activations]
+
+
+def as_model(network: Any, sample: np.ndarray) -> Model:
+    """Whatever a user may pass as `network`, as a `Model`.
+
+    Args:
+      network: a `Perceptron`; a flax linen module or an object with `init(key, inputs)` and `apply(params, inputs)`;
+        or a callable `rngs -> nnx.Module`. Each gives `(logits, activations)`.
+      sample: (B, F) inputs for the initialisation.
+
+    Raises:
+      TypeError: none of these.
+    """
+    if isinstance(network, Perceptron):
+        return Model(network.init, network.forward, 1)
+    if isinstance(network, Network):
+        return Model(lambda key: network.init(key, jnp.asarray(sample)), network.apply, 0)
+    if callable(network):
+        return _from_nnx(network)
+    raise TypeError(
+        f"network = {network!r}; allowed: a flax linen module, a callable rngs -> nnx.Module, or an object with "
+        "init(key, inputs) and apply(params, inputs) -> (logits, activations)"
+    )
+
+
+def _from_nnx(factory: Callable[[Any], Any]) -> Model:
+    from flax import nnx
+
+    graph, _ = nnx.split(nnx.eval_shape(lambda: factory(nnx.Rngs(0))))
+
+    def init(key: Array) -> Params:
+        return nnx.split(factory(nnx.Rngs(key)))[1]
+
+    def forward(params: Params, inputs: Array) -> tuple[Array, list[Array]]:
+        logits, activations = nnx.merge(graph, params)(inputs)
+        return logits, activations
+
+    return Model(init, forward, 0)
