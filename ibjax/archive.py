@@ -1,0 +1,256 @@
+"""Safe npz files: written whole or not at all, read without trusting them.
+
+An npz is a zip of npy members. NumPy's own reader allocates whatever a member's header declares and takes the
+last of two members of one name; a file that crossed a network deserves more care. Nothing in a file can run
+code here, and no file makes the reader hold more than the file's own size and `MAX_EXPANSION` bytes besides.
+"""
+
+import contextlib
+import errno
+import io
+import math
+import os
+import secrets
+import shutil
+import stat
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+_KINDS = "biufU"
+MAX_EXPANSION = 512 * 2**20
+"""Bytes that all members together may declare beyond the size of the file that holds them."""
+
+_CHUNK = 2**20
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+
+class ArchiveError(ValueError):
+    """The file is not a sound npz of plain arrays; the message is the reason."""
+
+
+class _ShortReads(io.BufferedReader):
+    """A file that refuses long reads.
+
+    `zipfile` reads the central directory in one piece, whose length the file declares, and makes an object
+    for every entry. Data are read below in pieces of `_CHUNK`, so the limit holds for them anyway.
+    """
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        rest = os.fstat(self.fileno()).st_size - self.tell()
+        wanted = rest if size is None or size < 0 else min(size, rest)
+        if wanted > _CHUNK:
+            raise ArchiveError(f"its table of contents takes {wanted} bytes; at most {_CHUNK} are read")
+        return super().read(size)
+
+
+@contextlib.contextmanager
+def _reasons(subject: str) -> Iterator[None]:
+    """Turn whatever a damaged file makes zipfile, zlib and numpy raise into one `ArchiveError`.
+
+    Their documented exceptions are not all they raise on hostile bytes (struct.error, zlib.error,
+    NotImplementedError, tokenize.TokenError, OSError from a seek before the start ...), hence the wide net.
+    """
+    try:
+        yield
+    except ArchiveError as error:
+        raise ArchiveError(f"{subject}{error}") from error
+    except Exception as error:
+        raise ArchiveError(f"{subject}damaged or no npz file ({type(error).__name__}: {error})") from error
+
+
+class Archive:
+    """An npz open for reading, a context manager.
+
+    Args:
+        path: the file.
+
+    Raises:
+        FileNotFoundError, PermissionError, IsADirectoryError: as `open` does.
+        ArchiveError: the file is not a zip, is truncated, holds anything but npy members stored or deflated
+            without encryption, holds a key twice, or declares more data than `MAX_EXPANSION` allows.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a pipe would wait for a writer
+            raise ArchiveError("it is not a regular file")
+        self._file = _ShortReads(io.FileIO(path))
+        try:
+            with _reasons(""):
+                self._zip = zipfile.ZipFile(self._file)
+                self._members = _checked_members(self._zip, os.fstat(self._file.fileno()).st_size)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self._zip.close()
+        self._file.close()
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Names of the arrays, in the file's order."""
+        return tuple(self._members)
+
+    def read(self, key: str) -> npt.NDArray[Any]:
+        """Read one array: native byte order, C order, bool, integer, float or unicode.
+
+        Raises:
+            KeyError: no such key.
+            ArchiveError: the member is damaged, holds objects or records, or its header and size disagree.
+        """
+        info = self._members[key]
+        with _reasons(f"{key}: "), self._zip.open(info) as member:
+            return _read_member(member, info.file_size)
+
+
+def _checked_members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
+    members: dict[str, zipfile.ZipInfo] = {}
+    for info in archive.infolist():
+        key = info.filename.removesuffix(".npy")
+        if key == info.filename:
+            raise ArchiveError(f"it holds {info.filename!r}, which is not an array (.npy)")
+        if key in members:
+            raise ArchiveError(f"it holds {key!r} twice")
+        # A damaged length can swallow the next entry, of 50 bytes or more, and an optional array with it.
+        if info.comment or len(info.extra) > 49:
+            raise ArchiveError(f"{key!r} carries notes where an array has none")
+        if info.flag_bits & 1:
+            raise ArchiveError(f"{key!r} is encrypted")
+        if info.compress_type not in _METHODS:
+            raise ArchiveError(
+                f"{key!r} is compressed by method {info.compress_type}; read are 0 and 8 (deflate)"
+            )
+        members[key] = info
+    declared = sum(info.file_size for info in members.values())
+    if declared > size + MAX_EXPANSION:
+        raise ArchiveError(
+            f"its {size} bytes declare {declared} bytes of arrays; at most {MAX_EXPANSION} more than its "
+            "size are read"
+        )
+    return members
+
+
+def _read_member(member: Any, declared: int) -> npt.NDArray[Any]:
+    """One npy stream of `declared` bytes, header included."""
+    version = np.lib.format.read_magic(member)
+    if version == (1, 0):
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(member)
+    elif version == (2, 0):
+        shape, fortran, dtype = np.lib.format.read_array_header_2_0(member)
+    else:
+        raise ArchiveError(f"npy version {version}; read are (1, 0) and (2, 0)")
+    if dtype.hasobject:
+        raise ArchiveError("it holds Python objects, which are never read")
+    if dtype.kind not in _KINDS or dtype.itemsize == 0:
+        raise ArchiveError(f"dtype {dtype} is not bool, integer, float or text")
+    header = member.tell()
+    if any(n < 0 for n in shape) or header + math.prod(shape) * dtype.itemsize != declared:
+        raise ArchiveError(f"shape {shape} of {dtype} does not fill the {declared - header} bytes stored")
+    flat = np.empty(math.prod(shape), dtype)
+    raw = flat.view(np.uint8)
+    for start in range(0, raw.size, _CHUNK):
+        piece = raw[start : start + _CHUNK]
+        data = member.read(piece.size)
+        if len(data) != piece.size:
+            raise ArchiveError("it ends too early")
+        piece[:] = np.frombuffer(data, np.uint8)
+    if member.read(1):  # also lets zipfile compare the checksum of an empty array
+        raise ArchiveError("it goes on after its last value")
+    if dtype.kind == "b" and raw.size and raw.max() > 1:
+        raise ArchiveError("a truth value is neither 0 nor 1")
+    array = flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
+    return np.asarray(array, dtype.newbyteorder("="), order="C")
+
+
+def write_arrays(
+    path: str | os.PathLike[str], arrays: Mapping[str, npt.NDArray[Any]], *, overwrite: bool = True
+) -> Path:
+    """Write arrays as an npz, readable by `numpy.load`, so that `path` always holds a whole file.
+
+    The file is written beside its place, forced to disk and renamed; whatever goes wrong before, also an
+    interrupt, leaves what was there. Equal arrays give equal bytes (members carry no date). Values are stored
+    uncompressed: measured floats hardly shrink, deflate costs far more time than it saves.
+
+    Args:
+        path: the name, to which nothing is appended. A symbolic link stays, and what it points to is
+            replaced: replacing the link itself would leave a second, older copy behind it.
+        arrays: by key; no object arrays.
+        overwrite: whether an existing file may be replaced.
+
+    Returns:
+        `path` as a `Path`.
+
+    Raises:
+        FileExistsError: there is a file and `overwrite` is false.
+        OSError: the folder is missing or not writable, the disk is full, the name is that of a folder, of a
+            device or of a file one may not write.
+        ValueError: an array holds objects.
+    """
+    target = Path(os.path.realpath(path))
+    _check_target(target, overwrite)
+    temporary = target.with_name(
+        f".{secrets.token_hex(8)}.tmp"
+    )  # short: the name itself may be of full length
+    try:
+        with open(temporary, "xb") as file:
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+                for key, array in arrays.items():
+                    large = array.nbytes > 2**30
+                    with archive.open(zipfile.ZipInfo(f"{key}.npy"), "w", force_zip64=large) as member:
+                        np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
+            file.flush()
+            os.fsync(file.fileno())
+        _publish(temporary, target, overwrite)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return Path(path)
+
+
+def _check_target(target: Path, overwrite: bool) -> None:
+    try:
+        mode = os.stat(target).st_mode
+    except FileNotFoundError:
+        return
+    if not overwrite:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(target))
+    if not os.access(target, os.W_OK):  # a rename would not ask
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
+
+
+def _publish(temporary: Path, target: Path, overwrite: bool) -> None:
+    if overwrite:
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copymode(target, temporary)
+        os.replace(temporary, target)
+    else:
+        try:
+            os.link(temporary, target)  # unlike a rename, fails where another process was faster
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            _check_target(target, overwrite)
+            os.replace(temporary, target)
+        temporary.unlink(missing_ok=True)
+    if hasattr(os, "O_DIRECTORY"):  # the rename itself must reach the disk; Windows has no such call
+        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

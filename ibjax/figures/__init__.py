@@ -1,0 +1,31 @@
+"""Figures of a trajectory, drawn on the axes given or on new ones of a journal column's width.
+
+Every function takes a trajectory and returns the `Axes` (or `Figure`) it drew on; save with
+`axes.figure.savefig(path)`. No pyplot, no change of global settings. Diverged seeds are left out, and the
+figure says how many. Information in bits, losses in nats, time in completed epochs.
+"""
+
+from ibjax.figures.curves import (
+    gradients,
+    information_over_epochs,
+    loss_and_accuracy,
+    snr,
+    weight_norms,
+)
+from ibjax.figures.movie import animate, save_animation
+from ibjax.figures.plane import plane_snapshot, plane_snapshots, plane_trajectories
+from ibjax.figures.style import style
+
+__all__ = [
+    "animate",
+    "gradients",
+    "information_over_epochs",
+    "loss_and_accuracy",
+    "plane_snapshot",
+    "plane_snapshots",
+    "plane_trajectories",
+    "save_animation",
+    "snr",
+    "style",
+    "weight_norms",
+]

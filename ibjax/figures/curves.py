@@ -1,0 +1,173 @@
+"""Quantities against the epoch: information, gradients, loss, weights.
+
+Shapes: S seeds, E logged epochs, L layers. Lines are means over healthy seeds; bands are 95% bootstrap
+intervals of the mean, absent for one network. Epoch 0 has its place left of epoch 1 on the logarithmic axis.
+"""
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation
+
+from ibjax.analysis import mean_over_seeds, normalised_gradients, phase_change
+from ibjax.analysis import snr as signal_to_noise
+from ibjax.figures.style import I_TY, I_XT, canvas, epoch_axis, layer_colours, mean_of
+from ibjax.trajectory import Trajectory
+
+
+def information_over_epochs(
+    trajectory: Trajectory, *, quantity: str = "i_xt", ax: Axes | None = None
+) -> Axes:
+    """I(X;T) of every layer against the epoch, with a band.
+
+    Args:
+        trajectory: the ensemble.
+        quantity: `"i_xt"`, or `"i_ty"` for I(T;Y).
+        ax: axes to draw on; new ones by default.
+
+    Raises:
+        ValueError: another quantity.
+    """
+    labels = {"i_xt": I_XT, "i_ty": I_TY}
+    if quantity not in labels:
+        raise ValueError(f"quantity is {quantity!r}; expected 'i_xt' or 'i_ty'")
+    with canvas(ax) as ax:
+        _layers(ax, trajectory, getattr(trajectory, quantity), band=True)
+        ax.set_ylabel(labels[quantity])
+        ax.set_ylim(0.0, 1.04 * (trajectory.h_x if quantity == "i_xt" else trajectory.i_xy))
+        if quantity == "i_xt":
+            ax.yaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 3, 5, 10]))
+        _finish(ax, trajectory, note=_band_note(trajectory))
+        return ax
+
+
+def gradients(trajectory: Trajectory, *, phase: bool = True, ax: Axes | None = None) -> Axes:
+    """Norms of the gradients' mean (solid) and standard deviation (dashed) over the weight norm.
+
+    Figure 4 of arXiv 1703.00810. The grey line is the whole network's change from drift to diffusion, the
+    grey band its 95% interval over seeds.
+
+    Args:
+        trajectory: the ensemble.
+        phase: whether to mark the phase change.
+        ax: axes to draw on; new ones by default.
+    """
+    with canvas(ax, height=3.0) as ax:
+        mean, std = normalised_gradients(trajectory)
+        _layers(ax, trajectory, mean)
+        _layers(ax, trajectory, std, linestyle=(0, (3, 1.2)), named=False)
+        ax.set_yscale("log")
+        ax.set_ylabel("gradient norm / weight norm")
+        extra = [
+            Line2D([], [], color="0.3", label="mean"),
+            Line2D([], [], color="0.3", linestyle=(0, (3, 1.2)), label="std"),
+        ]
+        if phase:
+            extra += _phase_line(ax, trajectory)
+        _finish(ax, trajectory, extra)
+        return ax
+
+
+def snr(trajectory: Trajectory, *, phase: bool = True, ax: Axes | None = None) -> Axes:
+    """Signal-to-noise ratio of the gradients, |mean| / |std|; the ensemble's geometric mean per layer.
+
+    Args:
+        trajectory: the ensemble.
+        phase: whether to mark the phase change (grey).
+        ax: axes to draw on; new ones by default.
+    """
+    with canvas(ax) as ax:
+        ratio = signal_to_noise(trajectory)
+        ratio[~np.isfinite(ratio) | (ratio <= 0)] = np.nan
+        _layers(ax, trajectory, np.log(ratio), exponentiate=True)
+        ax.set_yscale("log")
+        ax.axhline(1.0, color="0.2", linewidth=0.6, linestyle=":")
+        ax.set_ylabel("gradient SNR")
+        _finish(ax, trajectory, _phase_line(ax, trajectory) if phase else [])
+        ax.set_title(ax.get_title().replace("mean of", "geometric mean of"))
+        return ax
+
+
+def weight_norms(trajectory: Trajectory, *, ax: Axes | None = None) -> Axes:
+    """Frobenius norm of every layer's kernel against the epoch, with a band."""
+    with canvas(ax) as ax:
+        _layers(ax, trajectory, trajectory.weight_norm, band=True)
+        ax.set_ylim(bottom=0.0)
+        ax.set_ylabel("weight norm")
+        _finish(ax, trajectory, note=_band_note(trajectory))
+        return ax
+
+
+def loss_and_accuracy(trajectory: Trajectory, *, ax: Axes | None = None) -> Axes:
+    """Loss (left axis, nats) and accuracy (right axis), training solid and test dashed.
+
+    Returns:
+        The axes of the loss; those of the accuracy share their horizontal axis.
+    """
+    with canvas(ax) as ax:
+        right = ax.twinx()
+        for axes, name, colour in ((ax, "loss", "#4477AA"), (right, "accuracy", "#CC3311")):
+            for part, dashes in (("train", "-"), ("test", (0, (3, 1.2)))):
+                values = mean_over_seeds(trajectory, f"{part}_{name}", resamples=1).mean
+                axes.plot(trajectory.epochs, values, color=colour, linestyle=dashes)
+            axes.tick_params(axis="y", colors=colour, which="both")
+        ax.set_ylabel("cross-entropy [nats]", color="#4477AA")
+        ax.set_ylim(bottom=0.0)
+        right.set_ylabel("accuracy", color="#CC3311")
+        right.set_ylim(None, 1.02)
+        extra = [
+            Line2D([], [], color="0.3", label="training"),
+            Line2D([], [], color="0.3", linestyle=(0, (3, 1.2)), label="test"),
+        ]
+        _finish(ax, trajectory, extra)
+        return ax
+
+
+def _band_note(trajectory: Trajectory) -> str:
+    return "95% band" if trajectory.healthy.sum() > 1 else "no interval"
+
+
+def _layers(
+    ax: Axes,
+    trajectory: Trajectory,
+    values: npt.ArrayLike,
+    *,
+    band: bool = False,
+    named: bool = True,
+    exponentiate: bool = False,
+    linestyle: object = "-",
+) -> None:
+    """A line per layer: the mean of (S, E, L) values over healthy seeds."""
+    estimate = mean_over_seeds(trajectory, values, resamples=1000 if band else 1)
+    mean = np.exp(estimate.mean) if exponentiate else estimate.mean
+    names = trajectory.layer_names
+    for layer, (name, colour) in enumerate(zip(names, layer_colours(len(names)), strict=True)):
+        label = name if named else "_nolegend_"
+        ax.plot(trajectory.epochs, mean[:, layer], color=colour, linestyle=linestyle, label=label)
+        if band and trajectory.healthy.sum() > 1:
+            low, high = estimate.low[:, layer], estimate.high[:, layer]
+            ax.fill_between(trajectory.epochs, low, high, color=colour, alpha=0.25, linewidth=0)
+
+
+def _phase_line(ax: Axes, trajectory: Trajectory) -> list[Line2D]:
+    """Mark the whole network's phase change; the legend entry, none if there is no change."""
+    change = phase_change(trajectory)
+    if np.isnan(change.network_epoch):
+        return []
+    if change.network_low < change.network_high:
+        ax.axvspan(change.network_low, change.network_high, color="0.7", alpha=0.3, linewidth=0, zorder=0)
+    line: Line2D = ax.axvline(change.network_epoch, color="0.7", linewidth=2.5, zorder=0)
+    line.set_label(f"phase change, {change.network_epoch:.0f}")
+    return [line]
+
+
+def _finish(ax: Axes, trajectory: Trajectory, extra: list[Line2D] | None = None, note: str = "") -> None:
+    """Epoch axis, title, and a legend below the axes, where it covers nothing."""
+    epoch_axis(ax, trajectory)
+    ax.set_title(mean_of(trajectory, note))
+    handles = [line for line in ax.get_lines() if not str(line.get_label()).startswith("_")]
+    handles += [line for line in extra or [] if line not in handles]
+    below = ax.transAxes + ScaledTranslation(0.0, -27.0 / 72.0, ax.figure.dpi_scale_trans)  # under the label
+    ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.0), bbox_transform=below, ncols=4)

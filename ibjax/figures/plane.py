@@ -1,0 +1,190 @@
+"""The information plane: where networks are, and the way they went.
+
+Shapes: S seeds, E logged epochs, L layers. Both axes in bits.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+from ibjax.analysis import mean_over_seeds, phase_change
+from ibjax.figures.style import (
+    I_TY,
+    I_XT,
+    canvas,
+    epoch_colours,
+    epoch_norm,
+    epoch_ticks,
+    layer_colours,
+    layer_markers,
+    marker_area,
+    mean_of,
+    network_count,
+    style,
+    tick_text,
+)
+from ibjax.trajectory import Trajectory
+
+
+def plane_snapshot(
+    trajectory: Trajectory, epoch: float, *, legend: bool = True, ax: Axes | None = None
+) -> Axes:
+    """All networks at one epoch, a colour and a marker per layer (figure 2 of arXiv 1703.00810).
+
+    Args:
+        trajectory: the ensemble.
+        epoch: the nearest logged one is drawn and stands in the title.
+        legend: whether to name the layers.
+        ax: axes to draw on; new ones by default.
+    """
+    with canvas(ax) as ax:
+        index = trajectory.epoch_index(epoch)
+        draw_snapshot(ax, trajectory, index)
+        ax.set_title(network_count(trajectory, before=f"epoch {trajectory.epochs[index]}: "))
+        if legend:
+            ax.legend(loc="lower right", ncols=2, handletextpad=0.1)
+        return ax
+
+
+def plane_snapshots(trajectory: Trajectory, epochs: Sequence[float] | None = None) -> Figure:
+    """Snapshots side by side on the same axes.
+
+    Args:
+        trajectory: the ensemble.
+        epochs: the nearest logged ones are drawn; by default 0, 400 and the last.
+
+    Raises:
+        ValueError: `epochs` is empty.
+    """
+    wanted = [0, 400, trajectory.epochs[-1]] if epochs is None else list(epochs)
+    if not wanted:
+        raise ValueError("epochs is empty; expected at least one epoch")
+    with style():
+        figure = Figure(figsize=(0.6 + 2.1 * len(wanted), 2.6), layout="constrained")
+        panels = figure.subplots(1, len(wanted), sharex=True, sharey=True, squeeze=False)[0]
+        for panel, epoch in zip(panels, wanted, strict=True):
+            draw_snapshot(panel, trajectory, trajectory.epoch_index(epoch))
+            panel.label_outer()
+        figure.suptitle(network_count(trajectory), fontsize=8)
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=9, handletextpad=0.1)
+        return figure
+
+
+def draw_snapshot(ax: Axes, trajectory: Trajectory, index: int) -> list[PathCollection]:
+    """Draw the healthy networks at logged epoch `index`; returns the point collection of each layer."""
+    healthy = trajectory.healthy
+    names = trajectory.layer_names
+    points = []
+    looks = zip(names, layer_colours(len(names)), layer_markers(len(names)), strict=True)
+    for layer, (name, colour, marker) in enumerate(looks):
+        points.append(
+            ax.scatter(
+                trajectory.i_xt[healthy, index, layer],
+                trajectory.i_ty[healthy, index, layer],
+                s=marker_area(marker),
+                c=colour,
+                marker=marker,
+                alpha=0.75,
+                linewidths=0.2,
+                edgecolors="white",
+                label=name,
+                clip_on=False,
+                zorder=3,
+            )
+        )
+    plane_axes(ax, trajectory)
+    ax.set_title(f"epoch {trajectory.epochs[index]}")
+    return points
+
+
+def plane_axes(ax: Axes, trajectory: Trajectory) -> None:
+    """Label the plane and mark what no layer can exceed: I(X;Y)."""
+    ax.set_xlabel(I_XT)
+    ax.set_ylabel(I_TY)
+    ax.set_xlim(0.0, 1.03 * trajectory.h_x)
+    ax.set_ylim(0.0, 1.06 * trajectory.i_xy)
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 3, 5, 10]))
+    dashes = (0, (4, 3))
+    ax.axhline(trajectory.i_xy, color="0.6", linewidth=0.6, linestyle=dashes, zorder=0, label="$I(X;Y)$")
+
+
+def plane_trajectories(trajectory: Trajectory, *, phase: bool | float = True, ax: Axes | None = None) -> Axes:
+    """Mean way of every layer, coloured by epoch, layers of one epoch joined (figure 3 of arXiv 1703.00810).
+
+    Yellow points are the last epoch, numbered by layer (the last number is the output). The mean is over
+    healthy seeds.
+
+    Args:
+        trajectory: the ensemble.
+        phase: whether to mark the epoch of `phase_change` of the whole network, or an epoch to mark.
+        ax: axes to draw on; new ones by default, with a colour bar either way.
+    """
+    with canvas(ax) as ax:
+        x = mean_over_seeds(trajectory, "i_xt", resamples=1).mean
+        y = mean_over_seeds(trajectory, "i_ty", resamples=1).mean
+        norm, colours = epoch_norm(trajectory), epoch_colours()
+        ways = LineCollection(
+            list(np.stack([x, y], axis=-1)), cmap=colours, norm=norm, linewidths=0.5, alpha=0.35, zorder=1
+        )
+        ways.set_array(trajectory.epochs.astype(float))
+        ax.add_collection(ways, autolim=False)
+        epochs = np.repeat(trajectory.epochs, x.shape[1])
+        ax.scatter(x.ravel(), y.ravel(), s=5, c=epochs, cmap=colours, norm=norm, linewidths=0, zorder=2)
+        if phase is not False:
+            _mark_phase(ax, trajectory, x, y, phase_epoch(trajectory, phase))
+        ax.scatter(
+            x[-1], y[-1], s=26, c="#FFE119", edgecolors="0.15", linewidths=0.7, zorder=4, clip_on=False
+        )
+        _number_layers(ax, trajectory, x[-1], y[-1])
+        bar = ax.figure.colorbar(ScalarMappable(norm, colours), ax=ax, label="epoch", pad=0.02)
+        bar.ax.yaxis.set_major_locator(FixedLocator(epoch_ticks(int(trajectory.epochs[-1]))))
+        bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick_text(value)))
+        bar.ax.yaxis.set_minor_locator(NullLocator())
+        plane_axes(ax, trajectory)
+        ax.legend(loc="lower right")
+        ax.set_ylim(0.0, 1.12 * trajectory.i_xy)  # room for the numbers
+        ax.set_title(mean_of(trajectory, f"layers 1–{x.shape[1]}"))
+        return ax
+
+
+def phase_epoch(trajectory: Trajectory, phase: bool | float) -> float:
+    """The epoch to mark: the one given or the whole network's; NaN if there is none."""
+    return phase_change(trajectory, resamples=1).network_epoch if phase is True else float(phase)
+
+
+def _mark_phase(ax: Axes, trajectory: Trajectory, x: np.ndarray, y: np.ndarray, epoch: float) -> None:
+    if np.isnan(epoch):
+        return
+    index = trajectory.epoch_index(epoch)
+    label = f"phase change, epoch {trajectory.epochs[index]}"
+    ax.plot(x[index], y[index], color="#CC3311", linewidth=1.2, zorder=3, label=label)
+
+
+def _number_layers(ax: Axes, trajectory: Trajectory, x: np.ndarray, y: np.ndarray) -> None:
+    """Number the last points; neighbours too close for two numbers share one place."""
+    first = 0
+    for layer in range(len(x)):
+        if layer + 1 < len(x) and (
+            abs(x[layer + 1] - x[first]) < 0.05 * trajectory.h_x
+            and abs(y[layer + 1] - y[first]) < 0.05 * trajectory.i_xy
+        ):
+            continue
+        group = slice(first, layer + 1)
+        if np.isfinite(x[group]).all():
+            ax.annotate(
+                f"{first + 1}" if first == layer else f"{first + 1}–{layer + 1}",
+                (float(np.mean(x[group])), float(np.max(y[group]))),
+                xytext=(0, 4),
+                textcoords="offset points",
+                ha="center",
+                va="bottom",
+                fontsize="small",
+                zorder=5,
+            )
+        first = layer + 1

@@ -1,0 +1,317 @@
+"""`Trajectory`: what a run leaves behind, and its npz file of schema 1.
+
+Shapes: S seeds, E logged epochs, L layers (hidden layers in order, then the output), N input patterns.
+Information is in bits, losses in nats, time in completed epochs.
+"""
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ibjax.archive import Archive, ArchiveError, write_arrays
+from ibjax.schema import (
+    AXES,
+    FLAGS,
+    REQUIRED,
+    SCALARS,
+    SCHEMA_VERSION,
+    TrajectoryError,
+    check_array,
+    check_config,
+    check_integers,
+    check_names,
+    check_scalar,
+    extra_axes,
+)
+
+__all__ = ["SCHEMA_VERSION", "Trajectory", "TrajectoryError", "concatenate", "load"]
+
+FloatArray = npt.NDArray[np.floating[Any]]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Trajectory:
+    """An ensemble's way through the information plane.
+
+    Checked when made. Arrays are read-only views, floats stay float32 or float64 as given. Where a network
+    diverged its later entries are NaN.
+
+    Attributes:
+        config: the whole configuration as read from JSON: the fields of `Config` under "config", and
+            "versions", "device_kind", "command".
+        seeds: (S,) which seeds, all different.
+        epochs: (E,) completed epochs, increasing; 0 is before any update.
+        layer_names: L names.
+        layer_widths: L numbers of units.
+        i_xt: (S, E, L) I(X;T), bits.
+        i_ty: (S, E, L) I(T;Y), bits.
+        train_loss, test_loss: (S, E) cross-entropy, nats.
+        train_accuracy, test_accuracy: (S, E) in 0..1.
+        gradient_mean: (S, E, L) norm of the mean of the layer's minibatch gradients over the epoch completed.
+        gradient_std: (S, E, L) norm of their standard deviation.
+        weight_norm: (S, E, L) Frobenius norm of the kernel.
+        train_mask: (S, N) bool, which patterns each network trained on.
+        diverged: (S,) bool, the network produced a loss that is not finite.
+        i_xy, h_x, h_y: I(X;Y), H(X), H(Y) of the data set, bits.
+        extras: optional arrays by key: `weights_<layer>`, `biases_<layer>` (S, E, ...); `i_xt_<estimator>`,
+            `i_ty_<estimator>` (S, E, L) bits; `range_low`, `range_high` (S, E, L) ends of the histogram's
+            range; `singleton_share` (S, E, L) share of the cells that hold one pattern; `train_labels`
+            (S, N); the data set's `inputs` (N, d), `p_y_given_x` (N,) or (N, C), `p_x` (N,).
+
+    Raises:
+        TrajectoryError: an entry has another type, dtype, shape or range; names it and what is expected.
+    """
+
+    config: dict[str, Any]
+    seeds: IntArray
+    epochs: IntArray
+    layer_names: tuple[str, ...]
+    layer_widths: tuple[int, ...]
+    i_xt: FloatArray
+    i_ty: FloatArray
+    train_loss: FloatArray
+    test_loss: FloatArray
+    train_accuracy: FloatArray
+    test_accuracy: FloatArray
+    gradient_mean: FloatArray
+    gradient_std: FloatArray
+    weight_norm: FloatArray
+    train_mask: BoolArray
+    diverged: BoolArray
+    i_xy: float
+    h_x: float
+    h_y: float
+    extras: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        def put(key: str, value: object) -> None:
+            object.__setattr__(self, key, value)
+
+        put("config", check_config(self.config))
+        put("seeds", check_integers("seeds", self.seeds))
+        if len(set(self.seeds.tolist())) != self.seeds.size:
+            raise TrajectoryError(f"seeds holds one twice: {self.seeds.tolist()}")
+        put("epochs", check_integers("epochs", self.epochs))
+        if self.epochs[0] < 0 or np.any(np.diff(self.epochs) <= 0):
+            raise TrajectoryError("epochs must be at least 0 and increase from entry to entry")
+        names = check_names("layer_names", self.layer_names)
+        put("layer_names", names)
+        put("layer_widths", tuple(check_integers("layer_widths", self.layer_widths).tolist()))
+        if len(self.layer_widths) != len(names) or min(self.layer_widths) < 1:
+            raise TrajectoryError(
+                f"layer_widths is {self.layer_widths}; expected one, at least 1, for each of {names}"
+            )
+        sizes = {"S": self.seeds.size, "E": self.epochs.size, "L": len(names)}
+        check_array("train_mask", self.train_mask, AXES["train_mask"], sizes, kinds="b")
+        sizes["N"] = self.train_mask.shape[1]
+        for key, axes in AXES.items():
+            put(key, check_array(key, getattr(self, key), axes, sizes, kinds="b" if key in FLAGS else "f"))
+        for key in SCALARS:
+            put(key, check_scalar(key, getattr(self, key)))
+        extras = {
+            key: check_array(key, value, extra_axes(key, names), sizes, kinds="biuf")
+            for key, value in self.extras.items()
+        }
+        put("extras", extras)
+
+    def __repr__(self) -> str:
+        lost = int(self.diverged.sum())
+        return (
+            f"Trajectory({self.seeds.size} seed{'s' * (self.seeds.size != 1)}"
+            f"{f' ({lost} diverged)' if lost else ''}, {self.epochs.size} logged epochs "
+            f"{self.epochs[0]}..{self.epochs[-1]}, layers {' '.join(self.layer_names)})"
+        )
+
+    @property
+    def healthy(self) -> BoolArray:
+        """(S,) bool: the networks that did not diverge."""
+        return ~self.diverged
+
+    def epoch_index(self, epoch: float) -> int:
+        """Index of the logged epoch nearest to `epoch` (the earlier of two)."""
+        return int(np.argmin(np.abs(self.epochs - epoch)))
+
+    def of_seeds(self, seeds: Iterable[int]) -> "Trajectory":
+        """The same trajectory with these seeds only, in the order given.
+
+        Raises:
+            TrajectoryError: a seed is not in the trajectory, is named twice, or none is named.
+        """
+        where = {seed: index for index, seed in enumerate(self.seeds.tolist())}
+        wanted = [int(seed) for seed in seeds]
+        if missing := [seed for seed in wanted if seed not in where]:
+            raise TrajectoryError(
+                f"seeds {missing} are not in this trajectory, which holds {self.seeds.tolist()}"
+            )
+        rows = [where[seed] for seed in wanted]
+        own = {key: getattr(self, key)[rows] for key in ("seeds", *AXES)}
+        extras = {
+            key: value[rows] if extra_axes(key, self.layer_names)[0] == "S" else value
+            for key, value in self.extras.items()
+        }
+        return replace(self, **own, extras=extras)
+
+    def differences(self, other: "Trajectory") -> dict[str, float]:
+        """Where two trajectories disagree, configuration aside: key -> largest absolute difference.
+
+        Empty when every array agrees to the bit (NaN equals NaN). Infinity stands for another shape or dtype,
+        a key that one of them lacks, names, and NaN against a number.
+        """
+        mine, theirs = self._arrays(), other._arrays()
+        found = dict.fromkeys(mine.keys() ^ theirs.keys(), math.inf)
+        for key in mine.keys() & theirs.keys() - {"config"}:
+            a, b = mine[key], theirs[key]
+            if a.dtype.kind == "U" or b.dtype != a.dtype or b.shape != a.shape:
+                if not np.array_equal(a, b) or (a.dtype != b.dtype and a.dtype.kind != "U"):
+                    found[key] = math.inf
+            elif not np.array_equal(a, b, equal_nan=a.dtype.kind == "f"):
+                differ = (a != b) & ~(np.isnan(a) & np.isnan(b))
+                gap = np.abs(a[differ].astype(np.float64) - b[differ].astype(np.float64))
+                found[key] = math.inf if np.isnan(gap).any() else float(gap.max())
+        return dict(sorted(found.items()))
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = True) -> Path:
+        """Write the npz file, whole or not at all, and return its path.
+
+        Nothing is appended to the name; a symbolic link stays and what it points to is replaced.
+
+        Raises:
+            FileExistsError: the file is there and `overwrite` is false.
+            OSError: it cannot be written; a file that was there stays as it was.
+        """
+        return write_arrays(path, self._arrays(), overwrite=overwrite)
+
+    def _arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What the file holds, by key."""
+        return {
+            "schema_version": np.array(SCHEMA_VERSION),
+            "config": np.array(json.dumps(self.config)),
+            **{key: np.asarray(getattr(self, key)) for key in REQUIRED[2:]},
+            **self.extras,
+        }
+
+
+def load(path: str | os.PathLike[str]) -> Trajectory:
+    """Read a trajectory from its npz file.
+
+    The file is not trusted: nothing in it is executed, and no more memory is taken than its own size and half
+    a gigabyte.
+
+    Raises:
+        FileNotFoundError, PermissionError, IsADirectoryError: as `open` does.
+        TrajectoryError: the file is damaged, not a trajectory, or of another schema version; says which.
+    """
+    try:
+        with Archive(path) as archive:
+            return _from_archive(archive)
+    except (ArchiveError, TrajectoryError) as error:
+        raise TrajectoryError(f"cannot read {os.fspath(path)!r} as a trajectory: {error}") from error
+
+
+def _from_archive(archive: Archive) -> Trajectory:
+    if "schema_version" not in archive.keys:
+        raise TrajectoryError("it holds no schema_version, so ibjax did not write it")
+    version = archive.read("schema_version")
+    if version.ndim or version.dtype.kind not in "iu":
+        raise TrajectoryError(
+            f"schema_version is {version.dtype} of shape {version.shape}; expected an integer"
+        )
+    if version != SCHEMA_VERSION:
+        raise TrajectoryError(f"it has schema version {version}; this ibjax reads version {SCHEMA_VERSION}")
+    if missing := [key for key in REQUIRED if key not in archive.keys]:
+        raise TrajectoryError(f"it lacks {', '.join(missing)}")
+    names = archive.read("layer_names")
+    text = archive.read("config")
+    if names.dtype.kind != "U" or names.ndim != 1 or text.dtype.kind != "U" or text.ndim != 0:
+        raise TrajectoryError("layer_names or config is not text of the right shape")
+    extras = [key for key in archive.keys if key not in REQUIRED]
+    for key in extras:
+        extra_axes(key, names.tolist())
+    try:
+        config = json.loads(text.item())
+    except (ValueError, RecursionError) as error:
+        raise TrajectoryError(f"config is no JSON: {error}") from error
+    done = ("schema_version", "config", "layer_names")
+    rest: dict[str, Any] = {key: archive.read(key) for key in REQUIRED if key not in done}
+    return Trajectory(
+        config=config,
+        layer_names=tuple(names.tolist()),
+        extras={key: archive.read(key) for key in extras},
+        **rest,
+    )
+
+
+def concatenate(trajectories: Sequence[Trajectory]) -> Trajectory:
+    """Join runs of one configuration over different seeds, in the order given.
+
+    The joint `config` is the first's, with all seeds; "merged_from" lists seeds, versions, device and command
+    of each run.
+
+    Raises:
+        TrajectoryError: none given, a seed occurs in two, or the runs differ in a field of the configuration
+            other than `seeds`, in the epochs, layers, data set or dtypes; names what differs.
+    """
+    if not trajectories:
+        raise TrajectoryError("trajectories is empty; expected at least one")
+    first = trajectories[0]
+    for index, other in enumerate(trajectories[1:], 1):
+        if differing := _differing(first, other):
+            raise TrajectoryError(f"trajectories 0 and {index} differ in {', '.join(differing)}")
+    seeds = np.concatenate([t.seeds for t in trajectories])
+    values, counts = np.unique(seeds, return_counts=True)
+    if np.any(counts > 1):
+        raise TrajectoryError(f"seeds {values[counts > 1].tolist()} occur in more than one trajectory")
+    if len(trajectories) == 1:
+        return first
+    config = dict(first.config)
+    if isinstance(config.get("config"), dict):
+        config["config"] = {**config["config"], "seeds": seeds.tolist()}
+    config["merged_from"] = [part for t in trajectories for part in _sources(t)]
+    joint: dict[str, Any] = {key: np.concatenate([getattr(t, key) for t in trajectories]) for key in AXES}
+    extras = dict(first.extras)
+    for key in extras:
+        if extra_axes(key, first.layer_names)[0] == "S":
+            extras[key] = np.concatenate([t.extras[key] for t in trajectories])
+    return replace(first, config=config, seeds=seeds, extras=extras, **joint)
+
+
+def _sources(trajectory: Trajectory) -> list[dict[str, Any]]:
+    if "merged_from" in trajectory.config:
+        return list(trajectory.config["merged_from"])
+    rest = {key: value for key, value in trajectory.config.items() if key != "config"}
+    return [{"seeds": trajectory.seeds.tolist(), **rest}]
+
+
+def _differing(a: Trajectory, b: Trajectory) -> list[str]:
+    """What keeps two runs from being parts of one, in words."""
+    mine, theirs = (dict(t.config.get("config", {})) for t in (a, b))
+    found = [
+        f"config {key} ({mine.get(key)!r}, {theirs.get(key)!r})"
+        for key in sorted(mine.keys() | theirs.keys())
+        if key != "seeds" and (key in mine, mine.get(key)) != (key in theirs, theirs.get(key))
+    ]
+    found += [key for key in ("layer_names", "layer_widths", *SCALARS) if getattr(a, key) != getattr(b, key)]
+    if not np.array_equal(a.epochs, b.epochs):
+        found.append("epochs")
+    found += [key for key in AXES if _kind(getattr(a, key)) != _kind(getattr(b, key))]
+    for key in sorted(a.extras.keys() | b.extras.keys()):
+        if key not in a.extras or key not in b.extras or _kind(a.extras[key]) != _kind(b.extras[key]):
+            found.append(key)
+            continue
+        of_the_task = extra_axes(key, a.layer_names)[0] != "S"
+        if of_the_task and not np.array_equal(a.extras[key], b.extras[key]):
+            found.append(key)
+    return found
+
+
+def _kind(array: npt.NDArray[Any]) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    return array.dtype, array.shape[1:]

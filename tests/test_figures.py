@@ -1,0 +1,373 @@
+"""Figures: what is drawn is the data, it fits on the page, and it says how many networks it shows."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pytest
+from conftest import synthetic_trajectory
+from matplotlib.animation import FFMpegWriter
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from PIL import Image
+
+from ibjax import figures
+from ibjax.analysis import phase_change
+from ibjax.figures.movie import film_indices
+from ibjax.figures.style import layer_colours, layer_markers
+from ibjax.schema import AXES
+from ibjax.trajectory import Trajectory
+
+NAMES = (*(f"hidden {index}" for index in range(1, 8)), "output")
+
+
+def snapshot(trajectory: Trajectory, *, ax: Axes | None = None) -> Axes:
+    return figures.plane_snapshot(trajectory, 400, ax=ax)
+
+
+Draw = Callable[..., Any]
+
+ON_AXES: list[Draw] = [
+    figures.gradients,
+    figures.information_over_epochs,
+    figures.loss_and_accuracy,
+    figures.plane_trajectories,
+    figures.snr,
+    figures.weight_norms,
+    snapshot,
+]
+
+
+def draw(figure: Any) -> None:
+    FigureCanvasAgg(figure).draw()
+
+
+def assert_on_the_page(figure: Any) -> None:
+    """Everything drawn lies inside the figure, to a hundredth of an inch."""
+    draw(figure)
+    box = figure.get_tightbbox()
+    width, height = figure.get_size_inches()
+    assert box.x0 >= -0.01
+    assert box.y0 >= -0.01
+    assert box.x1 <= width + 0.01
+    assert box.y1 <= height + 0.01
+
+
+@pytest.mark.parametrize("function", ON_AXES)
+class TestEveryFigure:
+    def test_new_figure_fits_a_column(self, function: Draw) -> None:
+        ax = function(synthetic_trajectory(5, diverged=(3,), names=NAMES))
+        assert ax.figure.get_size_inches()[0] == 3.4
+        assert_on_the_page(ax.figure)
+        assert "4 networks" in ax.get_title()
+        assert "1 diverged left out" in ax.get_title()
+        assert ax.get_xlabel() in ("epoch", "$I(X;T)$ [bits]")
+
+    def test_axes_given_are_used(self, function: Draw, trajectory: Trajectory) -> None:
+        figure = Figure()
+        ax = figure.add_subplot()
+        assert function(trajectory, ax=ax) is ax
+        draw(figure)
+
+    def test_one_seed(self, function: Draw) -> None:
+        ax = function(synthetic_trajectory(1))
+        draw(ax.figure)
+        assert "1 network" in ax.get_title()
+        assert "networks" not in ax.get_title()
+        assert "diverged" not in ax.get_title()
+
+    def test_all_diverged(self, function: Draw) -> None:
+        ax = function(synthetic_trajectory(2, diverged=(0, 1)))
+        draw(ax.figure)
+        assert "0 networks" in ax.get_title()
+
+    def test_without_epoch_0_and_with_one_epoch(self, function: Draw, trajectory: Trajectory) -> None:
+        for part in (slice(1, None), slice(0, 1), slice(7, 8)):
+            cut = replace(
+                trajectory,
+                epochs=trajectory.epochs[part],
+                **{
+                    key: getattr(trajectory, key)[:, part]
+                    for key, axes in AXES.items()
+                    if axes.startswith("SE")
+                },
+            )
+            draw(function(cut).figure)
+
+    def test_settings_of_the_caller_stay(self, function: Draw, trajectory: Trajectory) -> None:
+        before = dict(matplotlib.rcParams)
+        function(trajectory)
+        assert dict(matplotlib.rcParams) == before
+
+
+def test_no_pyplot(tmp_path: Path, trajectory: Trajectory) -> None:
+    """Not even after drawing: a program with windows of its own is left alone."""
+    path = trajectory.save(tmp_path / "a.npz")
+    code = (
+        "import sys\n"
+        "from ibjax import figures, trajectory\n"
+        f"ax = figures.plane_trajectories(trajectory.load({str(path)!r}))\n"
+        f"ax.figure.savefig({str(tmp_path / 'a.png')!r})\n"
+        "print('matplotlib.pyplot' in sys.modules)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"False\n"
+
+
+class TestPlane:
+    def test_snapshot_draws_the_healthy_seeds_at_the_nearest_epoch(self, damaged: Trajectory) -> None:
+        ax = figures.plane_snapshot(damaged, 400)
+        assert ax.get_title().startswith("epoch 376: ")
+        rows, index = [0, 2, 3, 5], damaged.epochs.tolist().index(376)
+        assert len(ax.collections) == 4
+        for layer, points in enumerate(ax.collections):
+            expected = np.stack([damaged.i_xt[rows, index, layer], damaged.i_ty[rows, index, layer]], axis=1)
+            np.testing.assert_array_equal(points.get_offsets(), expected)
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("$I(X;T)$ [bits]", "$I(T;Y)$ [bits]")
+
+    def test_snapshots_share_axes_and_choose_epochs(self, damaged: Trajectory) -> None:
+        figure = figures.plane_snapshots(damaged)
+        assert [ax.get_title() for ax in figure.axes] == ["epoch 0", "epoch 376", "epoch 10000"]
+        assert len({ax.get_xlim() for ax in figure.axes}) == 1
+        assert "2 diverged left out" in figure.get_suptitle()
+        assert_on_the_page(figure)
+        assert_on_the_page(figures.plane_snapshots(synthetic_trajectory(2, names=NAMES)))
+        assert len(figures.plane_snapshots(damaged, [5]).axes) == 1
+        with pytest.raises(ValueError, match="epochs is empty"):
+            figures.plane_snapshots(damaged, [])
+
+    def test_trajectories_draw_the_means_coloured_by_epoch(self, damaged: Trajectory) -> None:
+        ax: Any = figures.plane_trajectories(damaged)
+        rows = [0, 2, 3, 5]
+        mean = np.stack([damaged.i_xt[rows].mean(0), damaged.i_ty[rows].mean(0)], axis=-1)
+        ways, points, ends = ax.collections
+        np.testing.assert_allclose(np.array(ways.get_segments()), mean, atol=1e-5)  # float32 sums
+        np.testing.assert_array_equal(ways.get_array(), damaged.epochs)
+        np.testing.assert_allclose(points.get_offsets(), mean.reshape(-1, 2), atol=1e-5)
+        np.testing.assert_allclose(ends.get_offsets(), mean[-1], atol=1e-5)
+        red, green, blue, _ = ends.get_facecolor()[0]
+        assert min(red, green) > 0.8 > 0.3 > blue  # yellow
+        assert ends.get_edgecolor()[0][:3].max() < 0.3
+        assert ax.figure.axes[1].get_ylabel() == "epoch"
+        colours = points.cmap(points.norm(np.array([0, 1, 10, 100, 1000, 10_000])))
+        assert np.isfinite(colours).all()
+        assert np.abs(np.diff(colours[:, :3], axis=0)).max(axis=1).min() > 0.05
+
+    def test_phase_change_line(self, trajectory: Trajectory) -> None:
+        epoch = int(phase_change(trajectory).network_epoch)
+        for phase, shown in ((True, epoch), (19, 19), (False, None)):
+            ax = figures.plane_trajectories(trajectory, phase=phase)
+            labels = [line.get_label() for line in ax.get_lines() if "phase" in str(line.get_label())]
+            assert labels == ([] if shown is None else [f"phase change, epoch {shown}"])
+
+    def test_numbers_share_a_place_where_points_meet(self, trajectory: Trajectory) -> None:
+        i_xt = np.array(trajectory.i_xt)
+        i_xt[..., 1] = i_xt[..., 0]
+        i_ty = np.array(trajectory.i_ty)
+        i_ty[..., 1] = i_ty[..., 0]
+        ax = figures.plane_trajectories(replace(trajectory, i_xt=i_xt, i_ty=i_ty))
+        assert [text.get_text() for text in ax.texts] == ["1–2", "3", "4"]
+
+
+class TestCurves:
+    def lines(self, ax: Any) -> dict[str, Any]:
+        return {str(line.get_label()): line for line in ax.get_lines()}
+
+    def test_information_and_its_band(self, damaged: Trajectory) -> None:
+        ax = figures.information_over_epochs(damaged)
+        drawn = self.lines(ax)["h3"]
+        np.testing.assert_array_equal(drawn.get_xdata(), damaged.epochs)
+        np.testing.assert_allclose(
+            drawn.get_ydata(), damaged.i_xt[[0, 2, 3, 5], :, 2].mean(axis=0), atol=1e-5
+        )
+        assert len(ax.collections) == 4
+        assert ax.get_ylabel() == "$I(X;T)$ [bits]"
+        assert len(figures.information_over_epochs(synthetic_trajectory(1)).collections) == 0
+        assert "no interval" in figures.information_over_epochs(synthetic_trajectory(1)).get_title()
+        assert figures.information_over_epochs(damaged, quantity="i_ty").get_ylabel() == "$I(T;Y)$ [bits]"
+        with pytest.raises(ValueError, match="quantity"):
+            figures.information_over_epochs(damaged, quantity="i_x")
+
+    def test_epoch_axis_is_logarithmic_and_shows_epoch_0(self, trajectory: Trajectory) -> None:
+        ax = figures.weight_norms(trajectory)
+        places = ax.transData.transform([(epoch, 1.0) for epoch in (0, 1, 10, 100, 1000, 10_000)])[:, 0]
+        steps = np.diff(places)
+        assert steps[0] > 0
+        np.testing.assert_allclose(steps[1:], steps[1], rtol=1e-6)
+        assert [tick.get_text() for tick in ax.get_xticklabels()][:3] == ["0", "1", "10"]
+
+    def test_gradients_are_normalised_and_marked(self, trajectory: Trajectory) -> None:
+        ax: Any = figures.gradients(trajectory)
+        mean = (trajectory.gradient_mean / trajectory.weight_norm).mean(axis=0)
+        np.testing.assert_allclose(self.lines(ax)["h1"].get_ydata(), mean[:, 0], rtol=1e-5)
+        assert ax.get_yscale() == "log"
+        change = phase_change(trajectory)
+        (mark,) = [line for line in ax.get_lines() if "phase" in str(line.get_label())]
+        assert mark.get_xdata()[0] == change.network_epoch
+        unmarked = figures.gradients(trajectory, phase=False)
+        assert not any("phase" in str(line.get_label()) for line in unmarked.get_lines())
+        assert len(unmarked.get_lines()) == 8
+
+    def test_snr_is_the_geometric_mean(self, trajectory: Trajectory) -> None:
+        ratio = trajectory.gradient_mean.astype(float) / trajectory.gradient_std
+        expected = np.prod(ratio, axis=0) ** (1 / 6)
+        np.testing.assert_allclose(
+            self.lines(figures.snr(trajectory))["output"].get_ydata(), expected[:, 3], rtol=1e-9
+        )
+
+    def test_full_batch_gradients_draw(self, trajectory: Trajectory) -> None:
+        still = replace(trajectory, gradient_std=np.zeros_like(trajectory.gradient_std))
+        draw(figures.snr(still).figure)
+        draw(figures.gradients(still).figure)
+
+    def test_loss_and_accuracy(self, trajectory: Trajectory) -> None:
+        left: Any = figures.loss_and_accuracy(trajectory)
+        right = left.figure.axes[1]
+        assert (left.get_ylabel(), right.get_ylabel()) == ("cross-entropy [nats]", "accuracy")
+        for ax, name in ((left, "loss"), (right, "accuracy")):
+            for line, part in zip(ax.get_lines(), ("train", "test"), strict=True):
+                expected = getattr(trajectory, f"{part}_{name}").mean(axis=0)
+                np.testing.assert_allclose(line.get_ydata(), expected, atol=1e-6)
+
+
+class TestStyle:
+    @pytest.mark.parametrize("L", [1, 4, 8, 12])
+    def test_a_colour_and_marker_for_each_layer(self, L: int) -> None:
+        assert len(set(layer_colours(L))) == len(layer_markers(L)) == L
+        assert len(set(layer_markers(8))) == 8
+
+    @pytest.mark.parametrize(
+        "matrix",
+        [
+            np.eye(3),
+            [
+                [0.152286, 1.052583, -0.204868],
+                [0.114503, 0.786281, 0.099216],
+                [-0.003882, -0.048116, 1.051998],
+            ],
+            [
+                [0.367322, 0.860646, -0.227968],
+                [0.280085, 0.672501, 0.047413],
+                [-0.011820, 0.042940, 0.968881],
+            ],
+            [
+                [1.255528, -0.076749, -0.178779],
+                [-0.078411, 0.930809, 0.147602],
+                [0.004733, 0.691367, 0.303900],
+            ],
+        ],
+        ids=["all colours", "protan", "deutan", "tritan"],
+    )
+    def test_eight_layers_differ_for_every_colour_vision(self, matrix: Any) -> None:
+        """Machado, Oliveira & Fernandes 2009 at full severity; CIELAB distance of any two at least 10."""
+        rgb = np.array([to_rgb(colour) for colour in layer_colours(8)])
+        linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+        seen = np.clip(linear @ np.asarray(matrix).T, 0.0, 1.0)
+        to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+        xyz = seen @ to_xyz.T / to_xyz.sum(axis=1)
+        f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
+        lab = np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=1)
+        distance = np.linalg.norm(lab[:, None] - lab[None], axis=2) + 1000 * np.eye(8)
+        assert distance.min() >= 10
+
+
+class TestMovie:
+    def test_frames_pass_the_epochs_in_logarithmic_steps(self) -> None:
+        """All epochs logged: frame k of 5 is nearest to 100^(k/4) - 1 = 0, 2.16, 9, 30.6, 99."""
+        assert film_indices(np.arange(100), 5).tolist() == [0, 2, 9, 31, 99]
+        assert film_indices(np.array([0, 1, 100]), 7).tolist() == [0, 1, 1, 1, 1, 1, 2]
+        assert film_indices(np.array([5]), 3).tolist() == [0, 0, 0]
+
+    def test_gif(self, tmp_path: Path, damaged: Trajectory) -> None:
+        seen: list[tuple[int, int]] = []
+        path = figures.save_animation(
+            damaged,
+            tmp_path / "film é.gif",
+            frames=4,
+            fps=2,
+            dpi=50,
+            progress=lambda done, frames: seen.append((done, frames)),
+        )
+        film: Any
+        with Image.open(path) as film:
+            assert film.size == (200, 160)
+            assert film.n_frames >= 4
+        assert len(seen) == 6
+        assert [entry.name for entry in tmp_path.iterdir()] == ["film é.gif"]
+
+    def test_every_frame_shows_its_epoch_and_accuracy(self, damaged: Trajectory) -> None:
+        film: Any = figures.animate(damaged, frames=3, fps=1)
+        film._draw_was_started = True  # not saved here, which matplotlib would warn of
+        ax = film._fig.axes[0]
+        titles = []
+        for index in (0, damaged.epoch_index(100), 39):
+            film._func(index)
+            titles.append(ax.get_title())
+            accuracy = damaged.test_accuracy[[0, 2, 3, 5], index].mean()
+            assert f"test accuracy {accuracy:.3f}" in titles[-1]
+            np.testing.assert_array_equal(
+                ax.collections[2].get_offsets()[:, 0], damaged.i_xt[[0, 2, 3, 5], index, 2]
+            )
+        assert [title.partition(",")[0] for title in titles] == ["epoch 0", "epoch 92", "epoch 10000"]
+        assert all("2 diverged left out" in title for title in titles)
+        assert_on_the_page(film._fig)
+
+    def test_training_accuracy_where_there_is_no_test(self, trajectory: Trajectory) -> None:
+        blind = replace(trajectory, test_accuracy=np.full_like(trajectory.test_accuracy, np.nan))
+        film: Any = figures.animate(blind, frames=2, fps=1)
+        film._draw_was_started = True
+        assert "training accuracy" in film._fig.axes[0].get_title()
+
+    @pytest.mark.parametrize("name", ["film.mp4", "film"])
+    def test_without_ffmpeg_a_gif(
+        self, tmp_path: Path, trajectory: Trajectory, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(FFMpegWriter, "isAvailable", lambda: False)
+        path = figures.save_animation(trajectory, tmp_path / name, frames=2, fps=1, dpi=40)
+        assert path == tmp_path / "film.gif"
+        assert path.read_bytes()[:3] == b"GIF"
+
+    @pytest.mark.skipif(not FFMpegWriter.isAvailable(), reason="needs the ffmpeg program")
+    def test_mp4(self, tmp_path: Path, trajectory: Trajectory) -> None:
+        path = figures.save_animation(trajectory, tmp_path / "film", frames=3, fps=2, dpi=50)
+        assert path == tmp_path / "film.mp4"
+        assert path.read_bytes()[4:8] == b"ftyp"
+
+    def test_a_failure_leaves_what_was_there(
+        self, tmp_path: Path, trajectory: Trajectory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "film.gif"
+        path.write_text("old")
+
+        def stop(done: int, frames: int) -> None:
+            if done:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            figures.save_animation(trajectory, path, frames=2, fps=1, dpi=40, progress=stop)
+        assert path.read_text() == "old"
+        assert list(tmp_path.iterdir()) == [path]
+
+    @pytest.mark.parametrize(
+        ("name", "options", "message"),
+        [
+            ("film.avi", {}, "film.avi"),
+            ("film.gif", {"frames": 1}, "frames is 1"),
+            ("film.gif", {"fps": 0}, "fps is 0"),
+        ],
+    )
+    def test_bad_arguments(
+        self, tmp_path: Path, trajectory: Trajectory, name: str, options: dict[str, Any], message: str
+    ) -> None:
+        with pytest.raises(ValueError, match=message):
+            figures.save_animation(trajectory, tmp_path / name, **options)
+
+    def test_missing_folder(self, tmp_path: Path, trajectory: Trajectory) -> None:
+        with pytest.raises(FileNotFoundError):
+            figures.save_animation(trajectory, tmp_path / "missing" / "film.gif")
