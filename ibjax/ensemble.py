@@ -100,6 +100,7 @@ class Program:
             batch_size=config.batch_size or n_train,
             shuffle=config.shuffle,
             ordered_split=config.split == "ordered",
+            bits=_packable_bits(dataset),
         )
         self.layer_widths = self._widths(model)
         count = len(self.layer_widths)
@@ -108,8 +109,7 @@ class Program:
             self.network.layer_names if known else (*(f"layer_{i}" for i in range(1, count)), "output")
         )
         self.fixed_range = [known and config.activation in BOUNDED] * (count - 1) + [known]
-        patterns = dataset.inputs.astype(self.dtype)
-        self.inputs = np.ascontiguousarray(patterns.T) if model.patterns_axis == 1 else patterns
+        self.inputs = dataset.inputs.astype(self.dtype)
         self.conditional = dataset.conditional.astype(self.dtype)
 
     def _perceptron(self) -> Perceptron:
@@ -148,9 +148,9 @@ class Program:
             raise ValueError(f"network returned {logits.shape[1 - axis]} logits for {classes} classes")
         return tuple(s[1 - axis] for s in shapes)
 
-    def start(self, seeds: Array, conditional: Array) -> tuple[Sample, State]:
+    def start(self, seeds: Array, inputs: Array, conditional: Array) -> tuple[Sample, State]:
         """Fresh networks for a block of seeds (K,)."""
-        return jax.vmap(self.trainer.start, in_axes=(0, None))(seeds, conditional)
+        return jax.vmap(self.trainer.start, in_axes=(0, None, None))(seeds, inputs, conditional)
 
     def train(
         self, sample: Sample, state: State, inputs: Array, first: Array, last: Array, learn: Array
@@ -163,7 +163,8 @@ class Program:
         """All that is logged of a block."""
         axis = self.trainer.model.patterns_axis
         n = conditional.shape[0]
-        logits, activations = jax.vmap(self.trainer.model.forward, in_axes=(0, None))(state.params, inputs)
+        patterns = inputs if axis == 0 else inputs.T
+        logits, activations = jax.vmap(self.trainer.model.forward, in_axes=(0, None))(state.params, patterns)
         loss = jax.vmap(cross_entropy, in_axes=(0, 0, None))(logits, sample.labels, axis)
         hit = jax.vmap(correct, in_axes=(0, 0, None))(logits, sample.labels, axis).astype(loss.dtype)
         trained = jax.vmap(lambda patterns: jnp.zeros(n, loss.dtype).at[patterns].set(1))(sample.patterns)
@@ -211,6 +212,13 @@ class Program:
         """(K, kernels) as (K, L); NaN where a network's kernels are not one a layer."""
         layers = len(self.layer_widths)
         return values if values.shape[1] == layers else jnp.full((len(values), layers), jnp.nan, values.dtype)
+
+
+def _packable_bits(dataset: Dataset) -> int:
+    """F where the inputs are all 0 or 1 and fit a 32-bit word beside the label, else 0."""
+    label_bits = (dataset.n_classes - 1).bit_length()
+    fits = dataset.n_features + label_bits <= 32
+    return dataset.n_features if fits and bool(np.isin(dataset.inputs, (0, 1)).all()) else 0
 
 
 class _Block(NamedTuple):
@@ -372,8 +380,8 @@ class _Compiled:
         put = lambda a: jax.device_put(a, device)  # noqa: E731
         self.inputs, self.conditional = put(program.inputs), put(program.conditional)
         seeds = put(np.zeros(size, np.uint32))
-        self._start = jax.jit(program.start).lower(seeds, self.conditional).compile()
-        sample, state = jax.eval_shape(program.start, seeds, self.conditional)
+        self._start = jax.jit(program.start).lower(seeds, self.inputs, self.conditional).compile()
+        sample, state = jax.eval_shape(program.start, seeds, self.inputs, self.conditional)
         placed = lambda tree: jax.tree.map(  # noqa: E731
             lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=jax.sharding.SingleDeviceSharding(device)), tree
         )
@@ -387,7 +395,7 @@ class _Compiled:
         self._measure = jax.jit(program.measure).lower(sample, state, self.inputs, self.conditional).compile()
 
     def start(self, seeds: np.ndarray) -> tuple[Any, Any]:
-        result: tuple[Any, Any] = self._start(jax.device_put(seeds, self.device), self.conditional)
+        result: tuple[Any, Any] = self._start(jax.device_put(seeds, self.device), self.inputs, self.conditional)
         return result
 
     def advance(self, block: _Block, epoch: int) -> tuple[_Block, Record]:
