@@ -96,6 +96,7 @@ class Program:
         self.trainer = Trainer(
             model=model,
             optimizer=_OPTIMIZERS[config.optimizer](config.learning_rate) if optimizer is None else optimizer,
+            elementwise=optimizer is None,
             n_train=n_train,
             batch_size=config.batch_size or n_train,
             shuffle=config.shuffle,
@@ -164,7 +165,9 @@ class Program:
         axis = self.trainer.model.patterns_axis
         n = conditional.shape[0]
         patterns = inputs if axis == 0 else inputs.T
-        logits, activations = jax.vmap(self.trainer.model.forward, in_axes=(0, None))(state.params, patterns)
+        tree = jax.vmap(self.trainer.unravel)
+        params = tree(state.params)
+        logits, activations = jax.vmap(self.trainer.model.forward, in_axes=(0, None))(params, patterns)
         loss = jax.vmap(cross_entropy, in_axes=(0, 0, None))(logits, sample.labels, axis)
         hit = jax.vmap(correct, in_axes=(0, 0, None))(logits, sample.labels, axis).astype(loss.dtype)
         trained = jax.vmap(lambda patterns: jnp.zeros(n, loss.dtype).at[patterns].set(1))(sample.patterns)
@@ -190,9 +193,8 @@ class Program:
             ranges.append((low[0, :, 0], high[0, :, 0]))
         i_xt, i_ty = (jnp.stack(values, axis=1) for values in zip(*information, strict=True))
         range_low, range_high = (jnp.stack(values, axis=1) for values in zip(*ranges, strict=True))
-        gradient_mean, gradient_std = jax.vmap(gradients.statistics)(state.moments)
+        norms = lambda vectors: self._by_layer(jax.vmap(gradients.norms)(tree(vectors)))  # noqa: E731
         train_loss = mean(loss, trained)
-        leaves = [jnp.isfinite(leaf).reshape(len(leaf), -1).all(axis=1) for leaf in jax.tree.leaves(state.params)]
         return Record(
             i_xt,
             i_ty,
@@ -202,10 +204,10 @@ class Program:
             mean(loss, 1 - trained),
             mean(hit, trained),
             mean(hit, 1 - trained),
-            self._by_layer(gradient_mean),
-            self._by_layer(gradient_std),
-            self._by_layer(jax.vmap(gradients.norms)(state.params)),
-            jnp.stack([*leaves, jnp.isfinite(train_loss)]).all(axis=0),
+            norms(state.moments.mean),
+            norms(jax.vmap(gradients.spread)(state.moments)),
+            norms(state.params),
+            jnp.isfinite(train_loss) & jnp.isfinite(state.params).all(axis=1),
         )
 
     def _by_layer(self, values: Array) -> Array:

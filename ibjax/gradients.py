@@ -76,7 +76,6 @@ def norms(tree: Params) -> Array:
     return jnp.stack([jnp.sqrt(jnp.sum(jnp.square(kernel))) for kernel in kernels(tree)])
 
 
-def statistics(moments: GradientMoments) -> tuple[Array, Array]:
-    """Norm of the mean, and of the (population) standard deviation, of each layer's kernel gradients: (L,), (L,)."""
-    spread = jax.tree.map(lambda v: jnp.sqrt(v / moments.count.astype(v.dtype)), moments.deviations)
-    return norms(moments.mean), norms(spread)
+def spread(moments: GradientMoments) -> Params:
+    """The (population) standard deviation of each entry of the gradient."""
+    return jax.tree.map(lambda v: jnp.sqrt(v / moments.count.astype(v.dtype)), moments.deviations)

@@ -6,7 +6,8 @@ Shapes: N patterns, n of them for training, B patterns of a batch, F input featu
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
+from collections.abc import Callable
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,12 +15,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array, lax
+from jax.flatten_util import ravel_pytree
 
 from ibjax import gradients
 from ibjax.network import Model, Params
 
 _ROUNDS = 24
 """Of the shuffle; twice log2 of the 4096 patterns."""
+_ROUNDS_TOGETHER = 8
+"""In one loop; longer chains run out of registers."""
 
 
 class Sample(NamedTuple):
@@ -39,9 +43,15 @@ class Sample(NamedTuple):
 
 
 class State(NamedTuple):
-    """What changes while a network trains; `moments` are those of the last epoch."""
+    """What changes while a network trains.
 
-    params: Params
+    Attributes:
+      params: (P,) all parameters in one vector: updating them is a handful of loops, not a handful for every layer.
+      optimizer: the state of the optimizer.
+      moments: of the gradients (P,) of the last epoch.
+    """
+
+    params: Array
     optimizer: Any
     moments: gradients.GradientMoments
 
@@ -53,6 +63,8 @@ class Trainer:
     Attributes:
       model: the network.
       optimizer: any optax gradient transformation.
+      elementwise: the optimizer treats every parameter alike, so that it may see them as one vector; others see
+        the network's own tree (layer-wise rates, masks, norms of a layer).
       n_train: n.
       batch_size: B, at most n; the last batch of an epoch holds what is left.
       shuffle: a new order each epoch.
@@ -63,6 +75,7 @@ class Trainer:
 
     model: Model
     optimizer: optax.GradientTransformation
+    elementwise: bool
     n_train: int
     batch_size: int
     shuffle: bool
@@ -85,14 +98,22 @@ class Trainer:
         # Inverse distribution function: label c where u lies between the cumulated probabilities of c-1 and c.
         u = jax.random.uniform(of_labels, (n_patterns, 1), jnp.float32)
         labels = jnp.sum(u >= jnp.cumsum(p_y_given_x, axis=1)[:, :-1], axis=1, dtype=jnp.int32)
-        params = self.model.init(of_init)
-        state = State(params, self.optimizer.init(params), gradients.begin(params))
+        tree = self.model.init(of_init)
+        params, _ = ravel_pytree(tree)
+        state = State(params, self.optimizer.init(params if self.elementwise else tree), gradients.begin(params))
         packed = jnp.zeros((), jnp.uint32)
         if self.bits:
             shift = jnp.arange(self.bits, dtype=jnp.uint32)
             word = jnp.sum(inputs.astype(jnp.uint32) << shift, axis=1, dtype=jnp.uint32)
             packed = (word | labels.astype(jnp.uint32) << self.bits)[patterns]
         return Sample(patterns, labels, order, packed), state
+
+    @cached_property
+    def unravel(self) -> Callable[[Array], Params]:
+        """The vector of all parameters as the network's own tree."""
+        tree = jax.eval_shape(self.model.init, jax.eval_shape(lambda: jax.random.key(0)))
+        unravel: Callable[[Array], Params] = ravel_pytree(jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), tree))[1]
+        return unravel
 
     def epoch(self, sample: Sample, state: State, inputs: Array, number: Array, learn: Array) -> State:
         """One pass over the training patterns.
@@ -104,42 +125,45 @@ class Trainer:
         """
         n, size, axis = self.n_train, self.batch_size, self.model.patterns_axis
         steps = -(-n // size)
-        position = jnp.arange(steps * size, dtype=jnp.int32)
+        position = jnp.arange(steps * size, dtype=jnp.int32).reshape(steps, size)
         present = position < n
         position = jnp.where(present, position, 0)
         if self.shuffle:
             position = swap_or_not(position, n, round_keys(jax.random.fold_in(sample.order, number), n))
-        source = sample.packed if self.bits else sample.patterns
-        source = lax.optimization_barrier(source.at[position].get(mode="promise_in_bounds"))
+        source = (sample.packed if self.bits else sample.patterns).at[position].get(mode="promise_in_bounds")
 
         def batch(step: Array) -> tuple[Array, Array, Array]:
-            here = partial(lax.dynamic_slice_in_dim, start_index=step * size, slice_size=size)
+            chosen, here = (lax.dynamic_index_in_dim(a, step, keepdims=False) for a in (source, present))
             if self.bits:
-                word = here(source)
                 shift = jnp.arange(self.bits, dtype=jnp.uint32)
-                rows = word[None] >> shift[:, None] if axis == 1 else word[:, None] >> shift
-                return (rows & 1).astype(inputs.dtype), (word >> self.bits).astype(jnp.int32), here(present)
-            pattern = here(source)
-            x = inputs.at[pattern].get(mode="promise_in_bounds")
-            y = sample.labels.at[pattern].get(mode="promise_in_bounds")
-            return (lax.optimization_barrier(x.T) if axis == 1 else x), y, here(present)
+                bits = chosen[:, None] >> shift if axis == 0 else chosen >> shift[:, None]
+                return (bits & 1).astype(inputs.dtype), (chosen >> self.bits).astype(jnp.int32), here
+            x = jnp.take(inputs if axis == 0 else inputs.T, chosen, axis=axis, mode="clip")
+            return x, sample.labels.at[chosen].get(mode="promise_in_bounds"), here
 
-        def step(index: Array, state: State) -> State:
-            x, y, present = batch(index)
+        def step(index: Array, carry: tuple[State, Any]) -> tuple[State, Any]:
+            state, (x, y, here) = carry
 
             def loss(params: Params) -> Array:
                 logits, _ = self.model.forward(params, x)
-                weight = present.astype(logits.dtype)
+                weight = here.astype(logits.dtype)
                 return jnp.sum(weight * cross_entropy(logits, y, axis)) / jnp.sum(weight)
 
-            gradient = jax.grad(loss)(state.params)
-            updates, optimizer = self.optimizer.update(gradient, state.optimizer, state.params)
-            changed = (optax.apply_updates(state.params, updates), optimizer)
+            tree = self.unravel(state.params)
+            gradient, _ = ravel_pytree(jax.grad(loss)(tree))
+            if self.elementwise:
+                updates, optimizer = self.optimizer.update(gradient, state.optimizer, state.params)
+            else:
+                tree_updates, optimizer = self.optimizer.update(self.unravel(gradient), state.optimizer, tree)
+                updates, _ = ravel_pytree(tree_updates)
+            changed = (state.params + updates, optimizer)
             kept = jax.tree.map(lambda new, old: jnp.where(learn, new, old), changed, state[:2])
-            return State(*kept, gradients.add(state.moments, gradient))
+            # The next batch travels in the carry: what a loop carries is laid out in memory, where the compiler would
+            # else gather or unpack it anew in every loop that reads it (the first layer took ten times as long).
+            return State(*kept, gradients.add(state.moments, gradient)), batch(jnp.minimum(index + 1, steps - 1))
 
         fresh = state._replace(moments=gradients.begin(state.params))
-        return lax.fori_loop(0, steps, step, fresh)
+        return lax.fori_loop(0, steps, step, (fresh, batch(jnp.int32(0))))[0]
 
 
 def cross_entropy(logits: Array, labels: Array, patterns_axis: int) -> Array:
@@ -186,13 +210,13 @@ def swap_or_not(position: Array, n: int, keys: Array) -> Array:
     Returns:
       The shape of `position`, int32 in [0, n); a bijection of range(n).
     """
-    x = position
-    for turn in range(_ROUNDS):
-        reflection, factor, summand = keys[turn]
-        reflected = reflection.astype(jnp.int32) - x
-        reflected = jnp.where(reflected < 0, reflected + n, reflected)
-        hashed = jnp.maximum(x, reflected).astype(jnp.uint32) * factor + summand
-        x = jnp.where(hashed.astype(jnp.int32) < 0, reflected, x)
-        if turn % 8 == 7:  # longer chains in one loop run out of registers
-            x = lax.optimization_barrier(x)
-    return x
+
+    def rounds(part: Array, x: Array) -> Array:
+        for reflection, factor, summand in keys.reshape(-1, _ROUNDS_TOGETHER, 3)[part]:
+            reflected = reflection.astype(jnp.int32) - x
+            reflected = jnp.where(reflected < 0, reflected + n, reflected)
+            hashed = jnp.maximum(x, reflected).astype(jnp.uint32) * factor + summand
+            x = jnp.where(hashed.astype(jnp.int32) < 0, reflected, x)
+        return x
+
+    return lax.fori_loop(0, _ROUNDS // _ROUNDS_TOGETHER, rounds, position)

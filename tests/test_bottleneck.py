@@ -1,0 +1,370 @@
+"""The information curve against closed forms and an optimality certificate; layers against brute force.
+
+Shapes: N patterns, C classes, M clusters, K betas.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy import optimize
+
+from ibjax.bottleneck import (
+    Curve,
+    critical_betas,
+    encoder,
+    information_curve,
+    layer_beta,
+    random_encoder_control,
+)
+from ibjax.data import spherical_dataset
+
+Array = npt.NDArray[np.float64]
+CLOSED_FORM = 1e-6  # bits, what the closed forms are owed; a residual of 1e-10 leaves about 1e-10
+
+
+def binary_entropy(a: float) -> float:
+    return -sum(v * math.log2(v) for v in (a, 1 - a) if v > 0)
+
+
+def channel(p: float) -> Array:
+    """Binary symmetric channel with uniform input, (2, 2)."""
+    return np.array([[1 - p, p], [p, 1 - p]]) / 2
+
+
+def channel_point(p: float, beta: float) -> tuple[float, float]:
+    """Its curve at beta, from dI_Y/dI_X = 1/beta along (1 - h(a), 1 - h(a * p))."""
+
+    def stationarity(a: float) -> float:
+        b = a * (1 - p) + p * (1 - a)
+        return math.log((1 - a) / a) - beta * (1 - 2 * p) * math.log((1 - b) / b)
+
+    a = optimize.brentq(stationarity, 1e-15, 0.5 - 1e-5, xtol=1e-15)
+    return 1 - binary_entropy(a), 1 - binary_entropy(a * (1 - p) + p * (1 - a))
+
+
+def gaussian(rho: float, points: int = 37, width: float = 6.0) -> Array:
+    """Two unit normals of correlation rho on a grid; cutting them at 6 sigma costs 2e-8 bits of I(X;Y)."""
+    x = np.linspace(-width, width, points)
+    density = np.exp(-(x[:, None] ** 2 - 2 * rho * x[:, None] * x + x**2) / (2 * (1 - rho**2)))
+    return np.asarray(density / density.sum())
+
+
+def random_joint(patterns: int = 20, classes: int = 5) -> Array:
+    rng = np.random.default_rng(0)
+    return np.asarray(rng.dirichlet(np.full(classes, 0.5), patterns) / patterns)
+
+
+def information(joint: Array) -> float:
+    product = np.outer(joint.sum(axis=1), joint.sum(axis=0))
+    inside = joint > 0
+    return float((joint[inside] * np.log2(joint[inside] / product[inside])).sum())
+
+
+def divergence(p: Array, q: Array) -> Array:
+    """KL[p_i || q_j] in nats, (N, C), (M, C) -> (N, M), term by term."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(p[:, None] > 0, p[:, None] * np.log(p[:, None] / q[None]), 0.0)
+    return np.asarray(terms.sum(axis=2))
+
+
+@pytest.fixture(scope="module")
+def task() -> Curve:
+    """The curve of the paper's task, 4096 x 2."""
+    return information_curve(spherical_dataset().joint)
+
+
+def test_channel_meets_its_closed_form() -> None:
+    onset = 1 / (1 - 2 * 0.11) ** 2
+    ratios = np.array([2.0, 1.003, 10.0, 1.03, 1.3])  # unsorted: the order given is the order returned
+    curve = information_curve(channel(0.11), ratios * onset)
+    expected = [channel_point(0.11, beta) for beta in ratios * onset]
+    assert curve.converged.all()
+    np.testing.assert_allclose(np.stack([curve.i_x, curve.i_y], axis=1), expected, rtol=0, atol=CLOSED_FORM)
+    np.testing.assert_allclose((curve.i_x[4], curve.i_y[4]), (0.696931, 0.384919), rtol=0, atol=CLOSED_FORM)
+
+
+def test_nothing_below_the_onset_of_the_channel() -> None:
+    onset = 1 / (1 - 2 * 0.11) ** 2
+    curve = information_curve(channel(0.11), np.array([0.5, 0.9, 0.99]) * onset)
+    assert curve.converged.all()
+    assert (curve.cardinality == 1).all()
+    assert curve.i_x.max() < 1e-9
+    critical = critical_betas(channel(0.11))
+    np.testing.assert_allclose(critical[:2], onset, rtol=1e-9)
+    assert critical.splits.size == 0
+
+
+def test_default_betas_cover_the_whole_curve() -> None:
+    curve = information_curve(channel(0.11))
+    assert curve.converged.all()
+    assert curve.i_x[0] < 1e-9
+    assert curve.i_y[-1] > 0.999 * curve.i_xy
+    assert (np.diff(curve.i_x) > -1e-9).all()
+    assert (np.diff(curve.i_y) > -1e-9).all()
+
+
+def test_hard_labels_jump_at_one() -> None:
+    """I_Y = min(I_X, H(Y)): below beta = 1 nothing, above it T = Y, at 1 any point of the line."""
+    data = spherical_dataset("var_u")
+    curve = information_curve(data.joint, [0.9, 0.98, 1.02, 1.5, 1e6])
+    assert curve.converged.all()
+    assert curve.cardinality.tolist() == [1, 1, 2, 2, 2]
+    np.testing.assert_allclose(curve.i_x, [0, 0, data.h_y, data.h_y, data.h_y], rtol=0, atol=CLOSED_FORM)
+    np.testing.assert_allclose(curve.i_y, curve.i_x, rtol=0, atol=CLOSED_FORM)
+    i_x = np.array([0.0, 0.3, 0.9, 2.0, 12.0])
+    np.testing.assert_allclose(curve.relevance(i_x), np.minimum(i_x, data.h_y), rtol=0, atol=CLOSED_FORM)
+    np.testing.assert_allclose(critical_betas(data.joint)[:2], 1.0, rtol=1e-9)
+    at_one = information_curve(data.joint, [1.0])
+    np.testing.assert_allclose(at_one.i_y, at_one.i_x, rtol=0, atol=CLOSED_FORM)
+
+
+def test_gaussian_bottleneck() -> None:
+    """I_Y = .5 log2 1/(1 - rho^2 (1 - 2^(-2 I_X))) with 2^(2 I_X) = (beta - 1) rho^2/(1 - rho^2).
+
+    A continuous T is nearly degenerate as clusters, so the iterations end at their cap and must say so; the
+    Lagrangian is then good to `excess` all the same, and the points lie on the curve to second order.
+    """
+    rho2 = 0.64
+    curve = information_curve(gaussian(0.8), [0.97 / rho2, 1.8, 2.5], max_iterations=1000)
+    assert curve.converged.tolist() == [True, False, False]
+    assert curve.i_x[0] < 1e-9
+    i_x = 0.5 * np.log2((curve.beta[1:] - 1) * rho2 / (1 - rho2))
+    np.testing.assert_allclose(curve.i_x[1:], i_x, rtol=0, atol=1e-5)
+    i_y = 0.5 * np.log2(1 / (1 - rho2 * (1 - 2.0 ** (-2 * curve.i_x[1:]))))
+    np.testing.assert_allclose(curve.i_y[1:], i_y, rtol=0, atol=CLOSED_FORM)
+
+
+@pytest.mark.parametrize("name", ["spherical", "regular_90"])
+def test_no_cluster_anywhere_can_lower_the_lagrangian(name: str) -> None:
+    """gain(q) <= 1 for every q proves the global minimum; a binary label leaves q one number, so scan it."""
+    data = spherical_dataset(name)
+    curve = information_curve(data.joint)
+    assert curve.converged.all()
+    assert curve.residual.max() < 1e-8
+    rows, counts = np.unique(data.conditional, axis=0, return_counts=True)
+    logits = np.linspace(-30, 30, 3001)
+    q = np.stack([1 / (1 + np.exp(logits)), 1 / (1 + np.exp(-logits))], axis=1)
+    to_q = divergence(rows, q)
+    for beta, p_ty in zip(curve.beta[::4], curve.p_ty[::4], strict=True):
+        p_t = p_ty.sum(axis=1)
+        p_t, decoders = p_t[p_t > 0], p_ty[p_t > 0] / p_t[p_t > 0][:, None]
+        z = (p_t * np.exp(-beta * divergence(rows, decoders))).sum(axis=1)
+        with np.errstate(over="ignore"):
+            gain = (counts / counts.sum()) @ np.exp(-beta * to_q - np.log(z)[:, None])
+        assert gain.max() < 1 + 1e-6  # clusters merged within beta KL = 1e-6
+
+
+def test_slope_is_one_over_beta(task: Curve) -> None:
+    """The tangent of slope 1/beta at any point lies above all others; slack 1e-9 bits for rounding."""
+    tangents = task.i_y[:, None] + (task.i_x[None, :] - task.i_x[:, None]) / task.beta[:, None]
+    assert (tangents >= task.i_y[None, :] - 1e-9).all()
+    beta, step = 1.5 * 1.643655, 1e-3
+    curve = information_curve(channel(0.11), [beta * (1 - step), beta * (1 + step)])
+    slope = (curve.i_y[1] - curve.i_y[0]) / (curve.i_x[1] - curve.i_x[0])
+    assert slope == pytest.approx(1 / beta, rel=3 * step**2)
+
+
+def test_lagrangian_never_rises() -> None:
+    """More iterations, never a higher I_X - beta I_Y; 1e-12 bits for rounding."""
+    joint, beta = random_joint(), 6.0
+    caps = [3, 6, 12, 24, 48, 96, 300, 1000]
+    curves = [information_curve(joint, [beta], max_iterations=cap) for cap in caps]
+    lagrangian = np.array([curve.i_x[0] - beta * curve.i_y[0] for curve in curves])
+    assert (np.diff(lagrangian) < 1e-12).all()
+    assert lagrangian[-1] < lagrangian[0]
+
+
+def test_points_are_those_of_their_encoder() -> None:
+    joint = random_joint()
+    curve = information_curve(joint, [5.0, 30.0])
+    for k, beta in enumerate(curve.beta):
+        p_t_x = encoder(curve.p_ty[k], joint / joint.sum(axis=1, keepdims=True), float(beta))
+        np.testing.assert_allclose(p_t_x.sum(axis=1), 1.0, rtol=1e-12)
+        # Self-consistency, and the two informations of the encoder itself.
+        np.testing.assert_allclose(p_t_x.T @ joint, curve.p_ty[k], rtol=0, atol=1e-6)
+        i_x = information(joint.sum(axis=1)[:, None] * p_t_x)
+        assert (i_x, information(p_t_x.T @ joint)) == pytest.approx((curve.i_x[k], curve.i_y[k]), abs=1e-6)
+
+
+def test_a_cap_is_reported() -> None:
+    curve = information_curve(channel(0.11), [1.65], max_iterations=6)
+    assert not curve.converged[0]
+    assert curve.residual[0] > 1e-10
+
+
+def test_the_curve_may_leave_the_origin_before_the_instability() -> None:
+    """The authors' later task: T = constant is beaten before it is unstable, so onset < 1/rho^2."""
+    data = spherical_dataset("regular_90")
+    singular = np.linalg.svd(data.joint / np.sqrt(np.outer(data.marginal, data.joint.sum(axis=0))))[1]
+    critical = critical_betas(data.joint, resolution=1)
+    assert critical.instability == pytest.approx(1 / singular[1] ** 2, rel=1e-9)
+    assert critical.onset < critical.instability * (1 - 1e-4)
+    joint = random_joint()
+    onset, instability = critical_betas(joint, resolution=1)[:2]
+    assert onset < 0.9 * instability
+    below, above = information_curve(joint, np.array([1 - 1e-4, 1 + 1e-4]) * onset).i_x
+    assert below < 1e-8
+    assert above > 1e-5
+
+
+def test_splits_are_where_the_cardinality_grows() -> None:
+    data = spherical_dataset()
+    critical = critical_betas(data.joint, resolution=0.01)
+    assert (np.diff(critical.splits) > 0).all()
+    for side, expected in ((0.98, critical.cardinality - 1), (1.02, critical.cardinality)):
+        assert (information_curve(data.joint, critical.splits * side).cardinality == expected).all()
+
+
+def test_relevance_is_the_concave_envelope(task: Curve) -> None:
+    i_x = np.linspace(0, 13, 400)
+    i_y = task.relevance(i_x)
+    assert i_y[0] == 0
+    assert (np.diff(i_y, 2) < 1e-12).all()
+    np.testing.assert_allclose(i_y[i_x >= task.h_sufficient], task.i_xy, rtol=1e-12)
+    np.testing.assert_allclose(task.relevance(task.i_x), task.i_y, rtol=0, atol=1e-9)
+    assert task.relevance(0.5).shape == ()
+
+
+def test_merging_and_impossible_patterns_change_nothing() -> None:
+    joint = random_joint(6, 3)
+    whole = information_curve(joint, [4.0, 9.0])
+    split = np.concatenate([joint * 0.25, np.zeros((2, 3)), joint * 0.75])
+    parts = information_curve(np.concatenate([split, np.zeros((14, 1))], axis=1), [4.0, 9.0])
+    np.testing.assert_allclose(parts[1:3], whole[1:3], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("joint", [np.outer([0.5, 0.3, 0.2], [0.1, 0.9]), np.ones((3, 1)) / 3, [[0.4, 0.6]]])
+def test_no_information_no_curve(joint: Any) -> None:
+    curve = information_curve(joint)
+    assert curve.converged.all()
+    np.testing.assert_allclose([*curve.i_x, *curve.i_y, *curve.relevance([0.0, 1.0])], 0, atol=1e-9)
+    assert critical_betas(joint).onset == math.inf
+
+
+def test_zeros_and_huge_betas_make_no_nan() -> None:
+    joint = np.array([[0.3, 0.0, 0.0], [0.1, 0.1, 0.0], [0.0, 0.2, 0.1], [0.0, 0.0, 0.2]])
+    with jax.debug_nans(True):
+        curve = information_curve(joint, [1e-3, 1.0, 3.0, 1e3, 1e12])
+    assert curve.converged.all()
+    assert (curve.i_x[-1], curve.i_y[-1]) == pytest.approx((curve.h_sufficient, information(joint)), abs=1e-9)
+
+
+def test_the_callers_precision_is_left_alone() -> None:
+    before = jax.config.values["jax_enable_x64"]
+    curve = information_curve(channel(0.2), [5.0])
+    critical_betas(channel(0.2))
+    assert jax.config.values["jax_enable_x64"] == before
+    assert jnp.ones(3).dtype == (jnp.float64 if before else jnp.float32)
+    assert curve.i_x.dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("p_xy", "options", "message"),
+    [
+        ([0.5, 0.5], {}, r"p_xy has shape \(2,\)"),
+        (np.zeros((0, 2)), {}, r"p_xy has shape \(0, 2\)"),
+        ([[0.5, math.nan]], {}, "p_xy holds 1 NaN"),
+        ([["a", "b"]], {}, "p_xy cannot be read"),
+        ([[1.5, -0.5]], {}, "p_xy has minimum -0.5"),
+        ([[0.5, 0.4]], {}, "p_xy sums to 0.9"),
+        (channel(0.1), {"betas": [[1.0]]}, r"betas has shape \(1, 1\)"),
+        (channel(0.1), {"betas": []}, r"betas has shape \(0,\)"),
+        (channel(0.1), {"betas": [1.0, 0.0]}, "betas has minimum 0"),
+        (channel(0.1), {"betas": [math.inf]}, "betas holds 1 NaN or infinite"),
+        (channel(0.1), {"tolerance": 1e-3}, "tolerance = 0.001"),
+        (channel(0.1), {"max_iterations": 0}, "max_iterations = 0"),
+    ],
+)
+def test_bad_input_is_named(p_xy: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        information_curve(p_xy, **options)
+
+
+def brute_kl(beta: float, cells: npt.NDArray[np.int64], rows: Array, p_x: Array) -> float:
+    """E_x[-log2 p_beta(t(x)|x)] without merging anything."""
+    member = cells[:, None] == np.unique(cells)
+    p_t = p_x @ member
+    decoders = (member * p_x[:, None]).T @ rows / p_t[:, None]
+    weights = p_t * np.exp(-beta * divergence(rows, decoders))
+    chosen = (weights * member).sum(axis=1) / weights.sum(axis=1)
+    return float(-(p_x * np.log2(chosen)).sum())
+
+
+def test_layer_beta_is_the_brute_force_minimum() -> None:
+    rng = np.random.default_rng(3)
+    rows = np.repeat(rng.dirichlet([0.7, 0.7, 0.7], 20), 3, axis=0)
+    p_x = rng.dirichlet(np.ones(60))
+    cells = np.where(rng.random(60) < 0.8, rows.argmax(axis=1), rng.integers(0, 5, 60)) * 10 - 7
+    layer = layer_beta(cells, rows, p_x=p_x)
+    best = optimize.minimize_scalar(brute_kl, (0.1, 1.0, 50.0), args=(cells, rows, p_x), tol=1e-12)
+    assert layer.kl == pytest.approx(best.fun, abs=1e-9)
+    assert layer.beta == pytest.approx(best.x, rel=1e-4)  # a minimum is flat: sqrt of the rounding of the KL
+    joint = np.stack([(p_x * (cells == t)) @ rows for t in np.unique(cells)])
+    assert (layer.i_x, layer.i_y) == pytest.approx(
+        (-(joint.sum(axis=1) * np.log2(joint.sum(axis=1))).sum(), information(joint)), abs=1e-12
+    )
+    assert math.isnan(layer.distance)
+
+
+def test_layers_at_the_ends_of_beta(task: Curve) -> None:
+    data = spherical_dataset()
+    rule = data.p_y_given_x
+    constant = layer_beta(np.zeros(4096, int), rule, curve=task)
+    assert constant[:3] == (0, 0, 0)
+    identity = layer_beta(np.arange(4096), rule, curve=task)
+    assert identity.beta == math.inf
+    # 2^-kl shares a class of equal rules among its members: H(X) less the entropy of the classes.
+    assert identity.kl == pytest.approx(12 - task.h_sufficient, abs=1e-9)
+    assert identity.distance == pytest.approx(0, abs=1e-9)
+    labels = layer_beta((rule > 0.5).astype(int), rule, curve=task)
+    assert labels.beta == math.inf
+    assert labels.kl == pytest.approx(0, abs=1e-6)
+    assert 0 <= labels.distance + 1e-9 < 1e-6
+
+
+def test_random_encoders_lie_far_from_the_curve(task: Curve) -> None:
+    rule = spherical_dataset().p_y_given_x
+    cells = np.floor(rule * 10).astype(int)
+    layer = layer_beta(cells, rule, curve=task)
+    control = np.array(random_encoder_control(cells, rule, key=jax.random.key(0), repeats=4, curve=task))
+    again = np.array(random_encoder_control(cells, rule, key=jax.random.key(0), repeats=4, curve=task))
+    np.testing.assert_array_equal(control, again)
+    assert control.shape == (4, 5)
+    np.testing.assert_allclose(control[:, 2], layer.i_x, rtol=1e-12)  # the same p(t)
+    assert layer.distance < 0.01
+    # A random encoder of m cells keeps about (m - 1)/(2 N ln 2) bits: 0.002 at most here.
+    assert (control[:, 4] > 0.98).all()
+    assert (control[:, 1] > layer.kl).all()
+    assert len(np.unique(control[:, 3])) == 4
+
+
+@pytest.mark.parametrize("resolution", [0.0, 2.0])
+def test_bad_resolution_is_named(resolution: float) -> None:
+    with pytest.raises(ValueError, match=f"resolution = {resolution}"):
+        critical_betas(channel(0.1), resolution=resolution)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"cells": [0, 1]}, r"cells is int64 of shape \(2,\)"),
+        ({"cells": [0.0, 1.0, 2.0]}, "cells is float64"),
+        ({"p_y_given_x": [0.1, 0.2, 1.2]}, "p_y_given_x has maximum 1.2"),
+        ({"p_y_given_x": [[0.5, 0.4]] * 3}, "p_y_given_x sums to 0.9"),
+        ({"p_y_given_x": 0.5}, r"p_y_given_x has shape \(\)"),
+        ({"p_x": [0.5, 0.5]}, r"p_x has shape \(2,\)"),
+        ({"p_x": [0.5, 0.9, -0.4]}, "p_x has minimum -0.4"),
+        ({"repeats": 0}, "repeats = 0"),
+    ],
+)
+def test_bad_layers_are_named(change: dict[str, Any], message: str) -> None:
+    arguments: dict[str, Any] = {"cells": [0, 1, 1], "p_y_given_x": [0.1, 0.5, 0.9], "key": jax.random.key(0)}
+    with pytest.raises(ValueError, match=message):
+        random_encoder_control(**arguments | change)
