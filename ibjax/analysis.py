@@ -56,9 +56,7 @@ def snr(trajectory: Trajectory) -> Values:
     Infinite where the minibatch gradients agree exactly (one batch per epoch), NaN where both are 0.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(
-            np.divide(trajectory.gradient_mean, trajectory.gradient_std, dtype=np.float64), np.float64
-        )
+        return np.asarray(np.divide(trajectory.gradient_mean, trajectory.gradient_std, dtype=np.float64), np.float64)
 
 
 def normalised_gradients(trajectory: Trajectory) -> NormalisedGradients:
@@ -283,7 +281,5 @@ def summary(trajectory: Trajectory) -> list[SummaryRow]:
             columns += [data[:, 0].mean(axis=0), data.max(axis=1).mean(axis=0), data[:, -1].mean(axis=0)]
     return [
         SummaryRow(name, width, *(float(column[index]) for column in columns))
-        for index, (name, width) in enumerate(
-            zip(trajectory.layer_names, trajectory.layer_widths, strict=True)
-        )
+        for index, (name, width) in enumerate(zip(trajectory.layer_names, trajectory.layer_widths, strict=True))
     ]

@@ -129,15 +129,12 @@ def _checked_members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.Z
         if info.flag_bits & 1:
             raise ArchiveError(f"{key!r} is encrypted")
         if info.compress_type not in _METHODS:
-            raise ArchiveError(
-                f"{key!r} is compressed by method {info.compress_type}; read are 0 and 8 (deflate)"
-            )
+            raise ArchiveError(f"{key!r} is compressed by method {info.compress_type}; read are 0 and 8 (deflate)")
         members[key] = info
     declared = sum(info.file_size for info in members.values())
     if declared > size + MAX_EXPANSION:
         raise ArchiveError(
-            f"its {size} bytes declare {declared} bytes of arrays; at most {MAX_EXPANSION} more than its "
-            "size are read"
+            f"its {size} bytes declare {declared} bytes of arrays; at most {MAX_EXPANSION} more than its size are read"
         )
     return members
 
@@ -200,9 +197,7 @@ def write_arrays(
     """
     target = Path(os.path.realpath(path))
     _check_target(target, overwrite)
-    temporary = target.with_name(
-        f".{secrets.token_hex(8)}.tmp"
-    )  # short: the name itself may be of full length
+    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")  # short: the name itself may be of full length
     try:
         with open(temporary, "xb") as file:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:

@@ -570,9 +570,7 @@ def _floats(name: str, value: npt.ArrayLike) -> FloatArray:
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} cannot be read as an array of floats: {error}") from None
     if not np.isfinite(array).all():
-        raise ValueError(
-            f"{name} holds {int((~np.isfinite(array)).sum())} NaN or infinite values; allowed: finite"
-        )
+        raise ValueError(f"{name} holds {int((~np.isfinite(array)).sum())} NaN or infinite values; allowed: finite")
     return array
 
 
@@ -619,9 +617,7 @@ def _checked_layer(
     """p(y|x) (N, C), p(x) (N,) and the cells (N,) of the patterns that occur."""
     rows, ids = _checked_conditional(p_y_given_x), np.asarray(cells)
     if ids.shape != rows.shape[:1] or not np.issubdtype(ids.dtype, np.integer):
-        raise ValueError(
-            f"cells is {ids.dtype} of shape {ids.shape}; allowed: integers of shape {rows.shape[:1]}"
-        )
+        raise ValueError(f"cells is {ids.dtype} of shape {ids.shape}; allowed: integers of shape {rows.shape[:1]}")
     weights = np.full(len(rows), 1.0 / len(rows)) if p_x is None else _floats("p_x", p_x)
     if weights.shape != rows.shape[:1]:
         raise ValueError(f"p_x has shape {weights.shape}; allowed: {rows.shape[:1]}")

@@ -100,9 +100,7 @@ def check_bounds(trajectory: Trajectory, *, tolerance: float | None = None) -> B
             seed, epoch = trajectory.seeds[rows[s]], trajectory.epochs[e]
             where = (int(seed), int(epoch), trajectory.layer_names[last])
         count = int((excess > tolerance).sum())
-        return Violations(
-            statement=statement, count=count, checked=int(known.sum()), worst=worst, where=where
-        )
+        return Violations(statement=statement, count=count, checked=int(known.sum()), worst=worst, where=where)
 
     return BoundsReport(
         bounds=(

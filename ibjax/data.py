@@ -50,9 +50,7 @@ class Dataset:
     def __post_init__(self) -> None:
         inputs = _as_floats("inputs", self.inputs)
         if inputs.ndim != 2 or inputs.shape[0] < 2 or inputs.shape[1] < 1:
-            raise ValueError(
-                f"inputs has shape {inputs.shape}; allowed: (N, F) with at least 2 patterns and 1 feature"
-            )
+            raise ValueError(f"inputs has shape {inputs.shape}; allowed: (N, F) with at least 2 patterns and 1 feature")
         n = inputs.shape[0]
         object.__setattr__(self, "inputs", inputs)
         object.__setattr__(self, "p_y_given_x", checked_conditional(self.p_y_given_x, n))

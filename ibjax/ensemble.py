@@ -8,19 +8,22 @@ Shapes: S seeds, K seeds of a block, E logged epochs, L layers, N patterns, F fe
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import os
 import queue
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent import futures
 from importlib import metadata
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 import optax
 from jax import Array
 
@@ -33,9 +36,14 @@ from ibjax.network import BOUNDED, Model, Perceptron, as_model
 from ibjax.training import Sample, State, Trainer, correct, cross_entropy
 from ibjax.trajectory import Trajectory
 
-_BLOCK = {"cpu": 10}  # divides 50 seeds and 2000
-_BLOCK_ELSEWHERE = 64
-_OPTIMIZERS: dict[str, Callable[[float], optax.GradientTransformation]] = {"sgd": optax.sgd, "adam": optax.adam}
+IntArray = npt.NDArray[np.integer[Any]]
+
+_BLOCK = 10  # seeds; larger ones train no faster on a core, and this divides the usual 50
+_BLOCK_ON_ACCELERATOR = 64
+_OPTIMIZERS: dict[str, Callable[[float], optax.GradientTransformation]] = {
+    "sgd": optax.sgd,
+    "adam": optax.adam,
+}
 
 
 class Record(NamedTuple):
@@ -106,9 +114,7 @@ class Program:
         self.layer_widths = self._widths(model)
         count = len(self.layer_widths)
         known = isinstance(self.network, Perceptron)
-        self.layer_names = (
-            self.network.layer_names if known else (*(f"layer_{i}" for i in range(1, count)), "output")
-        )
+        self.layer_names = self.network.layer_names if known else (*(f"layer_{i}" for i in range(1, count)), "output")
         self.fixed_range = [known and config.activation in BOUNDED] * (count - 1) + [known]
         self.inputs = dataset.inputs.astype(self.dtype)
         self.conditional = dataset.conditional.astype(self.dtype)
@@ -153,9 +159,7 @@ class Program:
         """Fresh networks for a block of seeds (K,)."""
         return jax.vmap(self.trainer.start, in_axes=(0, None, None))(seeds, inputs, conditional)
 
-    def train(
-        self, sample: Sample, state: State, inputs: Array, first: Array, last: Array, learn: Array
-    ) -> State:
+    def train(self, sample: Sample, state: State, inputs: Array, first: Array, last: Array, learn: Array) -> State:
         """Epochs first, first + 1, ... last - 1 of a block; one program for any number of them."""
         one = lambda i, s: jax.vmap(self.trainer.epoch, in_axes=(0, 0, None, None, None))(sample, s, inputs, i, learn)  # noqa: E731
         return jax.lax.fori_loop(first, last, one, state)
@@ -292,67 +296,63 @@ def _cores() -> int:
 
 def _train_all(
     program: Program, report: Callable[[Progress], None] | None
-) -> tuple[list[list[Record]], list[np.ndarray]]:
-    """Every block through every logged epoch: records[block][logged], and the blocks' training masks."""
+) -> tuple[list[list[Record]], list[IntArray]]:
+    """Every block through every logged epoch: records[block][logged], and the training patterns of its seeds (K, n)."""
     config, logged = program.config, program.config.logged
     devices = jax.devices()
-    platform = devices[0].platform
-    size = _BLOCK.get(platform, _BLOCK_ELSEWHERE)
+    on_cpu = devices[0].platform == "cpu"
+    size = _BLOCK if on_cpu else _BLOCK_ON_ACCELERATOR
     seeds = np.array(config.seed_list, np.uint32)
-    starts = range(0, len(seeds), size)
-    # The last block is filled up with copies of its first seed, which are not kept.
-    blocks = [np.resize(seeds[i : i + size], size) if i + size > len(seeds) else seeds[i : i + size] for i in starts]
-    blocks = [np.where(np.arange(size) < len(seeds) - i, b, b[0]) for i, b in zip(starts, blocks, strict=True)]
+    # The last block is filled up with copies of its first seed, which are dropped in the end.
+    blocks = [np.append(part, np.full(size - len(part), part[0])) for part in _parts(seeds, size)]
     with _precision(config):
-        compiled = {device: _Compiled(program, size, device) for device in devices[: len(blocks)]}
-    workers = [compiled[d] for d in compiled for _ in range(_cores() if platform == "cpu" and len(devices) == 1 else 1)]
-    workers = workers[: len(blocks)]
-
-    waiting: queue.SimpleQueue[_Block | None] = queue.SimpleQueue()
+        drivers = [_Driver(program, size, device) for device in devices[: len(blocks)]]
+        for index, block in enumerate(blocks):
+            drivers[index % len(drivers)].add(index, block)
+    # One thread keeps an accelerator busy; on a CPU each runs its own block's program on its own core.
+    threads_each = min(_cores(), len(blocks)) if on_cpu and len(drivers) == 1 else 1
     finished: queue.SimpleQueue[tuple[_Block, Record] | BaseException] = queue.SimpleQueue()
     stop = threading.Event()
 
-    def work(on: _Compiled) -> None:
+    def work(driver: _Driver) -> None:
         try:
             with _precision(config):
-                while (block := waiting.get()) is not None and not stop.is_set():
-                    block, record = on.advance(block, logged[block.logged])
-                    finished.put((block, record))
-                    if block.logged < len(logged):
-                        waiting.put(block)
+                while not stop.is_set() and (block := driver.take()) is not None:
+                    finished.put(driver.advance(block, logged))
         except BaseException as error:  # handed to the caller's thread, whatever it is
             finished.put(error)
 
-    with _precision(config):
-        for index, block_seeds in enumerate(blocks):
-            on = workers[index % len(workers)]
-            waiting.put(_Block(index, 0, 0, *on.start(block_seeds)))
-    threads = [threading.Thread(target=work, args=(on,), name="ibjax", daemon=True) for on in workers]
+    threads = [
+        threading.Thread(target=work, args=(driver,), name="ibjax", daemon=True)
+        for driver in drivers
+        for _ in range(threads_each)
+    ]
     records: list[list[Record]] = [[] for _ in blocks]
-    masks: list[np.ndarray] = [np.empty(0)] * len(blocks)
+    patterns: list[IntArray] = [np.empty(0, np.int32)] * len(blocks)
     try:
         for thread in threads:
             thread.start()
         for _ in range(len(blocks) * len(logged)):
-            got = finished.get()
-            if isinstance(got, BaseException):
-                raise got
-            block, record = got
+            done = finished.get()
+            if isinstance(done, BaseException):
+                raise done
+            block, record = done
             records[block.index].append(record)
             if block.logged == len(logged):
-                masks[block.index] = np.asarray(block.sample.patterns)
+                patterns[block.index] = np.asarray(block.sample.patterns)
             if report is not None:
                 report(_progress(program, records))
     finally:
         stop.set()
-        for _ in threads:
-            waiting.put(None)
         for thread in threads:
-            if thread.is_alive():
-                thread.join()
-    keep = [min(size, len(seeds) - i) for i in starts]
-    cut = [[jax.tree.map(lambda a, k=k: a[:k], r) for r in rs] for rs, k in zip(records, keep, strict=True)]
-    return cut, [m[:k] for m, k in zip(masks, keep, strict=True)]
+            thread.join()
+    kept = [len(part) for part in _parts(seeds, size)]
+    cut = [[Record(*(a[:k] for a in r)) for r in rs] for rs, k in zip(records, kept, strict=True)]
+    return cut, [p[:k] for p, k in zip(patterns, kept, strict=True)]
+
+
+def _parts(seeds: npt.NDArray[np.uint32], size: int) -> list[npt.NDArray[np.uint32]]:
+    return [seeds[i : i + size] for i in range(0, len(seeds), size)]
 
 
 def _progress(program: Program, records: list[list[Record]]) -> Progress:
@@ -369,56 +369,70 @@ def _progress(program: Program, records: list[list[Record]]) -> Progress:
     return Progress(done, logged[-1] * len(records), epoch, _mean(accuracy), _mean(i_xt))
 
 
-def _mean(values: np.ndarray) -> float:
+def _mean(values: npt.NDArray[Any]) -> float:
     values = values[np.isfinite(values)]
     return float(values.mean()) if values.size else float("nan")
 
 
-class _Compiled:
-    """A program compiled for blocks of one size on one device."""
+class _Driver:
+    """A program compiled for blocks of one size on one device, and the blocks that wait there for their next epochs."""
 
     def __init__(self, program: Program, size: int, device: jax.Device) -> None:
-        self.device = device
-        put = lambda a: jax.device_put(a, device)  # noqa: E731
-        self.inputs, self.conditional = put(program.inputs), put(program.conditional)
-        seeds = put(np.zeros(size, np.uint32))
-        self._start = jax.jit(program.start).lower(seeds, self.inputs, self.conditional).compile()
-        sample, state = jax.eval_shape(program.start, seeds, self.inputs, self.conditional)
-        placed = lambda tree: jax.tree.map(  # noqa: E731
-            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=jax.sharding.SingleDeviceSharding(device)), tree
+        self._device = device
+        self._waiting: collections.deque[_Block] = collections.deque()
+        self._inputs, self._conditional = self._put(program.inputs), self._put(program.conditional)
+        data = (self._inputs, self._conditional)
+        seeds, numbers = self._put(np.zeros(size, np.uint32)), self._numbers(0, 0, True)
+        here = jax.sharding.SingleDeviceSharding(device)
+        sample, state = jax.tree.map(
+            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here),
+            jax.eval_shape(program.start, seeds, *data),
         )
-        sample, state = placed(sample), placed(state)
-        number, flag = put(np.int32(0)), put(np.bool_(True))
-        self._train = (
-            jax.jit(program.train, donate_argnums=1)
-            .lower(sample, state, self.inputs, number, number, flag)
-            .compile()
+        lowered = (
+            jax.jit(program.start).lower(seeds, *data),
+            jax.jit(program.train, donate_argnums=1).lower(sample, state, self._inputs, *numbers),
+            jax.jit(program.measure).lower(sample, state, *data),
         )
-        self._measure = jax.jit(program.measure).lower(sample, state, self.inputs, self.conditional).compile()
+        with futures.ThreadPoolExecutor(len(lowered)) as pool:  # the compiler keeps one core busy a program
+            self._start, self._train, self._measure = pool.map(lambda program: program.compile(), lowered)
 
-    def start(self, seeds: np.ndarray) -> tuple[Any, Any]:
-        result: tuple[Any, Any] = self._start(jax.device_put(seeds, self.device), self.inputs, self.conditional)
-        return result
+    def _put(self, value: Any) -> Any:
+        return jax.device_put(value, self._device)
 
-    def advance(self, block: _Block, epoch: int) -> tuple[_Block, Record]:
-        """Train up to `epoch` and measure there."""
-        put = lambda a: jax.device_put(a, self.device)  # noqa: E731
+    def _numbers(self, first: int, last: int, learn: bool) -> Any:
+        return self._put((np.int32(first), np.int32(last), np.bool_(learn)))
+
+    def add(self, index: int, seeds: npt.NDArray[np.uint32]) -> None:
+        """A block of fresh networks."""
+        sample, state = self._start(self._put(seeds), self._inputs, self._conditional)
+        self._waiting.append(_Block(index, 0, 0, sample, state))
+
+    def take(self) -> _Block | None:
+        """The block that has waited longest, or None where all are finished or in other hands."""
+        try:
+            return self._waiting.popleft()
+        except IndexError:
+            return None
+
+    def advance(self, block: _Block, logged: tuple[int, ...]) -> tuple[_Block, Record]:
+        """Train up to the block's next logged epoch, measure there, and queue the block again if more are to come."""
+        epoch = logged[block.logged]
         # Before any update there is no epoch to take gradients of: one pass is made without updates.
-        first, last, learn = (0, 1, False) if epoch == 0 else (block.epoch, epoch, True)
-        state = self._train(
-            block.sample, block.state, self.inputs, put(np.int32(first)), put(np.int32(last)), put(np.bool_(learn))
-        )
-        record = jax.tree.map(np.asarray, self._measure(block.sample, state, self.inputs, self.conditional))
-        return _Block(block.index, block.logged + 1, epoch, block.sample, state), Record(*record)
+        numbers = self._numbers(0, 1, False) if epoch == 0 else self._numbers(block.epoch, epoch, True)
+        state = self._train(block.sample, block.state, self._inputs, *numbers)
+        record = self._measure(block.sample, state, self._inputs, self._conditional)
+        block = _Block(block.index, block.logged + 1, epoch, block.sample, state)
+        record = Record(*map(np.asarray, record))
+        if block.logged < len(logged):
+            self._waiting.append(block)
+        return block, record
 
 
 def _trajectory(
-    program: Program, records: list[list[Record]], patterns: list[np.ndarray], custom: list[str]
+    program: Program, records: list[list[Record]], patterns: list[IntArray], custom: list[str]
 ) -> Trajectory:
     config, dataset = program.config, program.dataset
     stacked = Record(
-        *(np.concatenate([np.stack(values, axis=1) for values in zip(*block, strict=True)]) for block in ())
-    ) if not records else Record(
         *(
             np.concatenate([np.stack([getattr(record, name) for record in block], axis=1) for block in records])
             for name in Record._fields
@@ -454,7 +468,3 @@ def _trajectory(
         extras={} if all(program.fixed_range) else extras,
         **values,
     )
-
-
-__all__ = ["Progress", "Record", "run"]
-_ = Iterator

@@ -82,9 +82,7 @@ def check_array(
     right_kind = array.dtype.kind in kinds and (array.dtype.kind != "f" or array.dtype.itemsize in (4, 8))
     if not (fits and right_kind):
         names = {"f": "float32 or float64", "b": "bool", "iu": "integers"}
-        wanted = ", ".join(
-            f"{axis}={n}" if n is not None else axis for axis, n in zip(fixed, expected, strict=True)
-        )
+        wanted = ", ".join(f"{axis}={n}" if n is not None else axis for axis, n in zip(fixed, expected, strict=True))
         raise TrajectoryError(
             f"{key} is {array.dtype} of shape {array.shape}; expected {names.get(kinds, 'numbers')} of shape "
             f"({wanted}{', ...' if axes.endswith('*') else ''})"
@@ -115,11 +113,7 @@ def check_scalar(key: str, value: object) -> float:
 def check_names(key: str, value: Sequence[str]) -> tuple[str, ...]:
     """Different, printable, not empty: they become names inside the file."""
     names = tuple(value)
-    if (
-        isinstance(value, str)
-        or not names
-        or not all(isinstance(n, str) and n and n.isprintable() for n in names)
-    ):
+    if isinstance(value, str) or not names or not all(isinstance(n, str) and n and n.isprintable() for n in names):
         raise TrajectoryError(f"{key} is {value!r}; expected at least one name, each printable and not empty")
     if len(set(names)) != len(names):
         raise TrajectoryError(f"{key} holds one twice: {names}")

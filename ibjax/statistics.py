@@ -75,9 +75,7 @@ def mean_over_seeds(
     check_options(level, resamples)
     data = np.asarray(getattr(trajectory, values) if isinstance(values, str) else values, np.float64)
     if data.shape[:1] != trajectory.seeds.shape:
-        raise ValueError(
-            f"values has shape {data.shape}; expected a row for each of {trajectory.seeds.size} seeds"
-        )
+        raise ValueError(f"values has shape {data.shape}; expected a row for each of {trajectory.seeds.size} seeds")
     left_out = int(trajectory.diverged.sum())
     data = data[trajectory.healthy]
     shape = data.shape[1:]

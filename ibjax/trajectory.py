@@ -107,9 +107,7 @@ class Trajectory:
         put("layer_names", names)
         put("layer_widths", tuple(check_integers("layer_widths", self.layer_widths).tolist()))
         if len(self.layer_widths) != len(names) or min(self.layer_widths) < 1:
-            raise TrajectoryError(
-                f"layer_widths is {self.layer_widths}; expected one, at least 1, for each of {names}"
-            )
+            raise TrajectoryError(f"layer_widths is {self.layer_widths}; expected one, at least 1, for each of {names}")
         sizes = {"S": self.seeds.size, "E": self.epochs.size, "L": len(names)}
         check_array("train_mask", self.train_mask, AXES["train_mask"], sizes, kinds="b")
         sizes["N"] = self.train_mask.shape[1]
@@ -149,9 +147,7 @@ class Trajectory:
         where = {seed: index for index, seed in enumerate(self.seeds.tolist())}
         wanted = [int(seed) for seed in seeds]
         if missing := [seed for seed in wanted if seed not in where]:
-            raise TrajectoryError(
-                f"seeds {missing} are not in this trajectory, which holds {self.seeds.tolist()}"
-            )
+            raise TrajectoryError(f"seeds {missing} are not in this trajectory, which holds {self.seeds.tolist()}")
         rows = [where[seed] for seed in wanted]
         own = {key: getattr(self, key)[rows] for key in ("seeds", *AXES)}
         extras = {
@@ -222,9 +218,7 @@ def _from_archive(archive: Archive) -> Trajectory:
         raise TrajectoryError("it holds no schema_version, so ibjax did not write it")
     version = archive.read("schema_version")
     if version.ndim or version.dtype.kind not in "iu":
-        raise TrajectoryError(
-            f"schema_version is {version.dtype} of shape {version.shape}; expected an integer"
-        )
+        raise TrajectoryError(f"schema_version is {version.dtype} of shape {version.shape}; expected an integer")
     if version != SCHEMA_VERSION:
         raise TrajectoryError(f"it has schema version {version}; this ibjax reads version {SCHEMA_VERSION}")
     if missing := [key for key in REQUIRED if key not in archive.keys]:

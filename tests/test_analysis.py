@@ -23,9 +23,7 @@ def made(
     values: dict[str, Any] = {
         key: np.ones((S, E, L)) for key in ("i_xt", "i_ty", "gradient_mean", "gradient_std", "weight_norm")
     }
-    values |= {
-        key: np.zeros((S, E)) for key in ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
-    }
+    values |= {key: np.zeros((S, E)) for key in ("train_loss", "test_loss", "train_accuracy", "test_accuracy")}
     values |= {key: np.asarray(value, np.float64) for key, value in fields.items()}
     return Trajectory(
         config={},
@@ -76,9 +74,7 @@ class TestMeanOverSeeds:
         assert float(estimate.high - estimate.low) == pytest.approx(expected, rel=0.05)
 
     def test_same_seed_same_interval(self, trajectory: Trajectory) -> None:
-        one, two, other = (
-            analysis.mean_over_seeds(trajectory, "i_xt", resamples=50, seed=s) for s in (1, 1, 2)
-        )
+        one, two, other = (analysis.mean_over_seeds(trajectory, "i_xt", resamples=50, seed=s) for s in (1, 1, 2))
         np.testing.assert_array_equal(one.low, two.low)
         assert not np.array_equal(one.low, other.low)
 

@@ -93,11 +93,7 @@ class TestEveryFigure:
             cut = replace(
                 trajectory,
                 epochs=trajectory.epochs[part],
-                **{
-                    key: getattr(trajectory, key)[:, part]
-                    for key, axes in AXES.items()
-                    if axes.startswith("SE")
-                },
+                **{key: getattr(trajectory, key)[:, part] for key, axes in AXES.items() if axes.startswith("SE")},
             )
             draw(function(cut).figure)
 
@@ -183,9 +179,7 @@ class TestCurves:
         ax = figures.information_over_epochs(damaged)
         drawn = self.lines(ax)["h3"]
         np.testing.assert_array_equal(drawn.get_xdata(), damaged.epochs)
-        np.testing.assert_allclose(
-            drawn.get_ydata(), damaged.i_xt[[0, 2, 3, 5], :, 2].mean(axis=0), atol=1e-5
-        )
+        np.testing.assert_allclose(drawn.get_ydata(), damaged.i_xt[[0, 2, 3, 5], :, 2].mean(axis=0), atol=1e-5)
         assert len(ax.collections) == 4
         assert ax.get_ylabel() == "$I(X;T)$ [bits]"
         assert len(figures.information_over_epochs(synthetic_trajectory(1)).collections) == 0
@@ -217,9 +211,7 @@ class TestCurves:
     def test_snr_is_the_geometric_mean(self, trajectory: Trajectory) -> None:
         ratio = trajectory.gradient_mean.astype(float) / trajectory.gradient_std
         expected = np.prod(ratio, axis=0) ** (1 / 6)
-        np.testing.assert_allclose(
-            self.lines(figures.snr(trajectory))["output"].get_ydata(), expected[:, 3], rtol=1e-9
-        )
+        np.testing.assert_allclose(self.lines(figures.snr(trajectory))["output"].get_ydata(), expected[:, 3], rtol=1e-9)
 
     def test_full_batch_gradients_draw(self, trajectory: Trajectory) -> None:
         still = replace(trajectory, gradient_std=np.zeros_like(trajectory.gradient_std))
@@ -311,9 +303,7 @@ class TestMovie:
             titles.append(ax.get_title())
             accuracy = damaged.test_accuracy[[0, 2, 3, 5], index].mean()
             assert f"test accuracy {accuracy:.3f}" in titles[-1]
-            np.testing.assert_array_equal(
-                ax.collections[2].get_offsets()[:, 0], damaged.i_xt[[0, 2, 3, 5], index, 2]
-            )
+            np.testing.assert_array_equal(ax.collections[2].get_offsets()[:, 0], damaged.i_xt[[0, 2, 3, 5], index, 2])
         assert [title.partition(",")[0] for title in titles] == ["epoch 0", "epoch 92", "epoch 10000"]
         assert all("2 diverged left out" in title for title in titles)
         assert_on_the_page(film._fig)

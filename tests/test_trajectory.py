@@ -135,9 +135,7 @@ class TestRoundTrip:
 
 
 class TestSaving:
-    @pytest.mark.parametrize(
-        "name", ["plain.npz", "no ending", "with space é 信息.npz", "a.tar", "x" * 251 + ".npz"]
-    )
+    @pytest.mark.parametrize("name", ["plain.npz", "no ending", "with space é 信息.npz", "a.tar", "x" * 251 + ".npz"])
     def test_the_name_is_used_as_given(self, tmp_path: Path, name: str) -> None:
         path = tmp_path / name
         assert small().save(os.fspath(path)) == path
@@ -179,9 +177,7 @@ class TestSaving:
         assert load(saved).h_x == 11.0
         assert list(saved.parent.iterdir()) == [saved]
 
-    def test_a_file_that_appears_meanwhile_is_kept(
-        self, saved: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_file_that_appears_meanwhile_is_kept(self, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(archive, "_check_target", lambda *_: None)
         with pytest.raises(FileExistsError):
             small(h_x=11.0).save(saved, overwrite=False)
@@ -214,9 +210,7 @@ class TestSaving:
 
     def test_a_typical_file_takes_little_time_and_space(self, tmp_path: Path) -> None:
         S, E, L = 50, 250, 8
-        big = {
-            key: np.zeros((S, E, L), np.float32) for key in ("i_xt", "i_ty", "gradient_mean", "gradient_std")
-        }
+        big = {key: np.zeros((S, E, L), np.float32) for key in ("i_xt", "i_ty", "gradient_mean", "gradient_std")}
         flat = {key: np.zeros((S, E), np.float32) for key in ("train_loss", "test_loss")}
         flat |= {key: np.zeros((S, E), np.float32) for key in ("train_accuracy", "test_accuracy")}
         run = small(
@@ -286,9 +280,7 @@ class TestUsing:
         own[0, 0, 0] = 5.0
 
     def test_repr_is_short(self) -> None:
-        assert repr(small()) == (
-            "Trajectory(2 seeds (1 diverged), 3 logged epochs 0..10, layers hidden é output)"
-        )
+        assert repr(small()) == ("Trajectory(2 seeds (1 diverged), 3 logged epochs 0..10, layers hidden é output)")
 
     def test_of_seeds_keeps_the_order_asked_for(self) -> None:
         both = small()
@@ -301,9 +293,7 @@ class TestUsing:
         assert both.healthy.tolist() == [True, False]
         assert swapped.healthy.tolist() == [False, True]
 
-    @pytest.mark.parametrize(
-        ("seeds", "message"), [([8], r"\[8\] are not"), ([7, 7], "twice"), ([], "seeds")]
-    )
+    @pytest.mark.parametrize(("seeds", "message"), [([8], r"\[8\] are not"), ([7, 7], "twice"), ([], "seeds")])
     def test_of_seeds_refuses(self, seeds: list[int], message: str) -> None:
         with pytest.raises(TrajectoryError, match=message):
             small().of_seeds(seeds)
@@ -425,9 +415,7 @@ class TestRefusing:
         os.mkfifo(tmp_path / "pipe")
         self.refused(tmp_path / "pipe", "not a regular file")
 
-    @pytest.mark.parametrize(
-        "content", [b"", b"PK", b"hello" * 1000, b"PK\5\6" + b"\0" * 18, b"\x93NUMPY\1\0"]
-    )
+    @pytest.mark.parametrize("content", [b"", b"PK", b"hello" * 1000, b"PK\5\6" + b"\0" * 18, b"\x93NUMPY\1\0"])
     def test_not_an_npz(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "a.npz").write_bytes(content)
         self.refused(tmp_path / "a.npz", "a.npz' as a trajectory: (damaged|it holds no)")
@@ -437,9 +425,7 @@ class TestRefusing:
         self.refused(tmp_path / "a.npz", "no schema_version")
 
     def test_other_peoples_zip(self, tmp_path: Path) -> None:
-        self.refused(
-            rebuilt(tmp_path / "a.zip", {"readme.txt": b"hello"}), "'readme.txt', which is not an array"
-        )
+        self.refused(rebuilt(tmp_path / "a.zip", {"readme.txt": b"hello"}), "'readme.txt', which is not an array")
 
     def test_another_schema_version_comes_first(self, saved: Path) -> None:
         contents = {"schema_version.npy": npy(2), "news.npy": npy(0)}
@@ -467,9 +453,7 @@ class TestRefusing:
         bomb = np.array([Explosive(tmp_path / "harm")], object)
         for key in ("i_xt", "config", "schema_version", "layer_names", "seeds"):
             self.refused(self.changed(saved, **{key: npy(bomb)}), "Python objects")
-        self.refused(
-            self.changed(saved, schema_version=pickle.dumps(Explosive(tmp_path / "harm"))), "damaged"
-        )
+        self.refused(self.changed(saved, schema_version=pickle.dumps(Explosive(tmp_path / "harm"))), "damaged")
         assert not (tmp_path / "harm").exists()
 
     @pytest.mark.parametrize(
@@ -511,9 +495,7 @@ class TestRefusing:
         self.refused(self.changed(saved, i_xt=self.header(shape) + bytes(48)), "i_xt")
 
     def test_text_without_length(self, saved: Path) -> None:
-        self.refused(
-            self.changed(saved, layer_names=self.header("(10000000000,)", "<U0")), "layer_names: dtype"
-        )
+        self.refused(self.changed(saved, layer_names=self.header("(10000000000,)", "<U0")), "layer_names: dtype")
 
     def test_a_zip_bomb_is_not_unpacked(self, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert archive.MAX_EXPANSION < 10**9
@@ -606,9 +588,7 @@ class TestFuzz:
         for _ in range(3000):
             data = bytearray(whole)
             for _ in range(rng.choice((1, 2, 3))):
-                data[rng.randrange(start, len(data))] = rng.choice(
-                    (0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256))
-                )
+                data[rng.randrange(start, len(data))] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)))
             result = self.outcome(saved, bytes(data))
             if result is not None:
                 assert_same(result, truth)

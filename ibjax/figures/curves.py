@@ -17,9 +17,7 @@ from ibjax.figures.style import I_TY, I_XT, canvas, epoch_axis, layer_colours, m
 from ibjax.trajectory import Trajectory
 
 
-def information_over_epochs(
-    trajectory: Trajectory, *, quantity: str = "i_xt", ax: Axes | None = None
-) -> Axes:
+def information_over_epochs(trajectory: Trajectory, *, quantity: str = "i_xt", ax: Axes | None = None) -> Axes:
     """I(X;T) of every layer against the epoch, with a band.
 
     Args:

@@ -31,9 +31,7 @@ from ibjax.figures.style import (
 from ibjax.trajectory import Trajectory
 
 
-def plane_snapshot(
-    trajectory: Trajectory, epoch: float, *, legend: bool = True, ax: Axes | None = None
-) -> Axes:
+def plane_snapshot(trajectory: Trajectory, epoch: float, *, legend: bool = True, ax: Axes | None = None) -> Axes:
     """All networks at one epoch, a colour and a marker per layer (figure 2 of arXiv 1703.00810).
 
     Args:
@@ -138,9 +136,7 @@ def plane_trajectories(trajectory: Trajectory, *, phase: bool | float = True, ax
         ax.scatter(x.ravel(), y.ravel(), s=5, c=epochs, cmap=colours, norm=norm, linewidths=0, zorder=2)
         if phase is not False:
             _mark_phase(ax, trajectory, x, y, phase_epoch(trajectory, phase))
-        ax.scatter(
-            x[-1], y[-1], s=26, c="#FFE119", edgecolors="0.15", linewidths=0.7, zorder=4, clip_on=False
-        )
+        ax.scatter(x[-1], y[-1], s=26, c="#FFE119", edgecolors="0.15", linewidths=0.7, zorder=4, clip_on=False)
         _number_layers(ax, trajectory, x[-1], y[-1])
         bar = ax.figure.colorbar(ScalarMappable(norm, colours), ax=ax, label="epoch", pad=0.02)
         bar.ax.yaxis.set_major_locator(FixedLocator(epoch_ticks(int(trajectory.epochs[-1]))))

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
@@ -170,7 +169,3 @@ def tree_sum(terms: Array) -> Array:
         size //= 2
         terms = terms[..., :size] + terms[..., size:]
     return terms[..., 0]
-
-
-__all__ = ["Labels", "labels", "pack", "partition_information", "representatives", "tree_sum"]
-_ = jax
