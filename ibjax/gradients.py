@@ -21,12 +21,12 @@ class GradientMoments(NamedTuple):
     """Running moments of the gradients seen since `begin` (Welford's recurrence: no cancellation of large squares).
 
     Attributes:
-      count: () how many gradients.
+      seen: () how many gradients.
       mean: their mean, shaped like the parameters.
       deviations: sum of squared deviations from the mean, shaped like the parameters.
     """
 
-    count: Array
+    seen: Array
     mean: Params
     deviations: Params
 
@@ -39,13 +39,13 @@ def begin(params: Params) -> GradientMoments:
 
 def add(moments: GradientMoments, gradient: Params) -> GradientMoments:
     """The moments with one more gradient."""
-    count = moments.count + 1
-    share = (1 / count).astype(jnp.result_type(*jax.tree.leaves(gradient)))
+    seen = moments.seen + 1
+    share = (1 / seen).astype(jnp.result_type(*jax.tree.leaves(gradient)))
     mean = jax.tree.map(lambda m, g: m + (g - m) * share, moments.mean, gradient)
     deviations = jax.tree.map(
         lambda v, g, old, new: v + (g - old) * (g - new), moments.deviations, gradient, moments.mean, mean
     )
-    return GradientMoments(count, mean, deviations)
+    return GradientMoments(seen, mean, deviations)
 
 
 def kernels(params: Params) -> list[Array]:
@@ -78,4 +78,4 @@ def norms(tree: Params) -> Array:
 
 def spread(moments: GradientMoments) -> Params:
     """The (population) standard deviation of each entry of the gradient."""
-    return jax.tree.map(lambda v: jnp.sqrt(v / moments.count.astype(v.dtype)), moments.deviations)
+    return jax.tree.map(lambda v: jnp.sqrt(v / moments.seen.astype(v.dtype)), moments.deviations)

@@ -10,8 +10,10 @@ along the patterns, which the compiler vectorises.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -50,12 +52,16 @@ class Model(NamedTuple):
     patterns_axis: int
 
 
+def _sum(terms: Iterable[Array]) -> Array:
+    return functools.reduce(operator.add, terms)
+
+
 @jax.custom_vjp
 def dense(kernel: Array, bias: Array, a: Array) -> Array:
     """kernel^T a + bias with patterns on the last axis: (U', U), (U,), (U', B) -> (U, B)."""
     if kernel.size > _LARGEST_UNROLLED:
         return lax.dot_general(kernel, a, (((0,), (0,)), ((), ()))) + bias[:, None]
-    return sum(kernel[i, :, None] * a[i] for i in range(kernel.shape[0])) + bias[:, None]
+    return _sum(kernel[i, :, None] * a[i] for i in range(kernel.shape[0])) + bias[:, None]
 
 
 def _dense_forward(kernel: Array, bias: Array, a: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -69,14 +75,14 @@ def _dense_backward(saved: tuple[Array, Array], d: Array) -> tuple[Array, Array,
     d_bias = lax.dot_general(d, jnp.ones(d.shape[1], d.dtype), (((1,), (0,)), ((), ())))
     if kernel.size > _LARGEST_UNROLLED:
         return d_kernel, d_bias, lax.dot_general(kernel, d, (((1,), (0,)), ((), ())))
-    return d_kernel, d_bias, sum(kernel[:, o, None] * d[o] for o in range(kernel.shape[1]))
+    return d_kernel, d_bias, _sum(kernel[:, o, None] * d[o] for o in range(kernel.shape[1]))
 
 
 dense.defvjp(_dense_forward, _dense_backward)
 
 
 def _fused_once(f: Callable[[Array], Array]) -> Callable[[Array], Array]:
-    """`f` behind a barrier: without one the compiler repeats a cheap activation, and the product before it, in every use."""
+    """`f` behind a barrier: without one a cheap activation, and the product before it, is done again in every use."""
     return lambda z: lax.optimization_barrier(f(z))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -157,10 +157,11 @@ class Trainer:
                 tree_updates, optimizer = self.optimizer.update(self.unravel(gradient), state.optimizer, tree)
                 updates, _ = ravel_pytree(tree_updates)
             changed = (state.params + updates, optimizer)
-            kept = jax.tree.map(lambda new, old: jnp.where(learn, new, old), changed, state[:2])
+            kept = jax.tree.map(lambda new, old: jnp.where(learn, new, old), changed, (state.params, state.optimizer))
             # The next batch travels in the carry: what a loop carries is laid out in memory, where the compiler would
             # else gather or unpack it anew in every loop that reads it (the first layer took ten times as long).
-            return State(*kept, gradients.add(state.moments, gradient)), batch(jnp.minimum(index + 1, steps - 1))
+            state = State(kept[0], kept[1], gradients.add(state.moments, gradient))
+            return state, batch(jnp.minimum(index + 1, steps - 1))
 
         fresh = state._replace(moments=gradients.begin(state.params))
         return lax.fori_loop(0, steps, step, (fresh, batch(jnp.int32(0))))[0]

@@ -27,8 +27,8 @@ class Labels(NamedTuple):
     its sums have no rounding error at all. The second is what is left, smaller by 2^-22 or so.
 
     Attributes:
-      parts: (2, C, N): channel 0 is p(x), channel c > 0 is p(x, y=c), each times `1/scale[channel]`.
-      scale: (C,) bits-free factors.
+      parts: (2, C, N): channel 0 is p(x), channel c > 0 is p(x, y=c), in units of `1 / scale`.
+      scale: (C,) what turns sums into probabilities; 1/N where p(x) is uniform, whose channel counts patterns.
     """
 
     parts: Array
@@ -78,7 +78,7 @@ def pack(codes: Array, base: int) -> Array:
     return jnp.stack(words)
 
 
-def representatives(words: Array, n_codes: int | None = None) -> Array:
+def representatives(words: Array, n_codes: int) -> Array:
     """For every pattern the first pattern of its cell.
 
     Each round, every pattern whose cell is not yet known writes its index into the slot its word hashes to; the
@@ -87,16 +87,15 @@ def representatives(words: Array, n_codes: int | None = None) -> Array:
 
     Args:
       words: (W, M, N) uint32.
-      n_codes: where all words are known to be less than it and W = 1, it may serve as a table without collisions.
+      n_codes: how many different words there can be; few enough, and they index a table without collisions.
 
     Returns:
       (M, N) int32.
     """
     _, m, n = words.shape
     slots = 1 << (_SLOTS_PER_PATTERN * n - 1).bit_length()
-    direct = words.shape[0] == 1 and n_codes is not None and n_codes <= slots
+    direct = words.shape[0] == 1 and n_codes <= slots
     size = (n_codes if direct else slots) + 1  # the last slot takes the patterns already settled
-    assert size is not None
     shift = np.uint32(32 - slots.bit_length() + 1)
     lane = lax.broadcasted_iota(jnp.int32, (m, n), 0)
     index = lax.broadcasted_iota(jnp.int32, (m, n), 1)
@@ -161,7 +160,7 @@ def _surprise(p: Array, of: Array) -> Array:
 
 
 def tree_sum(terms: Array) -> Array:
-    """Sum over the last axis by halves: the rounding error grows with log N, and no slow reduction over the minor axis."""
+    """Sum over the last axis by halves: rounding errors grow with log N only, and every step is a fast wide loop."""
     n = terms.shape[-1]
     size = 1 << (n - 1).bit_length()
     terms = jnp.pad(terms, [(0, 0)] * (terms.ndim - 1) + [(0, size - n)])
