@@ -15,6 +15,7 @@ import os
 import queue
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from concurrent import futures
 from importlib import metadata
@@ -89,6 +90,9 @@ def run(
 
     Raises:
       ValueError, TypeError: an argument that is not allowed, before anything is compiled.
+
+    Warns:
+      RuntimeWarning: some networks diverged; says how many.
     """
     config = Config() if config is None else config
     if not isinstance(config, Config):
@@ -271,6 +275,12 @@ def _trajectory(
         for name, array in stacked._asdict().items()
         if name != "finite"
     }
+    if lost := int((~healthy[:, -1]).sum()):
+        warnings.warn(
+            f"{lost} of {len(healthy)} networks diverged: their entries are NaN from there on",
+            RuntimeWarning,
+            stacklevel=3,
+        )
     extras = {name: values.pop(name) for name in ("range_low", "range_high")}
     chosen = np.concatenate(patterns)
     mask = np.zeros((len(chosen), dataset.n_patterns), bool)

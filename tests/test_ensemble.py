@@ -1,0 +1,334 @@
+"""`ibjax.run`: the same network in any company, one compilation, the physics of the paper, failures that stay apart."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import ibjax
+from ibjax import Config, Dataset, Trajectory
+
+TINY = Config(seeds=2, epochs=3, logged_epochs=3, hidden_widths=(4, 3))
+
+
+def toy_dataset(classes: int = 2) -> Dataset:
+    """Sixty-four patterns of six bits, labelled by their number of ones."""
+    inputs = np.array([[i >> k & 1 for k in range(6)] for i in range(64)], float)
+    return Dataset(inputs, np.eye(classes)[inputs.sum(axis=1).astype(int) * classes // 7])
+
+
+@contextmanager
+def compilations() -> Iterator[list[str]]:
+    """The programs compiled inside the block."""
+    seen: list[str] = []
+    active = True
+
+    def listen(event: str, duration: float, **_: Any) -> None:
+        if active and event == "/jax/core/compile/backend_compile_duration":
+            seen.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield seen
+    finally:
+        active = False
+
+
+def test_a_seed_is_the_same_network_in_any_company() -> None:
+    """To the bit: alone, among eight, and in the third block of another run, over three hundred epochs."""
+    config = replace(TINY, hidden_widths=(5, 4, 3), epochs=300, logged_epochs=6)
+    alone = ibjax.run(replace(config, seeds=(3,)))
+    among = ibjax.run(replace(config, seeds=8))
+    far = ibjax.run(replace(config, seeds=(*range(100, 123), 3)))
+    assert alone.differences(among.of_seeds([3])) == {}
+    assert alone.differences(far.of_seeds([3])) == {}
+    assert among.differences(among.of_seeds(range(8))) == {}
+    assert "i_xt" in alone.differences(replace(among.of_seeds([4]), seeds=np.array([3])))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_logging_does_not_change_the_training(optimizer: str) -> None:
+    config = replace(TINY, epochs=20, optimizer=optimizer)
+    often = ibjax.run(replace(config, logged_epochs=tuple(range(21))))
+    once = ibjax.run(replace(config, logged_epochs=(20,)))
+    assert np.array_equal(often.i_xt[:, -1], once.i_xt[:, -1])
+    assert np.array_equal(often.gradient_mean[:, -1], once.gradient_mean[:, -1])
+    assert np.array_equal(often.train_loss[:, -1], once.train_loss[:, -1])
+
+
+def test_programs_compile_once_whatever_the_length_of_the_run() -> None:
+    ibjax.run(TINY)
+    with compilations() as short:
+        ibjax.run(TINY)
+    with compilations() as long:
+        ibjax.run(replace(TINY, seeds=24, epochs=40, logged_epochs=tuple(range(0, 41, 2))))
+    assert len(short) == len(long) == 3  # start, train, measure
+
+
+def test_untrained_networks_of_the_released_code() -> None:
+    """FACTS of the released code's cells: mean over 300 untrained networks of the `idnns` preset.
+
+    Tolerances are four standard errors of the mean, std / sqrt(300), or the last digit given.
+    """
+    config = replace(ibjax.PRESETS["idnns"], seeds=300, epochs=0, logged_epochs=(0,))
+    traj = ibjax.run(config)
+    i_xt, i_ty = traj.i_xt[:, 0], traj.i_ty[:, 0]
+    expected = np.array([12.000, 11.998, 11.541, 9.163, 6.227, 1.742])
+    deviation = np.array([0, 0.003, 0.345, 1.03, 1.15, 0.86])
+    assert np.all(np.abs(i_xt.mean(axis=0) - expected) < 4 * np.sqrt(2) * deviation / np.sqrt(300) + 6e-4)
+    expected = np.array([0.999, 0.998, 0.841, 0.325, 0.105, 0.023])
+    deviation = np.array([0, 0.001, 0.10, 0.12, 0.05, 0.03])
+    assert np.all(np.abs(i_ty.mean(axis=0) - expected) < 4 * np.sqrt(2) * deviation / np.sqrt(300) + 6e-4)
+
+    thirty = ibjax.run(replace(config, compat=None))
+    expected = np.array([12.000, 11.999, 11.591, 9.289, 6.337, 1.043])
+    deviation = np.array([0, 0.003, 0.345, 1.03, 1.15, 0.86])
+    means = thirty.i_xt[:, 0].mean(axis=0)
+    assert np.all(np.abs(means - expected) < 4 * np.sqrt(2) * deviation / np.sqrt(300) + 6e-4)
+
+
+@pytest.fixture(scope="module")
+def shortened_paper() -> Trajectory:
+    """Ten networks of 10-7-5-4-3 tanh units on the hard labels for 2500 epochs."""
+    return ibjax.run(replace(ibjax.PRESETS["quick"], dataset="var_u", epochs=2500, logged_epochs=50))
+
+
+def test_two_phases(shortened_paper: Trajectory) -> None:
+    """Fitting past the plateau of the number of ones (accuracy .88), then compression of the last hidden layer."""
+    traj = shortened_paper
+    assert not traj.diverged.any()
+    assert traj.test_accuracy[:, -1].mean() >= 0.95
+    last = traj.i_xt[:, :, -2].mean(axis=0)
+    peak = int(last.argmax())
+    assert 10 <= traj.epochs[peak] <= 1000
+    assert last[peak] - last[-1] > 1.0
+    assert traj.i_xt[:, -1, 0].mean() > 11.9  # the first layer keeps nearly all
+    snr = traj.gradient_mean / traj.gradient_std
+    after = traj.epoch_index(100)
+    assert np.all(snr[:, after].mean(axis=0) < snr[:, 0].mean(axis=0))
+
+
+def test_information_keeps_its_bounds(shortened_paper: Trajectory) -> None:
+    traj = shortened_paper
+    tolerance = 1e-5  # of the kernel in float32
+    assert np.all(traj.i_xt <= traj.h_x + tolerance)
+    assert np.all(traj.i_ty <= traj.i_xt + tolerance)
+    assert np.all(traj.i_ty <= traj.i_xy + tolerance)
+    assert np.all(traj.i_ty >= -tolerance)
+    for measure in (traj.i_xt, traj.i_ty):  # data processing: no layer knows more than the one before, on average
+        assert np.all(np.diff(measure.mean(axis=0), axis=1) <= 0.01)
+    assert traj.i_xy == pytest.approx(0.9991571, abs=1e-7)
+    assert traj.h_x == pytest.approx(12)
+
+
+def test_losses_are_of_the_right_patterns() -> None:
+    """Accuracy and loss against the network itself, rebuilt from its seed and evaluated in NumPy."""
+    config = replace(TINY, dataset="regular_90", epochs=0, logged_epochs=(0,), seeds=(7,))
+    traj = ibjax.run(config)
+    from ibjax.program import Program
+
+    program = Program(config, ibjax.spherical_dataset("regular_90"), None, None)
+    sample, state = program.trainer.start(jnp.uint32(7), program.inputs, program.conditional)
+    a = np.asarray(program.inputs, np.float64)
+    layers = program.trainer.unravel(state.params)
+    for i, layer in enumerate(layers):
+        a = a @ np.asarray(layer["kernel"], np.float64) + np.asarray(layer["bias"], np.float64)
+        a = np.tanh(a) if i < len(layers) - 1 else a
+    y, mask = np.asarray(sample.labels), traj.train_mask[0]
+    loss = np.logaddexp(0, np.where(y == 1, -a[:, 0], a[:, 0]))
+    hit = (a[:, 0] > 0) == (y == 1)
+    assert mask.sum() == int(0.85 * 4096)
+    assert traj.train_loss[0, 0] == pytest.approx(loss[mask].mean(), rel=1e-5)
+    assert traj.test_loss[0, 0] == pytest.approx(loss[~mask].mean(), rel=1e-5)
+    assert traj.train_accuracy[0, 0] == pytest.approx(hit[mask].mean(), abs=1e-6)
+    assert traj.test_accuracy[0, 0] == pytest.approx(hit[~mask].mean(), abs=1e-6)
+    kernel = np.linalg.norm(np.asarray(layers[0]["kernel"]))
+    assert traj.weight_norm[0, 0, 0] == pytest.approx(kernel, rel=1e-5)
+
+
+def test_a_diverging_seed_leaves_the_others_alone() -> None:
+    """A learning rate at which some networks overflow and some do not."""
+
+    class Fragile:
+        """Overflows in the seeds whose first weight is negative."""
+
+        def init(self, key: jax.Array, inputs: jax.Array) -> Any:
+            return {"one": jax.random.normal(key, (inputs.shape[1], 3)), "out": jnp.ones((3, 1))}
+
+        def apply(self, params: Any, inputs: jax.Array) -> Any:
+            scale = jnp.where(params["one"][0, 0] < 0, 1e38, 1.0)
+            a = jnp.tanh(inputs @ params["one"])
+            logits = a @ params["out"] * scale * scale
+            return logits, [a, jax.nn.sigmoid(logits)]
+
+    config = Config(seeds=6, epochs=4, logged_epochs=4, batch_size=16)
+    with pytest.warns(RuntimeWarning, match=r"[1-5] of 6 networks diverged"):
+        traj = ibjax.run(config, dataset=toy_dataset(), network=Fragile())
+    assert 0 < traj.diverged.sum() < 6
+    assert np.isnan(traj.i_xt[traj.diverged, -1]).all()
+    assert np.isfinite(traj.i_xt[~traj.diverged]).all()
+    healthy = traj.seeds[~traj.diverged].tolist()
+    alone = ibjax.run(replace(config, seeds=tuple(healthy)), dataset=toy_dataset(), network=Fragile())
+    assert traj.of_seeds(healthy).differences(alone) == {}
+
+
+class Linen(nn.Module):
+    """Two layers of the contract."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> Any:
+        a = nn.tanh(nn.Dense(5, name="first")(x))
+        logits = nn.Dense(3, name="second")(a)
+        return logits, [a, nn.softmax(logits)]
+
+
+class Nnx(nnx.Module):
+    """The same in the newer interface."""
+
+    def __init__(self, rngs: nnx.Rngs) -> None:
+        self.first = nnx.Linear(6, 5, rngs=rngs)
+        self.second = nnx.Linear(5, 3, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> Any:
+        a = nnx.tanh(self.first(x))
+        logits = self.second(a)
+        return logits, [a, nnx.softmax(logits)]
+
+
+@pytest.mark.parametrize("network", [Linen(), Nnx], ids=["linen", "nnx"])
+def test_other_peoples_networks_train(network: Any) -> None:
+    config = Config(seeds=3, epochs=60, logged_epochs=(0, 60), batch_size=16)
+    traj = ibjax.run(config, dataset=toy_dataset(3), network=network, optimizer=optax.adam(1e-2))
+    assert traj.layer_widths == (5, 3)
+    assert np.all(traj.train_loss[:, -1] < traj.train_loss[:, 0])
+    assert np.isfinite(traj.gradient_mean).all()
+    assert np.all(traj.extras["range_low"] < traj.extras["range_high"])
+    assert traj.config["custom"] == ["dataset", "network", "optimizer"]
+
+
+def test_own_optimizer_equals_the_configured_one() -> None:
+    config = replace(TINY, learning_rate=0.05)
+    a, b = ibjax.run(config), ibjax.run(config, optimizer=optax.sgd(0.05))
+    np.testing.assert_allclose(a.train_loss, b.train_loss, rtol=1e-6)
+
+
+def test_float64_stays_inside_the_run() -> None:
+    traj = ibjax.run(replace(TINY, precision="float64"))
+    assert traj.i_xt.dtype == np.float64
+    assert jnp.ones(2).dtype == jnp.float32
+    single = ibjax.run(TINY)
+    assert single.i_xt.dtype == np.float32
+    np.testing.assert_array_equal(traj.train_mask, single.train_mask)
+
+
+@pytest.mark.parametrize("activation", ["relu", "linear", "softsign", "softplus"])
+def test_unbounded_layers_are_binned_in_their_own_range(activation: str) -> None:
+    traj = ibjax.run(replace(TINY, activation=activation, output="softmax"))
+    assert np.isfinite(traj.i_xt).all()
+    if activation == "softsign":
+        assert traj.extras == {}
+    else:
+        assert np.all(traj.extras["range_high"][..., :-1] > traj.extras["range_low"][..., :-1])
+        assert np.all(traj.extras["range_low"][..., -1] == -1)
+
+
+def test_no_test_patterns() -> None:
+    traj = ibjax.run(replace(TINY, train_fraction=1.0))
+    assert np.isnan(traj.test_loss).all()
+    assert np.isnan(traj.test_accuracy).all()
+    assert not traj.diverged.any()
+
+
+def test_full_batch_and_patterns_in_order() -> None:
+    traj = ibjax.run(replace(TINY, batch_size=None, shuffle=False, split="ordered"))
+    assert traj.train_mask[:, :3481].all()
+    assert not traj.train_mask[:, 3481:].any()
+    assert np.all(traj.gradient_std[:, 0] < 1e-6)  # one batch: nothing to spread
+
+
+def test_progress_is_told_of_every_logged_epoch() -> None:
+    seen: list[ibjax.Progress] = []
+    ibjax.run(replace(TINY, seeds=12), progress=seen.append)
+    assert len(seen) == 2 * len(TINY.logged)
+    assert seen[-1].done == seen[-1].total == 6
+    assert seen[-1].epoch == 3
+    assert 0 <= seen[-1].accuracy <= 1
+    assert 0 <= seen[-1].i_xt <= 12
+
+
+def test_an_interrupt_in_the_middle_ends_the_run() -> None:
+    class Enough(Exception):
+        pass
+
+    def stop(progress: ibjax.Progress) -> None:
+        raise Enough
+
+    with pytest.raises(Enough):
+        ibjax.run(replace(TINY, epochs=1000, logged_epochs=50), progress=stop)
+
+
+class NoPair:
+    def init(self, key: jax.Array, inputs: jax.Array) -> Any:
+        return {"w": jnp.ones((inputs.shape[1], 1))}
+
+    def apply(self, params: Any, inputs: jax.Array) -> Any:
+        return inputs @ params["w"]
+
+
+class WrongShape(NoPair):
+    def apply(self, params: Any, inputs: jax.Array) -> Any:
+        logits = inputs @ params["w"]
+        return logits, [logits[:, 0]]
+
+
+class ManyLogits(NoPair):
+    def apply(self, params: Any, inputs: jax.Array) -> Any:
+        a = jnp.tile(inputs @ params["w"], (1, 5))
+        return a, [a]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"config": {"seeds": 3}}, TypeError, ["config", "ibjax.Config"]),
+        ({"config": replace(TINY, batch_size=3482)}, ValueError, ["batch_size", "3482", "3481"]),
+        ({"config": replace(TINY, train_fraction=1e-5)}, ValueError, ["train_fraction", "1e-05"]),
+        ({"dataset": np.ones((3, 2))}, TypeError, ["dataset", "ibjax.Dataset"]),
+        ({"dataset": toy_dataset(3)}, ValueError, ["batch_size", "54"]),
+        ({"config": replace(TINY, batch_size=8), "dataset": toy_dataset(3)}, ValueError, ["output", "softmax"]),
+        ({"network": 3}, TypeError, ["network", "flax"]),
+        ({"network": NoPair()}, TypeError, ["network", "activations"]),
+        ({"network": WrongShape()}, ValueError, ["network", "shape"]),
+        ({"network": ManyLogits()}, ValueError, ["5 logits", "2 classes"]),
+        ({"optimizer": "adam"}, TypeError, ["optimizer", "optax"]),
+        ({"progress": 3}, TypeError, ["progress", "3"]),
+    ],
+)
+def test_bad_arguments_are_refused_before_anything_is_compiled(
+    arguments: dict[str, Any], error: type[Exception], words: list[str]
+) -> None:
+    with compilations() as compiled, pytest.raises(error) as caught:
+        ibjax.run(**{"config": TINY, **arguments})
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+    assert len(compiled) == 0
+
+
+def test_importing_is_silent_and_leaves_the_flags_alone() -> None:
+    code = (
+        "import jax; before = dict(jax.config.values); import ibjax; ibjax.run, ibjax.Config, ibjax.load; "
+        "assert dict(jax.config.values) == before"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == done.stderr == ""
