@@ -124,12 +124,8 @@ class Trainer:
           learn: () bool; False leaves parameters and optimizer alone, and only the moments are gathered.
         """
         n, size, axis = self.n_train, self.batch_size, self.model.patterns_axis
-        steps = -(-n // size)
-        position = jnp.arange(steps * size, dtype=jnp.int32).reshape(steps, size)
-        present = position < n
-        position = jnp.where(present, position, 0)
-        if self.shuffle:
-            position = swap_or_not(position, n, round_keys(jax.random.fold_in(sample.order, number), n))
+        position, present = epoch_positions(sample, number, n, size, self.shuffle)
+        steps = len(position)
         source = (sample.packed if self.bits else sample.patterns).at[position].get(mode="promise_in_bounds")
 
         def batch(step: Array) -> tuple[Array, Array, Array]:
@@ -165,6 +161,20 @@ class Trainer:
 
         fresh = state._replace(moments=gradients.begin(state.params))
         return lax.fori_loop(0, steps, step, (fresh, batch(jnp.int32(0))))[0]
+
+
+def epoch_positions(sample: Sample, number: Array, n: int, size: int, shuffle: bool) -> tuple[Array, Array]:
+    """Which of the n training patterns each batch of an epoch takes, and whether the place is taken at all.
+
+    Returns:
+      (steps, B) int32 in [0, n); (steps, B) bool, False at the end of an incomplete last batch.
+    """
+    position = jnp.arange(-(-n // size) * size, dtype=jnp.int32).reshape(-1, size)
+    present = position < n
+    position = jnp.where(present, position, 0)
+    if shuffle:
+        position = swap_or_not(position, n, round_keys(jax.random.fold_in(sample.order, number), n))
+    return position, present
 
 
 def cross_entropy(logits: Array, labels: Array, patterns_axis: int) -> Array:
