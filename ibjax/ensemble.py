@@ -34,7 +34,7 @@ from ibjax.trajectory import Trajectory
 IntArray = npt.NDArray[np.integer[Any]]
 
 _BLOCK = 10  # seeds; larger ones train no faster on a core, and this divides the usual 50
-_BLOCK_ON_ACCELERATOR = 64
+_BLOCK_ON_ACCELERATOR = 128  # a block of threads each: about as many as a GPU has multiprocessors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +137,7 @@ def _train_all(
     # The last block is filled up with copies of its first seed, which are dropped in the end.
     blocks = [np.append(part, np.full(size - len(part), part[0])) for part in _parts(seeds, size)]
     with _precision(config):
-        drivers = [_Driver(program, size, device) for device in devices[: len(blocks)]]
+        drivers = [_compiled(program, size, device) for device in devices[: len(blocks)]]
         for number, block_seeds in enumerate(blocks):
             drivers[number % len(drivers)].add(number, block_seeds)
     # One thread keeps an accelerator busy; on a CPU each runs its own block's program on its own core.
@@ -180,6 +180,18 @@ def _train_all(
     kept = [len(part) for part in _parts(seeds, size)]
     cut = [[Record(*(a[:k] for a in r)) for r in rs] for rs, k in zip(records, kept, strict=True)]
     return cut, [p[:k] for p, k in zip(patterns, kept, strict=True)]
+
+
+def _compiled(program: Program, size: int, device: jax.Device) -> _Driver:
+    try:
+        return _Driver(program, size, device)
+    except Exception as error:
+        if program.fused is None or program.config.backend != "auto":
+            raise
+        # The kernel is compiled by another compiler, which may not know the GPU at hand; the plain path runs anywhere.
+        warnings.warn(f"trains on the plain path: the fused kernel does not compile here ({error})", stacklevel=4)
+        program.fused = None
+        return _Driver(program, size, device)
 
 
 def _parts(seeds: npt.NDArray[np.uint32], size: int) -> list[npt.NDArray[np.uint32]]:

@@ -17,6 +17,7 @@ from jax import Array
 from ibjax import gradients
 from ibjax.config import Config
 from ibjax.data import Dataset
+from ibjax.fused import FusedTrainer, supports
 from ibjax.information import cells
 from ibjax.information.histogram import histogram_information, own_range
 from ibjax.network import BOUNDED, Model, Perceptron, as_model
@@ -75,6 +76,7 @@ class Program:
             ordered_split=config.split == "ordered",
             bits=_packable_bits(dataset),
         )
+        self.fused = self._fused()
         self.layer_widths = self._widths(model)
         count = len(self.layer_widths)
         known = isinstance(self.network, Perceptron)
@@ -92,6 +94,18 @@ class Program:
             self.config.initializer,
             self.config.precision,
         )
+
+    def _fused(self) -> FusedTrainer | None:
+        """The GPU's trainer, where `config.backend` asks for it."""
+        backend, on_gpu = self.config.backend, jax.default_backend() == "gpu"
+        if backend == "plain" or (backend == "auto" and not (on_gpu and supports(self.network, self.trainer))):
+            return None
+        if not supports(self.network, self.trainer):
+            raise ValueError(
+                "backend = 'fused'; allowed for the built-in network of tanh units narrower than 64, in float32, with "
+                "an optimizer of the configuration, on inputs of 0 and 1 that fit 30 bits; else 'plain' or 'auto'"
+            )
+        return FusedTrainer(self.network, self.trainer, interpret=not on_gpu)
 
     def _widths(self, model: Model) -> tuple[int, ...]:
         """The layers' widths, from the network's shapes; refuses a network that does not keep the contract."""
@@ -125,6 +139,8 @@ class Program:
 
     def train(self, sample: Sample, state: State, inputs: Array, first: Array, last: Array, learn: Array) -> State:
         """Epochs first, first + 1, ... last - 1 of a block; one program for any number of them."""
+        if self.fused is not None:
+            return self.fused.epochs(sample, state, first, last, learn)
         one = lambda i, s: jax.vmap(self.trainer.epoch, in_axes=(0, 0, None, None, None))(sample, s, inputs, i, learn)  # noqa: E731
         return jax.lax.fori_loop(first, last, one, state)
 

@@ -35,7 +35,7 @@ def compilations() -> Iterator[list[str]]:
     seen: list[str] = []
     active = True
 
-    def listen(event: str, duration: float, **_: Any) -> None:
+    def listen(event: str, duration_secs: float, **_: Any) -> None:
         if active and event == "/jax/core/compile/backend_compile_duration":
             seen.append(event)
 
@@ -140,7 +140,7 @@ def test_losses_are_of_the_right_patterns() -> None:
     from ibjax.program import Program
 
     program = Program(config, ibjax.spherical_dataset("regular_90"), None, None)
-    sample, state = program.trainer.start(jnp.uint32(7), program.inputs, program.conditional)
+    sample, state = program.trainer.start(jnp.uint32(7), jnp.asarray(program.inputs), jnp.asarray(program.conditional))
     a = np.asarray(program.inputs, np.float64)
     layers = program.trainer.unravel(state.params)
     for i, layer in enumerate(layers):
@@ -184,17 +184,17 @@ def test_a_diverging_seed_leaves_the_others_alone() -> None:
     assert traj.of_seeds(healthy).differences(alone) == {}
 
 
-class Linen(nn.Module):
+class Linen(nn.Module):  # type: ignore[misc]
     """Two layers of the contract."""
 
-    @nn.compact
+    @nn.compact  # type: ignore[untyped-decorator]
     def __call__(self, x: jax.Array) -> Any:
         a = nn.tanh(nn.Dense(5, name="first")(x))
         logits = nn.Dense(3, name="second")(a)
         return logits, [a, nn.softmax(logits)]
 
 
-class Nnx(nnx.Module):
+class Nnx(nnx.Module):  # type: ignore[misc]
     """The same in the newer interface."""
 
     def __init__(self, rngs: nnx.Rngs) -> None:
@@ -269,13 +269,13 @@ def test_progress_is_told_of_every_logged_epoch() -> None:
 
 
 def test_an_interrupt_in_the_middle_ends_the_run() -> None:
-    class Enough(Exception):
+    class EnoughError(Exception):
         pass
 
     def stop(progress: ibjax.Progress) -> None:
-        raise Enough
+        raise EnoughError
 
-    with pytest.raises(Enough):
+    with pytest.raises(EnoughError):
         ibjax.run(replace(TINY, epochs=1000, logged_epochs=50), progress=stop)
 
 
