@@ -57,6 +57,7 @@ class Config:
       backend: "plain" trains anything anywhere; "fused" trains the built-in network of tanh units, narrower than 64,
         on binary inputs in one GPU kernel an epoch (on a CPU it is interpreted, slowly); "auto" takes the fused one
         on a GPU where it can.
+      store_weights: keep kernels and biases at every logged epoch, for other estimators later.
 
     Raises:
       ValueError: a value that is not allowed.
@@ -81,6 +82,7 @@ class Config:
     compat: str | None = None
     precision: str = "float32"
     backend: str = "auto"
+    store_weights: bool = False
 
     def __post_init__(self) -> None:
         put = lambda field, value: object.__setattr__(self, field, value)  # noqa: E731  (the class is frozen)
@@ -91,8 +93,10 @@ class Config:
         put("bins", _integer("bins", self.bins, 2, MOST_BINS))
         if self.batch_size is not None:
             put("batch_size", _integer("batch_size", self.batch_size, 1, 10**9))
-        if not isinstance(self.shuffle, bool | np.bool_):
-            raise TypeError(f"shuffle = {self.shuffle!r}; allowed: True or False")
+        for field in ("shuffle", "store_weights"):
+            if not isinstance(getattr(self, field), bool | np.bool_):
+                raise TypeError(f"{field} = {getattr(self, field)!r}; allowed: True or False")
+            put(field, bool(getattr(self, field)))
         put("train_fraction", _real("train_fraction", self.train_fraction, 1.0))
         put("learning_rate", _real("learning_rate", self.learning_rate, math.inf))
         put("hidden_widths", _integers("hidden_widths", self.hidden_widths, 1, WIDEST_LAYER))

@@ -293,7 +293,12 @@ def _trajectory(
             RuntimeWarning,
             stacklevel=3,
         )
-    extras = {name: values.pop(name) for name in ("range_low", "range_high")}
+    ranges = {name: values.pop(name) for name in ("range_low", "range_high")}
+    extras = {} if all(program.fixed_range) else ranges
+    params = values.pop("params")
+    if config.store_weights:
+        with _precision(config):
+            extras |= program.layer_weights(params)
     chosen = np.concatenate(patterns)
     mask = np.zeros((len(chosen), dataset.n_patterns), bool)
     np.put_along_axis(mask, chosen, True, axis=1)
@@ -314,6 +319,6 @@ def _trajectory(
         i_xy=dataset.information,
         h_x=dataset.h_x,
         h_y=dataset.h_y,
-        extras={} if all(program.fixed_range) else extras,
+        extras=extras,
         **values,
     )

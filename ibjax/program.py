@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 import optax
 from jax import Array
 
@@ -30,7 +31,10 @@ _OPTIMIZERS: dict[str, Callable[[float], optax.GradientTransformation]] = {
 
 
 class Record(NamedTuple):
-    """What is measured of a block at one logged epoch: the arrays of the file, with K for S and no E."""
+    """What is measured of a block at one logged epoch: the arrays of the file, with K for S and no E.
+
+    `params` are the vectors of all parameters (K, P) where weights are stored, else (K, 0).
+    """
 
     i_xt: Any
     i_ty: Any
@@ -43,6 +47,7 @@ class Record(NamedTuple):
     gradient_mean: Any
     gradient_std: Any
     weight_norm: Any
+    params: Any
     finite: Any
 
 
@@ -76,6 +81,8 @@ class Program:
             ordered_split=config.split == "ordered",
             bits=_packable_bits(dataset),
         )
+        if config.store_weights and network is not None:
+            raise ValueError("store_weights = True with a network of your own; allowed for the built-in one")
         self.fused = self._fused()
         self.layer_widths = self._widths(model)
         count = len(self.layer_widths)
@@ -189,8 +196,19 @@ class Program:
             norms(state.moments.mean),
             norms(jax.vmap(gradients.spread)(state.moments)),
             norms(state.params),
+            state.params if self.config.store_weights else state.params[:, :0],
             jnp.isfinite(train_loss) & jnp.isfinite(state.params).all(axis=1),
         )
+
+    def layer_weights(self, params: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+        """Stored vectors (S, E, P) as `weights_<layer>` (S, E, U', U) and `biases_<layer>` (S, E, U)."""
+        layers = jax.vmap(jax.vmap(self.trainer.unravel))(params)
+        named = list(zip(self.layer_names, layers, strict=True))
+        return {
+            f"{kind}_{name}": np.asarray(layer[part])
+            for kind, part in (("weights", "kernel"), ("biases", "bias"))
+            for name, layer in named
+        }
 
     def _by_layer(self, values: Array) -> Array:
         """(K, kernels) as (K, L); NaN where a network's kernels are not one a layer."""

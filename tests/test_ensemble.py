@@ -244,6 +244,17 @@ def test_unbounded_layers_are_binned_in_their_own_range(activation: str) -> None
         assert np.all(traj.extras["range_low"][..., -1] == -1)
 
 
+def test_stored_weights_give_the_stored_norms() -> None:
+    traj = ibjax.run(replace(TINY, store_weights=True))
+    for layer, name in enumerate(traj.layer_names):
+        norms = np.linalg.norm(traj.extras[f"weights_{name}"], axis=(2, 3))
+        np.testing.assert_allclose(norms, traj.weight_norm[:, :, layer], rtol=1e-6)
+    assert traj.extras["biases_output"].shape == (2, 4, 1)
+    assert np.any(traj.extras["biases_output"][:, -1] != 0)
+    plain = ibjax.run(TINY)
+    assert np.array_equal(plain.i_xt, traj.i_xt)
+
+
 def test_no_test_patterns() -> None:
     traj = ibjax.run(replace(TINY, train_fraction=1.0))
     assert np.isnan(traj.test_loss).all()
