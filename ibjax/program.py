@@ -202,7 +202,7 @@ class Program:
 
     def layer_weights(self, params: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
         """Stored vectors (S, E, P) as `weights_<layer>` (S, E, U', U) and `biases_<layer>` (S, E, U)."""
-        layers = jax.vmap(jax.vmap(self.trainer.unravel))(params)
+        layers = jax.vmap(jax.vmap(self.trainer.unravel))(jnp.asarray(params))
         named = list(zip(self.layer_names, layers, strict=True))
         return {
             f"{kind}_{name}": np.asarray(layer[part])
