@@ -43,6 +43,7 @@ class Progress:
 
     Attributes:
       done, total: epochs times blocks of seeds.
+      last_epoch: at which the run ends.
       epoch: the logged epoch all blocks have reached.
       accuracy: mean test accuracy there (training accuracy where there is no test pattern).
       i_xt: mean I(X;T) of the last hidden layer there, bits.
@@ -50,6 +51,7 @@ class Progress:
 
     done: int
     total: int
+    last_epoch: int
     epoch: int
     accuracy: float
     i_xt: float
@@ -209,7 +211,7 @@ def _progress(program: Program, records: list[list[Record]]) -> Progress:
     layer = max(len(program.layer_widths) - 2, 0)
     i_xt = np.concatenate([r.i_xt[:, layer] for r in latest])
     epoch = logged[max(reached - 1, 0)]
-    return Progress(done, logged[-1] * len(records), epoch, _mean(accuracy), _mean(i_xt))
+    return Progress(done, logged[-1] * len(records), logged[-1], epoch, _mean(accuracy), _mean(i_xt))
 
 
 def _mean(values: npt.NDArray[Any]) -> float:

@@ -1,0 +1,7 @@
+"""`python -m ibjax` is `ibjax`."""
+
+import sys
+
+from ibjax.cli import main
+
+sys.exit(main())
