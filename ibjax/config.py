@@ -100,11 +100,11 @@ class Config:
         put("train_fraction", _real("train_fraction", self.train_fraction, 1.0))
         put("learning_rate", _real("learning_rate", self.learning_rate, math.inf))
         put("hidden_widths", _integers("hidden_widths", self.hidden_widths, 1, WIDEST_LAYER))
-        if isinstance(self.seeds, Iterable):
+        if _several(self.seeds):
             put("seeds", _distinct("seeds", _integers("seeds", self.seeds, 0, LARGEST_SEED)))
         else:
             put("seeds", _integer("seeds", self.seeds, 1, 10**7))
-        if isinstance(self.logged_epochs, Iterable):
+        if _several(self.logged_epochs):
             epochs = _distinct("logged_epochs", _integers("logged_epochs", self.logged_epochs, 0, self.epochs))
             if list(epochs) != sorted(epochs):
                 raise ValueError(f"logged_epochs = {epochs}; allowed: epochs in increasing order")
@@ -124,7 +124,8 @@ class Config:
             return self.logged_epochs
         if self.epochs == 0:
             return (0,)
-        spaced = np.geomspace(1, self.epochs, max(self.logged_epochs - 1, 1))
+        count = max(self.logged_epochs - 1, 1)
+        spaced = np.geomspace(1, self.epochs, count)[: None if count > 1 else 0]
         return tuple(sorted({0, *map(int, np.rint(spaced)), self.epochs}))
 
 
@@ -151,6 +152,10 @@ def _check_choice(field: str, value: Any, allowed: tuple[str, ...]) -> None:
         raise TypeError(f"{field} = {value!r}; allowed: {', '.join(map(repr, allowed))}")
     if value not in allowed:
         raise ValueError(unknown(field, value, allowed))
+
+
+def _several(value: Any) -> bool:
+    return isinstance(value, Iterable) and getattr(value, "ndim", 1) > 0
 
 
 def _integer(field: str, value: Any, low: int, high: int) -> int:
@@ -190,6 +195,8 @@ def _real(field: str, value: Any, high: float) -> float:
         number = float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{field} = {value!r}; allowed: {limit}") from None
+    except OverflowError:
+        raise ValueError(f"{field} = {value!r}; allowed: {limit}") from None
     if not (0 < number <= high and math.isfinite(number)):
         raise ValueError(f"{field} = {number:g}; allowed: {limit}")
     return number

@@ -189,7 +189,7 @@ def _spherical_feature(inputs: FloatArray, weights: tuple[float, ...]) -> FloatA
     for order, weight in enumerate(weights):
         legendre_l = legendre.legval(cosines, np.eye(order + 1)[order])
         power = np.einsum("ni,ij,nj->n", inputs, legendre_l, inputs)
-        norm = 4 * np.pi / 12 * np.sqrt((2 * order + 1) / (4 * np.pi) * np.maximum(power, 0))
+        norm = 4 * np.pi / 12 * np.sqrt((2 * order + 1) / (4 * np.pi) * np.where(power > 1e-9, power, 0))
         f += weight / (2 * order + 1) * norm
     # Symmetric patterns give values equal but for rounding; made equal, so that equal rules are equal rows.
     _, first, index = np.unique(np.round(f, 6), return_index=True, return_inverse=True)
@@ -216,7 +216,7 @@ def spherical_dataset(name: str = "spherical", *, information: float | None = No
     Raises:
       ValueError: an unknown name, or an information out of reach of the rule.
     """
-    if name not in _RULES:
+    if name not in DATASETS:
         raise ValueError(unknown("dataset", name, DATASETS))
     rule = _RULES[name]
     inputs = _spherical_inputs()
@@ -229,8 +229,9 @@ def spherical_dataset(name: str = "spherical", *, information: float | None = No
     if target is None:
         return with_gain(rule.gain)
     highest = with_gain(1e6).information
-    if not (isinstance(target, int | float) and 1e-9 <= target <= highest - 1e-9):
+    if not (isinstance(target, int | float | np.number) and 1e-9 <= target <= highest - 1e-9):
         raise ValueError(f"information = {target!r} bits; allowed for {name!r}: more than 0, less than {highest:.6f}")
+    target = float(target)
     log_gain = optimize.brentq(
         lambda u: with_gain(math.exp(u)).information - target, math.log(1e-6), math.log(1e6), xtol=1e-13
     )

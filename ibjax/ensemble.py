@@ -96,25 +96,94 @@ def run(
     Warns:
       RuntimeWarning: some networks diverged; says how many.
     """
-    config = Config() if config is None else config
-    if not isinstance(config, Config):
-        raise TypeError(f"config = {config!r}; allowed: an ibjax.Config")
-    if dataset is not None and not isinstance(dataset, Dataset):
-        raise TypeError(f"dataset = {dataset!r}; allowed: an ibjax.Dataset")
     if not callable(progress) and not isinstance(progress, bool):
         raise TypeError(f"progress = {progress!r}; allowed: True, False or a function")
-    chosen = spherical_dataset(config.dataset) if dataset is None else dataset
-    with _precision(config):
-        program = Program(config, chosen, network, optimizer)
     with contextlib.ExitStack() as stack:
         report = progress if callable(progress) else None
         if progress is True:
             from ibjax.progress import bar
 
             report = stack.enter_context(bar())
-        records, masks = _train_all(program, report)
-    custom = {"dataset": dataset, "network": network, "optimizer": optimizer}
-    return _trajectory(program, records, masks, sorted(name for name, value in custom.items() if value is not None))
+        return Prepared(config, dataset=dataset, network=network, optimizer=optimizer).run(report)
+
+
+class Prepared:
+    """A run whose programs are compiled; `run` may be called again and again. Arguments and errors are `ibjax.run`'s."""
+
+    def __init__(
+        self,
+        config: Config | None = None,
+        *,
+        dataset: Dataset | None = None,
+        network: Any = None,
+        optimizer: optax.GradientTransformation | None = None,
+    ) -> None:
+        config = Config() if config is None else config
+        if not isinstance(config, Config):
+            raise TypeError(f"config = {config!r}; allowed: an ibjax.Config")
+        if dataset is not None and not isinstance(dataset, Dataset):
+            raise TypeError(f"dataset = {dataset!r}; allowed: an ibjax.Dataset")
+        custom = {"dataset": dataset, "network": network, "optimizer": optimizer}
+        self._custom = sorted(name for name, value in custom.items() if value is not None)
+        devices = jax.devices()
+        size = _BLOCK if devices[0].platform == "cpu" else _BLOCK_ON_ACCELERATOR
+        self._parts = _parts(np.array(config.seed_list, np.uint32), size)
+        # The last block is filled up with copies of its first seed, which are dropped in the end.
+        self._blocks = [np.append(part, np.full(size - len(part), part[0])) for part in self._parts]
+        with _precision(config):
+            self._program = Program(
+                config, spherical_dataset(config.dataset) if dataset is None else dataset, network, optimizer
+            )
+            self._drivers = [_compiled(self._program, size, device) for device in devices[: len(self._blocks)]]
+        # One thread keeps an accelerator busy; on a CPU each runs its own block's program on its own core.
+        alone = devices[0].platform == "cpu" and len(self._drivers) == 1
+        self._threads_each = min(_cores(), len(self._blocks)) if alone else 1
+
+    def run(self, report: Callable[[Progress], None] | None = None) -> Trajectory:
+        """Train every block through every logged epoch; `report` is called at each of them."""
+        config, logged = self._program.config, self._program.config.logged
+        with _precision(config):
+            for number, block_seeds in enumerate(self._blocks):
+                self._drivers[number % len(self._drivers)].add(number, block_seeds)
+        finished: queue.SimpleQueue[tuple[_Block, Record] | BaseException] = queue.SimpleQueue()
+        stop = threading.Event()
+
+        def work(driver: _Driver) -> None:
+            try:
+                with _precision(config):
+                    while not stop.is_set() and (block := driver.take()) is not None:
+                        finished.put(driver.advance(block, logged))
+            except BaseException as error:  # handed to the caller's thread, whatever it is
+                finished.put(error)
+
+        threads = [
+            threading.Thread(target=work, args=(driver,), name="ibjax", daemon=True)
+            for driver in self._drivers
+            for _ in range(self._threads_each)
+        ]
+        records: list[list[Record]] = [[] for _ in self._blocks]
+        patterns: list[IntArray] = [np.empty(0, np.int32)] * len(self._blocks)
+        try:
+            for thread in threads:
+                thread.start()
+            for _ in range(len(self._blocks) * len(logged)):
+                done = finished.get()
+                if isinstance(done, BaseException):
+                    raise done
+                block, record = done
+                kept = len(self._parts[block.number])
+                records[block.number].append(Record(*(a[:kept] for a in record)))
+                if block.logged == len(logged):
+                    patterns[block.number] = np.asarray(block.sample.patterns)[:kept]
+                if report is not None:
+                    report(_progress(self._program, records))
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+            for driver in self._drivers:
+                driver.clear()
+        return _trajectory(self._program, records, patterns, self._custom)
 
 
 def _precision(config: Config) -> contextlib.AbstractContextManager[Any]:
@@ -125,63 +194,6 @@ def _precision(config: Config) -> contextlib.AbstractContextManager[Any]:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _train_all(
-    program: Program, report: Callable[[Progress], None] | None
-) -> tuple[list[list[Record]], list[IntArray]]:
-    """Every block through every logged epoch: records[block][logged], and the training patterns of its seeds (K, n)."""
-    config, logged = program.config, program.config.logged
-    devices = jax.devices()
-    on_cpu = devices[0].platform == "cpu"
-    size = _BLOCK if on_cpu else _BLOCK_ON_ACCELERATOR
-    seeds = np.array(config.seed_list, np.uint32)
-    # The last block is filled up with copies of its first seed, which are dropped in the end.
-    blocks = [np.append(part, np.full(size - len(part), part[0])) for part in _parts(seeds, size)]
-    with _precision(config):
-        drivers = [_compiled(program, size, device) for device in devices[: len(blocks)]]
-        for number, block_seeds in enumerate(blocks):
-            drivers[number % len(drivers)].add(number, block_seeds)
-    # One thread keeps an accelerator busy; on a CPU each runs its own block's program on its own core.
-    threads_each = min(_cores(), len(blocks)) if on_cpu and len(drivers) == 1 else 1
-    finished: queue.SimpleQueue[tuple[_Block, Record] | BaseException] = queue.SimpleQueue()
-    stop = threading.Event()
-
-    def work(driver: _Driver) -> None:
-        try:
-            with _precision(config):
-                while not stop.is_set() and (block := driver.take()) is not None:
-                    finished.put(driver.advance(block, logged))
-        except BaseException as error:  # handed to the caller's thread, whatever it is
-            finished.put(error)
-
-    threads = [
-        threading.Thread(target=work, args=(driver,), name="ibjax", daemon=True)
-        for driver in drivers
-        for _ in range(threads_each)
-    ]
-    records: list[list[Record]] = [[] for _ in blocks]
-    patterns: list[IntArray] = [np.empty(0, np.int32)] * len(blocks)
-    try:
-        for thread in threads:
-            thread.start()
-        for _ in range(len(blocks) * len(logged)):
-            done = finished.get()
-            if isinstance(done, BaseException):
-                raise done
-            block, record = done
-            records[block.number].append(record)
-            if block.logged == len(logged):
-                patterns[block.number] = np.asarray(block.sample.patterns)
-            if report is not None:
-                report(_progress(program, records))
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
-    kept = [len(part) for part in _parts(seeds, size)]
-    cut = [[Record(*(a[:k] for a in r)) for r in rs] for rs, k in zip(records, kept, strict=True)]
-    return cut, [p[:k] for p, k in zip(patterns, kept, strict=True)]
 
 
 def _compiled(program: Program, size: int, device: jax.Device) -> _Driver:
@@ -251,6 +263,10 @@ class _Driver:
         """A block of fresh networks."""
         sample, state = self._start(self._put(seeds), self._inputs, self._conditional)
         self._waiting.append(_Block(number, 0, 0, sample, state))
+
+    def clear(self) -> None:
+        """Forget blocks left over by an interrupted run."""
+        self._waiting.clear()
 
     def take(self) -> _Block | None:
         """The block that has waited longest, or None where all are finished or in other hands."""

@@ -9,11 +9,12 @@ along the patterns, which the compiler vectorises.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 import itertools
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -165,13 +166,20 @@ def as_model(network: Any, sample: np.ndarray) -> Model:
     if isinstance(network, Perceptron):
         return Model(network.init, network.forward, 1)
     if isinstance(network, Network):
-        return Model(lambda key: network.init(key, jnp.asarray(sample)), network.apply, 0)
+        return Model(lambda key: _in_order(network.init(key, jnp.asarray(sample))), network.apply, 0)
     if callable(network):
         return _from_nnx(network)
     raise TypeError(
         f"network = {network!r}; allowed: a flax linen module, a callable rngs -> nnx.Module, or an object with "
         "init(key, inputs) and apply(params, inputs) -> (logits, activations)"
     )
+
+
+def _in_order(params: Params) -> Params:
+    """The same with every dictionary as an `OrderedDict`: jax sorts the keys of others, and with them the layers."""
+    if not isinstance(params, Mapping):
+        return params
+    return collections.OrderedDict((name, _in_order(part)) for name, part in params.items())
 
 
 def _from_nnx(factory: Callable[[Any], Any]) -> Model:

@@ -50,7 +50,10 @@ def labels(p_y_given_x: Array, p_x: Array | None, dtype: jnp.dtype) -> Labels:
     channels = jnp.concatenate([weight[None], (others.astype(dtype) * weight[:, None]).T])
     total = jnp.sum(weight)
     # Round up to a power of two, so that dividing by it rounds nothing.
-    unit = jnp.exp2(jnp.ceil(jnp.log2(total)) - jnp.finfo(dtype).nmant)
+    # By its bits: exp2 of a whole number is not exact in XLA.
+    integer, digits = (jnp.uint32, 23) if dtype == jnp.float32 else (jnp.uint64, 52)
+    power = lax.bitcast_convert_type(lax.bitcast_convert_type(total, integer) >> digits << digits, dtype)
+    unit = power * 2.0 ** (1 - digits)
     coarse = jnp.round(channels / unit) * unit
     return Labels(jnp.stack([coarse, channels - coarse]), jnp.broadcast_to(1 / total, channels.shape[:1]))
 
@@ -68,14 +71,13 @@ def pack(codes: Array, base: int) -> Array:
     digits = 1
     while base ** (digits + 1) <= 2**32:
         digits += 1
-    units = codes.shape[0]
-    words = []
-    for first in range(0, units, digits):
-        word = codes[first].astype(jnp.uint32)
-        for unit in range(first + 1, min(first + digits, units)):
-            word = word * np.uint32(base) + codes[unit].astype(jnp.uint32)
-        words.append(word)
-    return jnp.stack(words)
+    digits = min(digits, codes.shape[0])
+    padded = jnp.pad(codes.astype(jnp.uint32), [(-len(codes) % digits, 0), (0, 0), (0, 0)])
+    by_word = padded.reshape(-1, digits, *codes.shape[1:])
+    word = by_word[:, 0]
+    for digit in range(1, digits):
+        word = word * np.uint32(base) + by_word[:, digit]
+    return word
 
 
 def representatives(words: Array, n_codes: int) -> Array:

@@ -23,8 +23,8 @@ from ibjax.information import cells
 def bin_codes(activations: Array, bins: int, low: Array | float, high: Array | float, compat: str | None) -> Array:
     """The bin of each activation, exactly: as if compared with the true edges, not with rounded multiples.
 
-    A value is first put beside its nearest edge, then compared with it: edge = centre + m h for an integer m and half
-    a bin h = h_hi + h_lo. h_hi is so short that m h_hi is exact, and so is its difference to a value near the edge.
+    A value is put beside its nearest edge, and then on its side of it by the sign of
+    intervals (a - low) - edge (high - low), evaluated with error-free sums.
 
     Args:
       activations: any shape, float; values outside [low, high] go to the end bins.
@@ -37,17 +37,32 @@ def bin_codes(activations: Array, bins: int, low: Array | float, high: Array | f
     dtype = activations.dtype
     intervals = bins - 1 if compat == "idnns" else bins
     low, high = jnp.asarray(low, dtype), jnp.asarray(high, dtype)
-    half = (high - low) / (2 * intervals)
-    kept = jnp.exp2(jnp.floor(jnp.log2(half)) - (jnp.finfo(dtype).nmant - MOST_BINS.bit_length()))
-    half_high = jnp.floor(half / kept) * kept
-    # high - low - 2 intervals h_hi is exact (close numbers), so this is h_lo to full precision.
-    half_low = ((high - low) - 2 * intervals * half_high) / (2 * intervals)
-    offset = activations - (low + high) / 2
-    edge = jnp.clip(jnp.round(offset / (2 * half) + intervals / 2), 0, intervals)
-    m = 2 * edge - intervals
-    below = (offset - m * half_high) < m * half_low
+    offset, offset_rest = _two_sum(jnp.clip(activations, low, high), -low)
+    span, span_rest = _two_sum(high, -low)
+    edge = jnp.clip(jnp.round(offset / span * intervals), 0, intervals)
+    (o_long, o_short), (s_long, s_short) = _halves(offset), _halves(span)
+    # Sign of intervals * offset - edge * span; every product of a half is exact, and the first difference too.
+    short, short_rest = _two_sum(intervals * o_short, -edge * s_short)
+    total, total_rest = _two_sum(intervals * o_long - edge * s_long, short)
+    below = total + (total_rest + short_rest + (intervals * offset_rest - edge * span_rest)) < 0
     code = jnp.clip(edge.astype(jnp.int32) - below, 0, intervals - 1)
     return jnp.where(activations >= high, intervals, code) if compat == "idnns" else code
+
+
+def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:
+    """a + b rounded, and exactly what rounding took away (Knuth)."""
+    total = a + b
+    part = total - a
+    return total, (a - (total - part)) + (b - part)
+
+
+def _halves(x: Array) -> tuple[Array, Array]:
+    """x as a sum of two numbers of half its digits; cut with a mask, which no compiler contracts."""
+    single = x.dtype == jnp.float32
+    integer, dropped = (jnp.uint32, 12) if single else (jnp.uint64, 27)
+    bits = lax.bitcast_convert_type(x, integer)
+    long = lax.bitcast_convert_type(bits >> dropped << dropped, x.dtype)
+    return long, x - long
 
 
 def histogram_information(
@@ -143,8 +158,12 @@ def layer_information(
     for name, value in (("low", low), ("high", high)):
         if not isinstance(value, int | float | np.number) or not math.isfinite(value):
             raise ValueError(f"{name} = {value!r}; allowed: a finite number")
-    if not low < high:
-        raise ValueError(f"low = {low:g}, high = {high:g}; allowed: low < high")
+    with np.errstate(over="ignore"):
+        ends = np.array([low, high], a.dtype)
+        if not np.isfinite([*ends, MOST_BINS * (ends[1] - ends[0])]).all():
+            raise ValueError(f"low = {low:g}, high = {high:g}; allowed: a range that is finite in {a.dtype}")
+    if not ends[0] < ends[1]:
+        raise ValueError(f"low = {low:g}, high = {high:g}; allowed: low < high in {a.dtype}")
     n = a.shape[-2]
     conditional = _checked(p_y_given_x, checked_conditional, n)
     marginal = None if p_x is None else _checked(p_x, checked_marginal, n)

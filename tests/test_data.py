@@ -1,0 +1,224 @@
+"""The data sets against the published facts, an independent formula of the task, and joints worked out by hand.
+
+Shapes: N patterns, F features, C classes.
+"""
+
+import hashlib
+import itertools
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy import special
+
+from ibjax.data import DATASETS, Dataset, entropy, spherical_dataset
+
+FloatArray = npt.NDArray[np.float64]
+
+G = (1 + 5**0.5) / 2
+# The vertex of every input bit, as published.
+# fmt: off
+VERTICES = np.array([
+    [0, -1, -G], [-1, -G, 0], [0, -1, G], [1, -G, 0], [-G, 0, 1], [0, 1, -G],
+    [-1, G, 0], [1, G, 0], [G, 0, 1], [0, 1, G], [G, 0, -1], [-G, 0, -1],
+]) / (1 + G * G) ** 0.5
+# fmt: on
+BITS = np.array(list(itertools.product([0.0, 1.0], repeat=12)))  # counting order, most significant bit first
+
+
+def harmonic_norms(order: int) -> FloatArray:
+    """|a_l| (4096,) from the spherical harmonics themselves, a_lm = (4 pi / 12) sum_i x_i Y_lm(v_i)."""
+    polar, azimuth = np.arccos(VERTICES[:, 2]), np.arctan2(VERTICES[:, 1], VERTICES[:, 0])
+    y = np.array([special.sph_harm_y(order, m, polar, azimuth) for m in range(-order, order + 1)])
+    return np.asarray(4 * np.pi / 12 * np.linalg.norm(BITS @ y.T, axis=1))
+
+
+def feature(weights: tuple[float, ...]) -> FloatArray:
+    """f(x), (4096,)."""
+    return np.sum([r / (2 * order + 1) * harmonic_norms(order) for order, r in enumerate(weights)], axis=0)
+
+
+def symmetries() -> list[tuple[int, npt.NDArray[np.intp]]]:
+    """Determinant and vertex permutation of each element of the full icosahedral group, found from the vertices.
+
+    An orthogonal map is fixed by the images of three vertices that span space; those that keep the angles of the
+    three and send all vertices to vertices are the symmetries.
+    """
+    gram = VERTICES @ VERTICES.T
+    base = [0, 1, int(np.argmax(np.abs(np.linalg.det([[VERTICES[0], VERTICES[1], v] for v in VERTICES]))))]
+    found = []
+    for image in itertools.permutations(range(12), 3):
+        if np.allclose(gram[np.ix_(image, image)], gram[np.ix_(base, base)]):
+            rotation = np.linalg.solve(VERTICES[base], VERTICES[list(image)])  # row vectors: v -> v R
+            nearest = (VERTICES @ rotation) @ VERTICES.T
+            if np.allclose(nearest.max(axis=1), 1):
+                found.append((round(np.linalg.det(rotation)), nearest.argmax(axis=1)))
+    return found
+
+
+class TestSphericalTask:
+    def test_inputs_are_all_patterns_in_counting_order(self) -> None:
+        for name in DATASETS:
+            assert np.array_equal(spherical_dataset(name).inputs, BITS)
+
+    def test_hard_labels_are_the_published_ones(self) -> None:
+        data = spherical_dataset("var_u")
+        labels = data.p_y_given_x
+        assert set(np.unique(labels)) == {0.0, 1.0}
+        assert labels.sum() == 2118
+        digest = hashlib.sha256(np.packbits(labels.astype(np.uint8)).tobytes()).hexdigest()
+        assert digest == "371b2b46a5052b4f69f7991ca141fb5afa1ac364ef7beb81ec900eecac2f86d9"
+        assert data.h_y == pytest.approx(0.9991571, abs=5e-8)
+        assert data.information == pytest.approx(data.h_y, abs=1e-12)  # hard labels: H(Y|X) = 0
+        assert data.h_x == pytest.approx(12, abs=1e-12)
+
+    def test_hard_labels_are_the_rule(self) -> None:
+        assert np.array_equal(spherical_dataset("var_u").p_y_given_x, feature((1, 2)) > 2.3215)
+
+    def test_soft_rule_of_the_paper(self) -> None:
+        data = spherical_dataset()
+        p = data.p_y_given_x
+        assert data.information == pytest.approx(0.99, abs=1e-9)
+        assert p.mean() == pytest.approx(0.51669, abs=5e-6)
+        f = feature((1, 2, 0))
+        clear = (p > 1e-6) & (p < 1 - 1e-6)
+        gains = special.logit(p[clear]) / (f[clear] - 2.3215)
+        assert clear.sum() > 100
+        # One gain for all patterns: f - theta is 0.003 at least, so rounding of 1e-15 in f and p shows as 1e-10.
+        assert np.ptp(gains) < 1e-8
+        assert gains.mean() == pytest.approx(127.65, abs=0.005)
+        np.testing.assert_allclose(p, special.expit(gains.mean() * (f - 2.3215)), rtol=0, atol=1e-8)
+
+    def test_later_soft_rule_of_the_authors(self) -> None:
+        data = spherical_dataset("regular_90")
+        np.testing.assert_allclose(
+            data.p_y_given_x, special.expit(12 * (feature((2, 5, 4)) - 5.89)), rtol=0, atol=1e-10
+        )
+        assert data.information == pytest.approx(0.8994828, abs=5e-8)
+        assert round(data.information, 4) == 0.8995
+
+    def test_f_takes_64_values(self) -> None:
+        """A weak rule shows f itself: logit p = gain (f - theta), nowhere saturated."""
+        f = special.logit(spherical_dataset(information=0.01).p_y_given_x)
+        assert np.unique(f).size == 64  # equal patterns have equal rows, to the bit
+        expected = feature((1, 2))
+        assert np.unique(np.round(expected, 6)).size == 64
+        slope, intercept = np.polyfit(expected, f, 1)
+        np.testing.assert_allclose(f, slope * expected + intercept, rtol=0, atol=1e-10)
+        assert -intercept / slope == pytest.approx(2.3215, abs=1e-9)
+
+    @pytest.mark.parametrize("name", DATASETS)
+    def test_invariant_under_every_symmetry_of_the_icosahedron(self, name: str) -> None:
+        group = symmetries()
+        assert len(group) == 120
+        assert sum(determinant == 1 for determinant, _ in group) == 60
+        p = spherical_dataset(name).p_y_given_x
+        place = 1 << np.arange(11, -1, -1)
+        images = {
+            determinant: np.array([BITS[:, moved] @ place for d, moved in group if d >= determinant]).astype(int)
+            for determinant in (1, -1)
+        }
+        assert np.array_equal(p[images[-1]], np.broadcast_to(p, images[-1].shape))
+        # An orbit is named by its least pattern: 96 under rotations, 82 with reflections.
+        assert np.unique(images[1].min(axis=0)).size == 96
+        assert np.unique(images[-1].min(axis=0)).size == 82
+
+    @pytest.mark.parametrize("name", DATASETS)
+    @pytest.mark.parametrize("target", [0.001, 0.3, 0.75])
+    def test_information_solves_for_the_gain(self, name: str, target: float) -> None:
+        data = spherical_dataset(name, information=target)
+        assert data.information == pytest.approx(target, abs=1e-9)
+        hard = spherical_dataset(name, information=0.99).p_y_given_x > 0.5
+        assert np.array_equal(data.p_y_given_x > 0.5, hard)  # the threshold stays
+
+    def test_nearly_hard_labels_can_be_asked_for(self) -> None:
+        assert spherical_dataset(information=0.999).information == pytest.approx(0.999, abs=1e-9)
+
+    def test_information_may_be_a_numpy_number(self) -> None:
+        assert spherical_dataset(information=np.float64(0.5)).information == pytest.approx(0.5, abs=1e-9)
+        assert spherical_dataset(information=np.float32(0.5)).information == pytest.approx(0.5, abs=1e-9)  # type: ignore[arg-type]
+
+
+class TestEntropy:
+    def test_by_hand(self) -> None:
+        assert entropy(np.array([0.5, 0.25, 0.25, 0.0])) == 1.5
+        assert entropy(np.array([[1.0, 0.0], [0.5, 0.5]]), axis=1).tolist() == [0.0, 1.0]
+
+
+class TestDataset:
+    def test_binary_symmetric_channel(self) -> None:
+        """I = 1 - h(0.11), from the textbook."""
+        data = Dataset(np.array([[0.0], [1.0]]), np.array([0.11, 0.89]))
+        noise = -0.11 * np.log2(0.11) - 0.89 * np.log2(0.89)
+        assert data.information == pytest.approx(1 - noise, abs=1e-12)
+        assert data.h_x == pytest.approx(1, abs=1e-12)
+        assert data.h_y == pytest.approx(1, abs=1e-12)
+        assert (data.n_patterns, data.n_features, data.n_classes) == (2, 1, 2)
+
+    def test_classes_and_unequal_patterns_by_hand(self) -> None:
+        """X in {1/2, 1/4, 1/4}; Y = X but for the last, which says the second half the time: H(Y|X) = 1/4 bit."""
+        data = Dataset(
+            np.arange(3.0)[:, None], np.array([[1, 0, 0], [0, 1, 0], [0, 0.5, 0.5]]), np.array([0.5, 0.25, 0.25])
+        )
+        h_y = 0.5 * 1 + 0.375 * np.log2(1 / 0.375) + 0.125 * 3
+        assert data.n_classes == 3
+        assert data.h_x == pytest.approx(1.5, abs=1e-12)
+        assert data.h_y == pytest.approx(h_y, abs=1e-12)
+        assert data.information == pytest.approx(h_y - 0.25, abs=1e-12)
+        assert data.joint.tolist() == [[0.5, 0, 0], [0, 0.25, 0], [0, 0.125, 0.125]]
+        assert data.marginal.tolist() == [0.5, 0.25, 0.25]
+
+    def test_vector_and_two_columns_are_the_same(self) -> None:
+        p = np.array([0.25, 1.0, 0.5])
+        one, two = Dataset(np.eye(3), p), Dataset(np.eye(3), np.stack([1 - p, p], axis=1))
+        assert np.array_equal(one.conditional, two.conditional)
+        assert one.n_classes == two.n_classes == 2
+        assert one.information == two.information
+        np.testing.assert_array_equal(one.marginal, np.full(3, 1 / 3))
+
+    def test_pattern_that_occurs_twice_is_one_value_of_x(self) -> None:
+        """Rows 0 and 2 are one x of probability 1/2 with p(y=1|x) = (0 + 1)/2; the others are 1/4 each, y known."""
+        inputs = np.array([[0.0, 1], [1, 1], [0, 1], [1, 0]])
+        data = Dataset(inputs, np.array([0.0, 0.0, 1.0, 1.0]))
+        assert data.h_x == pytest.approx(1.5, abs=1e-12)
+        assert data.h_y == pytest.approx(1, abs=1e-12)
+        assert data.information == pytest.approx(1 - 0.5, abs=1e-12)  # H(Y|X) = 1/2 of a fair coin
+
+    def test_merging_repeats_by_hand_changes_nothing(self) -> None:
+        rng = np.random.default_rng(3)
+        inputs, p, weight = rng.integers(0, 2, (40, 3)).astype(float), rng.dirichlet(np.ones(3), 40), rng.random(40)
+        weight /= weight.sum()
+        joint: dict[tuple[float, ...], FloatArray] = {}
+        for x, row, w in zip(inputs.tolist(), p, weight, strict=True):
+            joint[tuple(x)] = joint.get(tuple(x), np.zeros(3)) + w * row
+        masses = np.array([row.sum() for row in joint.values()])
+        merged = Dataset(np.array(list(joint)), np.array(list(joint.values())) / masses[:, None], masses)
+        whole = Dataset(inputs, p, weight)
+        assert merged.n_patterns == 8 < whole.n_patterns
+        for name in ("information", "h_x", "h_y"):
+            assert getattr(whole, name) == pytest.approx(getattr(merged, name), abs=1e-12)
+
+    def test_negative_zero_is_zero(self) -> None:
+        assert Dataset(np.array([[0.0], [-0.0], [1.0]]), np.array([0.0, 0, 1])).h_x == pytest.approx(
+            np.log2(3) - 2 / 3, abs=1e-12
+        )
+
+    def test_lists_and_integers_are_taken(self) -> None:
+        data = Dataset([[0, 1], [1, 0]], [0, 1])  # type: ignore[arg-type]
+        assert data.inputs.dtype == data.p_y_given_x.dtype == np.float64
+        assert data.information == pytest.approx(1, abs=1e-12)
+
+    def test_arrays_are_own_and_cannot_change(self) -> None:
+        inputs = np.eye(2)
+        data = Dataset(inputs, np.array([0.0, 1.0]))
+        inputs[0, 0] = 7
+        assert data.inputs[0, 0] == 1
+        with pytest.raises(ValueError, match="read-only"):
+            data.inputs[0, 0] = 7
+        with pytest.raises(AttributeError):
+            data.inputs = inputs  # type: ignore[misc]
+
+    def test_probability_zero_patterns_count_for_nothing(self) -> None:
+        with_ghost = Dataset(np.arange(3.0)[:, None], np.array([0.0, 1.0, 0.3]), np.array([0.5, 0.5, 0.0]))
+        assert with_ghost.h_x == pytest.approx(1, abs=1e-12)
+        assert with_ghost.information == pytest.approx(1, abs=1e-12)

@@ -1,0 +1,470 @@
+"""The information kernel against a reference on `numpy.unique`, exact rational arithmetic, and hand-made layers.
+
+Shapes: ... batch axes, N patterns, U units, C classes, W words.
+"""
+
+import functools
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ibjax
+from ibjax.information import cells, histogram
+from ibjax.information.histogram import layer_information
+
+Floats = npt.NDArray[np.floating[Any]]
+Integers = npt.NDArray[np.integer[Any]]
+
+SINGLE, DOUBLE = 1e-5, 1e-10  # bits; promised in float32 and in float64
+
+
+def entropy(p: Floats) -> float:
+    p = p[p > 0]
+    return float(-(p * np.log2(p)).sum())
+
+
+def codes_of(a: Floats, bins: int, low: float, high: float, compat: str | None = None) -> Integers:
+    """The bin of every value; the released code compares with `linspace` edges."""
+    if compat == "idnns":
+        return np.maximum(np.digitize(a.astype(np.float64), np.linspace(low, high, bins)), 1) - 1
+    return np.clip(np.floor((a.astype(np.float64) - low) * bins / (high - low)), 0, bins - 1).astype(int)
+
+
+def information_of(codes: Integers, p_y_given_x: Floats, p_x: Floats | None) -> tuple[float, float]:
+    """H(T) and I(T;Y) in bits from codes (N, U), everything in float64."""
+    n = len(codes)
+    p_y = np.asarray(p_y_given_x, np.float64)
+    conditional = np.stack([1 - p_y, p_y], axis=1) if p_y.ndim == 1 else p_y
+    marginal = np.full(n, 1 / n) if p_x is None else np.asarray(p_x, np.float64)
+    _, cell = np.unique(codes, axis=0, return_inverse=True)
+    joint = np.zeros((cell.max() + 1, conditional.shape[1]))
+    np.add.at(joint, cell.reshape(-1), conditional * marginal[:, None])
+    p_t = joint.sum(axis=1)
+    h_y_given_t = entropy(joint.reshape(-1)) - entropy(p_t)
+    return entropy(p_t), entropy(joint.sum(axis=0)) - h_y_given_t
+
+
+class Shape(NamedTuple):
+    """One compiled program of the kernel, and what kind of data goes in."""
+
+    batch: tuple[int, ...]
+    n: int
+    width: int
+    bins: int
+    classes: int  # 1: p(y=1|x)
+    weighted: bool  # with p(x)
+
+
+SHAPES = [
+    Shape((), 1, 1, 2, 1, False),
+    Shape((), 2, 3, 30, 2, True),
+    Shape((3,), 300, 1, 4096, 1, False),
+    Shape((2, 2), 97, 2, 30, 3, False),
+    Shape((2,), 512, 5, 7, 1, True),
+    Shape((), 1000, 12, 30, 1, False),
+    Shape((), 256, 7, 100, 5, True),
+    Shape((), 200, 64, 2, 1, False),
+    Shape((2,), 64, 1024, 3, 2, True),
+    Shape((), 300, 40, 4096, 1, False),
+]
+
+
+def draw(shape: Shape, seed: int, kind: str, scale: float) -> tuple[Floats, Floats, Floats | None]:
+    """Float64 activations (..., N, U), p(y|x) and p(x); `kind` says how the patterns fall together."""
+    rng = np.random.default_rng(seed)
+    size = (*shape.batch, shape.n, shape.width)
+    a = np.tanh(scale * rng.normal(size=size))
+    if kind == "few rows":  # many patterns a cell
+        a = np.take(a, rng.integers(0, max(shape.n // 5, 1), shape.n), axis=-2)
+    elif kind == "nearly equal":  # patterns that differ in one unit only
+        a = np.broadcast_to(a[..., :1, :], size).copy()
+        a[..., rng.integers(0, shape.width)] = rng.uniform(-1.2, 1.2, size[:-1])
+    p_y = rng.random(shape.n) if shape.classes == 1 else rng.dirichlet(np.ones(shape.classes), shape.n)
+    if rng.random() < 0.5:  # hard labels
+        p_y = np.rint(p_y) if shape.classes == 1 else np.eye(shape.classes)[p_y.argmax(axis=1)]
+    p_x = None
+    if shape.weighted:
+        p_x = rng.dirichlet(np.full(shape.n, 0.5))
+        p_x[rng.random(shape.n) < 0.1 * (shape.n > 2)] = 0
+        p_x /= p_x.sum()
+    return a, p_y, p_x
+
+
+def agree(shape: Shape, a: Floats, p_y: Floats, p_x: Floats | None, tolerance: float) -> None:
+    i_xt, i_ty = (np.asarray(i) for i in layer_information(a, p_y, p_x=p_x, bins=shape.bins))
+    assert i_xt.dtype == i_ty.dtype == a.dtype
+    assert i_xt.shape == i_ty.shape == shape.batch
+    i_xy, _ = information_of(np.arange(shape.n)[:, None], p_y, p_x)[::-1]
+    for index in np.ndindex(shape.batch):
+        expected = information_of(codes_of(a[index], shape.bins, -1, 1), p_y, p_x)
+        np.testing.assert_allclose((i_xt[index], i_ty[index]), expected, rtol=0, atol=tolerance)
+        assert i_ty[index] <= i_xt[index] + 1e-6
+        assert i_ty[index] <= i_xy + 1e-6
+        assert i_ty[index] >= -1e-6
+
+
+kinds = st.sampled_from(["generic", "few rows", "nearly equal"])
+scales = st.sampled_from([0.05, 0.5, 3.0])
+seeds = st.integers(0, 2**32 - 1)
+
+
+class TestAgainstReference:
+    @pytest.mark.parametrize("shape", SHAPES, ids=str)
+    def test_float32(self, shape: Shape) -> None:
+        @settings(max_examples=12, deadline=None, derandomize=True, database=None)
+        @given(seed=seeds, kind=kinds, scale=scales)
+        def check(seed: int, kind: str, scale: float) -> None:
+            a, p_y, p_x = draw(shape, seed, kind, scale)
+            agree(shape, a.astype(np.float32), p_y, p_x, SINGLE)
+
+        check()
+
+    @pytest.mark.parametrize("shape", [SHAPES[i] for i in (3, 4, 5, 8)], ids=str)
+    def test_float64(self, shape: Shape) -> None:
+        @settings(max_examples=8, deadline=None, derandomize=True, database=None)
+        @given(seed=seeds, kind=kinds, scale=scales)
+        def check(seed: int, kind: str, scale: float) -> None:
+            with jax.enable_x64(True):
+                agree(shape, *draw(shape, seed, kind, scale), DOUBLE)
+
+        check()
+
+    @pytest.mark.parametrize(("low", "high"), [(0.0, 3.7), (-0.3, 2.1), (1000.0, 1000.5), (-1e-6, 1e-6)])
+    def test_other_ranges(self, low: float, high: float) -> None:
+        low, high = float(np.float32(low)), float(np.float32(high))
+        rng = np.random.default_rng(11)
+        a = rng.uniform(low - 0.1 * (high - low), high + 0.1 * (high - low), (97, 2)).astype(np.float32)
+        p_y = rng.random(97)
+        got = layer_information(a, p_y, bins=30, low=low, high=high)
+        np.testing.assert_allclose(got, information_of(codes_of(a, 30, low, high), p_y, None), rtol=0, atol=SINGLE)
+
+    def test_task_and_a_layer_of_the_paper(self) -> None:
+        """4096 patterns, soft labels: a random network's layer."""
+        data = ibjax.spherical_dataset()
+        rng = np.random.default_rng(5)
+        a = np.tanh(data.inputs @ rng.normal(0, 0.4, (12, 4))).astype(np.float32)
+        got = layer_information(a, data.p_y_given_x)
+        expected = information_of(codes_of(a, 30, -1, 1), data.p_y_given_x, None)
+        assert 5 < expected[0] < 12
+        np.testing.assert_allclose(got, expected, rtol=0, atol=SINGLE)
+
+    def test_widest_and_finest(self) -> None:
+        """1024 units of 4096 bins; half of the patterns differ from a neighbour in one bin, half in none."""
+        rng = np.random.default_rng(6)
+        codes = np.repeat(rng.integers(0, 4096, (64, 1024)), 4, axis=0)
+        codes[0::4, 1023] ^= 1
+        codes[1::4, 0] ^= 1
+        a = ((codes + 0.5) / 2048 - 1).astype(np.float32)
+        p_y = rng.random(256)
+        i_xt, i_ty = layer_information(a, p_y, bins=4096)
+        # Of each four, two are alone and two together: H(T) = 8 - 1/2.
+        assert float(i_xt) == pytest.approx(7.5, abs=SINGLE)
+        assert float(i_ty) == pytest.approx(information_of(codes, p_y, None)[1], abs=SINGLE)
+
+    @settings(max_examples=10, deadline=None, derandomize=True, database=None)
+    @given(seed=seeds, kind=kinds, scale=st.sampled_from([0.5, 3.0, 30.0]))
+    def test_cells_of_the_released_code(self, seed: int, kind: str, scale: float) -> None:
+        """Saturated values too: float32 tanh reaches 1 exactly, which is a cell of its own there."""
+        shape = SHAPES[4]
+        a, p_y, p_x = draw(shape, seed, kind, scale)
+        a = a.astype(np.float32)
+        got = np.asarray(layer_information(a, p_y, p_x=p_x, bins=30, compat="idnns"))
+        for index in np.ndindex(shape.batch):
+            expected = information_of(codes_of(a[index], 30, -1, 1, "idnns"), p_y, p_x)
+            np.testing.assert_allclose(got[:, index[0]], expected, rtol=0, atol=SINGLE)
+
+
+# The layers below have 16 patterns of 2 units and 4 classes, one compiled program for all of them.
+GRID = np.stack([np.repeat(np.arange(4), 4), np.tile(np.arange(4), 4)], axis=1)
+
+
+def layer_of(values: Integers) -> Floats:
+    """Activations in the middle of the bins, of which there are 4."""
+    return np.asarray((values + 0.5) / 2 - 1, np.float32)
+
+
+class TestByHand:
+    labels = np.eye(4)[GRID[:, 0]]  # Y is the first coordinate: H(Y) = 2
+
+    def measure(self, values: Integers) -> tuple[float, float]:
+        i_xt, i_ty = layer_information(layer_of(values), self.labels, bins=4)
+        return float(i_xt), float(i_ty)
+
+    def test_identical(self) -> None:
+        assert self.measure(GRID) == pytest.approx((4, 2), abs=1e-6)
+
+    def test_constant(self) -> None:
+        assert self.measure(np.zeros_like(GRID)) == pytest.approx((0, 0), abs=1e-6)
+
+    def test_independent_of_the_label(self) -> None:
+        assert self.measure(GRID[:, [1, 1]]) == pytest.approx((2, 0), abs=1e-6)
+
+    def test_the_label_itself(self) -> None:
+        assert self.measure(GRID[:, [0, 0]]) == pytest.approx((2, 2), abs=1e-6)
+
+    def test_half_of_the_label(self) -> None:
+        assert self.measure(GRID[:, [0, 0]] // 2) == pytest.approx((1, 1), abs=1e-6)
+
+    def test_relabelled_bins_and_swapped_units(self) -> None:
+        assert self.measure(np.array([2, 0, 3, 1])[GRID[:, ::-1]]) == pytest.approx((4, 2), abs=1e-6)
+
+    def test_patterns_in_another_order(self) -> None:
+        """The cells keep their patterns, so nothing changes; with labels left behind the information is another."""
+        rng = np.random.default_rng(1)
+        a, p_y = rng.uniform(-1, 1, (16, 2)).astype(np.float32), rng.dirichlet(np.ones(4), 16)
+        order = rng.permutation(16)
+        straight = np.asarray(layer_information(a, p_y, bins=4))
+        np.testing.assert_allclose(layer_information(a[order], p_y[order], bins=4), straight, rtol=0, atol=1e-6)
+        assert abs(float(layer_information(a, p_y[order], bins=4)[1]) - straight[1]) > 0.01
+
+    def test_doubling_every_pattern_changes_nothing(self) -> None:
+        a, p_y = layer_of(GRID)[:8], self.labels[:8]
+        twice = layer_information(np.repeat(a, 2, axis=0), np.repeat(p_y, 2, axis=0), bins=4)
+        np.testing.assert_allclose(twice, (3, 1), rtol=0, atol=1e-6)
+
+    def test_probability_instead_of_repeats(self) -> None:
+        """p(x) = 2/16 for a pattern that stands for two, 0 for the one left out."""
+        values = GRID.copy()
+        values[1::2] = values[::2]
+        p_x = np.tile([2 / 16, 0], 8)
+        weighted = layer_information(layer_of(values), self.labels, p_x=p_x, bins=4)
+        np.testing.assert_allclose(weighted, self.measure(values), rtol=0, atol=1e-6)
+        np.testing.assert_allclose(weighted, (3, 2), rtol=0, atol=1e-6)
+
+    def test_two_columns_and_one_vector(self) -> None:
+        p = np.linspace(0, 1, 16)
+        one = layer_information(layer_of(GRID), p, bins=4)
+        two = layer_information(layer_of(GRID), np.stack([1 - p, p], axis=1), bins=4)
+        np.testing.assert_allclose(one, two, rtol=0, atol=1e-6)
+
+    def test_uniform_p_x_given_or_not(self) -> None:
+        given_ = layer_information(layer_of(GRID // 2), self.labels, p_x=np.full(16, 1 / 16), bins=4)
+        np.testing.assert_allclose(given_, self.measure(GRID // 2), rtol=0, atol=1e-6)
+
+
+def exact_codes(values: Floats, bins: int, low: float, high: float, compat: str | None = None) -> list[int]:
+    """The bin of each value in rational arithmetic on the value the float holds."""
+    intervals = bins - 1 if compat else bins
+    step = (Fraction(high) - Fraction(low)) / intervals
+    codes = []
+    for value in map(float, values):
+        inside = min(max((Fraction(value) - Fraction(low)) // step, 0), intervals - 1)
+        codes.append(intervals if compat and value >= high else int(inside))
+    return codes
+
+
+@functools.partial(jax.jit, static_argnums=(1, 4))
+def kernel_codes(values: Any, bins: int, low: Any, high: Any, compat: str | None = None) -> jax.Array:
+    return histogram.bin_codes(jnp.asarray(values), bins, low, high, compat)
+
+
+def around_edges(bins: int, low: float, high: float, dtype: type[np.floating[Any]]) -> Floats:
+    """The floats nearest to every edge (a thousand of them at most), and the next two on either side."""
+    edges = range(bins + 1) if bins < 1000 else [*range(300), *range(bins // 2 - 200, bins // 2 + 200)]
+    exact = [Fraction(low) + (Fraction(high) - Fraction(low)) * k / bins for k in edges]
+    near = np.array([float(edge) for edge in exact], dtype)
+    # Not next to 0: compilers flush subnormal numbers to zero.
+    near = near[(np.abs(near) > 1e-30) | (near == 0)]
+    values = [near]
+    for direction in (-np.inf, np.inf):
+        once = np.nextafter(near, dtype(direction))
+        values += [once, np.nextafter(once, dtype(direction))]
+    together = np.concatenate(values)
+    return together[(np.abs(together) > 1e-30) | (together == 0)]
+
+
+class TestEdges:
+    def test_named_values(self) -> None:
+        a = np.array([-1, 1, -2, 2, 0, -1e-9, 1e-9, -1e-30, 0.999, -0.999], np.float32)
+        codes = kernel_codes(a, 30, -1.0, 1.0)
+        assert codes.tolist() == [0, 29, 0, 29, 15, 14, 15, 14, 29, 0]
+        codes = kernel_codes(a, 30, -1.0, 1.0, "idnns")
+        assert codes.tolist() == [0, 29, 0, 29, 14, 14, 14, 14, 28, 0]
+
+    @pytest.mark.parametrize("bins", [2, 30, 31, 100, 4096])
+    @pytest.mark.parametrize(("low", "high"), [(-1.0, 1.0), (0.0, 1.0), (0.0, 3.7), (-3.0, 5.0), (-0.3, 2.123)])
+    def test_next_to_every_edge(self, bins: int, low: float, high: float) -> None:
+        low, high = float(np.float32(low)), float(np.float32(high))
+        values = around_edges(bins, low, high, np.float32)
+        codes = kernel_codes(values, bins, low, high)
+        wrong = np.asarray(codes) != exact_codes(values, bins, low, high)
+        assert not wrong.any(), f"{wrong.sum()} of {wrong.size}, the first at {values[wrong][0]!r}"
+
+    @pytest.mark.parametrize("bins", [30, 4096])
+    def test_next_to_every_edge_in_float64(self, bins: int) -> None:
+        with jax.enable_x64(True):
+            values = around_edges(bins, -1, 1, np.float64)
+            codes = np.asarray(kernel_codes(values, bins, -1.0, 1.0))
+        assert codes.tolist() == exact_codes(values, bins, -1, 1)
+
+    def test_next_to_every_edge_of_the_released_code(self) -> None:
+        values = around_edges(29, -1, 1, np.float32)
+        codes = kernel_codes(values, 30, -1.0, 1.0, "idnns")
+        assert codes.tolist() == exact_codes(values, 30, -1, 1, "idnns")
+
+    def test_not_compiled_is_the_same(self) -> None:
+        """Compilers may contract a product and a sum: the codes must not depend on it."""
+        values = around_edges(30, -1, 1, np.float32)
+        codes = histogram.bin_codes(jnp.asarray(values), 30, -1.0, 1.0, None)
+        assert codes.tolist() == exact_codes(values, 30, -1, 1)
+
+    def test_random_floats_of_a_one_sided_range(self) -> None:
+        """Small values next to 0 keep all their digits: a range from 0, as for ReLU."""
+        values = np.random.default_rng(2).random(100_000, np.float32)
+        codes = np.asarray(kernel_codes(values, 4096, 0.0, 1.0))
+        # 4096 is a power of two, so the reference in float64 is exact.
+        assert (codes != codes_of(values, 4096, 0, 1)).sum() == 0
+
+    def test_own_range(self) -> None:
+        a = jnp.array([[[0.5, 2.0, -1.0], [3.0, 3.0, 3.0]], [[0.0, 1.0, 7.0], [3.0, 3.0, 3.0]]])  # (U, M, N)
+        low, high = jax.jit(histogram.own_range)(a)
+        assert low.shape == high.shape == (1, 2, 1)
+        assert low.reshape(-1).tolist() == [-1.0, 3.0]
+        assert high.reshape(-1)[0] == 7
+        assert high.reshape(-1)[1] > 3
+        codes = kernel_codes(a, 4, low, high)
+        assert codes[:, 0].tolist() == [[0, 1, 0], [0, 1, 3]]
+        assert np.unique(codes[:, 1]).size == 1
+
+
+class TestOutOfTheOrdinary:
+    @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+    def test_non_finite_is_nan_for_its_batch_element_only(self, bad: float) -> None:
+        shape = SHAPES[3]
+        a, p_y, _ = draw(shape, 4, "generic", 0.5)
+        a = a.astype(np.float32)
+        clean = np.asarray(layer_information(a, p_y, bins=shape.bins))
+        a[1, 0, 50, 1] = bad
+        got = np.asarray(layer_information(a, p_y, bins=shape.bins))
+        assert np.isnan(got[:, 1, 0]).all()
+        got[:, 1, 0] = clean[:, 1, 0]
+        assert np.array_equal(got, clean)
+
+    @pytest.mark.parametrize("dtype", [np.float16, np.int32, np.bool_])
+    def test_narrow_types_become_float32(self, dtype: type[np.generic]) -> None:
+        a = GRID.astype(dtype)
+        i_xt, _ = layer_information(a, TestByHand.labels, bins=4, low=0, high=4)
+        assert i_xt.dtype == np.float32
+        expected = information_of(codes_of(a.astype(np.float32), 4, 0, 4), TestByHand.labels, None)[0]
+        assert float(i_xt) == pytest.approx(expected, abs=SINGLE)
+
+    def test_inside_jit_and_vmap(self) -> None:
+        shape = SHAPES[4]
+        a, p_y, p_x = draw(shape, 8, "few rows", 0.5)
+        a = a.astype(np.float32)
+        direct = np.asarray(layer_information(a, p_y, p_x=p_x, bins=7))
+        inside: Callable[..., Any] = jax.jit(lambda a, y, w: layer_information(a, y, p_x=w, bins=7))
+        np.testing.assert_allclose(inside(a, p_y, p_x), direct, rtol=0, atol=1e-6)
+        mapped = jax.vmap(lambda a: layer_information(a, p_y, p_x=p_x, bins=7))(a)
+        np.testing.assert_allclose(mapped, direct, rtol=0, atol=1e-6)
+
+    def test_leaves_the_precision_of_the_session_alone(self) -> None:
+        assert not jax.config.read("jax_enable_x64")
+        i_xt, _ = layer_information(np.zeros((1, 1)), np.zeros(1), bins=2)
+        assert i_xt.dtype == np.float32
+        assert not jax.config.read("jax_enable_x64")
+
+    def test_one_trace_a_configuration(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        traces = []
+        kernel = histogram.histogram_information
+
+        def counted(*arguments: Any, **options: Any) -> Any:
+            traces.append(options["bins"])
+            return kernel(*arguments, **options)
+
+        monkeypatch.setattr(histogram, "histogram_information", counted)
+        rng = np.random.default_rng(0)
+        for high in (0.9, 1.0, 1.1):
+            a = rng.normal(size=(2, 11, 3)).astype(np.float32)
+            layer_information(a, rng.random(11), bins=5, high=high)
+        assert traces == [5]
+        layer_information(a, rng.random(11), bins=6)
+        assert traces == [5, 6]
+
+
+representatives = jax.jit(cells.representatives, static_argnums=1)
+
+
+def first_of_cell(words: npt.NDArray[np.uint32]) -> Integers:
+    """The first pattern with the same word, (M, N), by `numpy.unique`."""
+    found = []
+    for m in range(words.shape[1]):
+        _, first, cell = np.unique(words[:, m], axis=1, return_index=True, return_inverse=True)
+        found.append(first[cell.reshape(-1)])
+    return np.array(found)
+
+
+class TestCells:
+    @pytest.mark.parametrize(
+        ("base", "units"), [(2, 32), (2, 33), (30, 6), (30, 7), (30, 13), (4096, 2), (4096, 3), (65_536, 2)]
+    )
+    def test_pack_loses_nothing(self, base: int, units: int) -> None:
+        """Equal words for equal codes only: tried on the highest digits, and on changes of one unit by one."""
+        top = np.full((units, 1), base - 1)
+        codes = np.concatenate([top, top - np.eye(units, dtype=int), 0 * top, np.eye(units, dtype=int), top], axis=1)
+        words = np.asarray(jax.jit(cells.pack, static_argnums=1)(codes[:, None].astype(np.int32), base))
+        digits = max(d for d in range(1, 33) if base**d <= 2**32)
+        assert words.dtype == np.uint32
+        assert words.shape == (-(-units // digits), 1, codes.shape[1])
+        assert np.array_equal(first_of_cell(words)[0], [*range(codes.shape[1] - 1), 0])
+        if len(words) == 1:  # a table may be indexed with it: the number with these digits
+            numbers = [sum(int(c) * base**k for k, c in enumerate(column[::-1])) for column in codes.T]
+            assert words[0, 0].tolist() == numbers
+
+    def test_representatives_of_random_words(self) -> None:
+        rng = np.random.default_rng(9)
+        for spread in (3, 40, 2**32):
+            words = rng.integers(0, spread, (2, 3, 128), dtype=np.uint32)
+            assert np.array_equal(representatives(words, 2**64), first_of_cell(words))
+
+    def test_words_that_always_collide(self) -> None:
+        """Fifty words of two parts whose hash, a sum of odd multiples modulo 2^32, is one and the same number.
+
+        They fall into one slot in every round, so that only comparing whole words can tell them apart.
+        """
+        factors = [int(f) for f in np.random.default_rng(0).integers(0, 2**31, 2, dtype=np.uint32) * 2 + 1]
+        rng = np.random.default_rng(10)
+        distinct = [int(w) for w in rng.integers(0, 2**32, 50)]
+        solved = [(12345 - w * factors[0]) * pow(factors[1], -1, 2**32) % 2**32 for w in distinct]
+        assert {(w * factors[0] + v * factors[1]) % 2**32 for w, v in zip(distinct, solved, strict=True)} == {12345}
+        pick = rng.integers(0, 50, (3, 128))
+        words = np.stack([np.array(distinct, np.uint32)[pick], np.array(solved, np.uint32)[pick]])
+        words[:, 2] = rng.integers(0, 2**32, (2, 128), dtype=np.uint32)  # another batch element is not held up
+        assert np.array_equal(representatives(words, 2**64), first_of_cell(words))
+
+    def test_words_of_one_slot_in_the_first_round(self) -> None:
+        """Fine words, a multiple of a power of two apart: the worst case of a hash that keeps low bits only."""
+        words = (np.arange(128, dtype=np.uint32) * np.uint32(2**25))[None, None, :].repeat(3, axis=1)
+        words[:, 1] += np.uint32(7)
+        assert np.array_equal(representatives(words, 2**64), first_of_cell(words))
+
+    def test_direct_table(self) -> None:
+        words = np.random.default_rng(12).integers(0, 30, (1, 3, 128), dtype=np.uint32)
+        assert np.array_equal(representatives(words, 30), first_of_cell(words))
+
+    def test_tree_sum(self) -> None:
+        terms = np.random.default_rng(13).random((3, 1001), np.float32)
+        np.testing.assert_allclose(
+            jax.jit(cells.tree_sum)(terms), terms.astype(np.float64).sum(axis=1), rtol=10 * 2**-24
+        )
+
+    @pytest.mark.parametrize("n", [100, 1000, 4096, 5000])
+    def test_channel_parts_are_short_enough_to_sum_without_rounding(self, n: int) -> None:
+        """Whatever the order of the sum, no partial sum of the first parts needs more than the 24 bits of float32."""
+        rng = np.random.default_rng(n)
+        y = cells.labels(jnp.asarray(rng.random(n), jnp.float32), None, jnp.dtype("float32"))
+        coarse = np.asarray(y.parts)[0]
+        for channel in coarse:
+            exact = sum(map(Fraction, map(float, channel)), Fraction(0))
+            assert Fraction(float(np.cumsum(channel)[-1])) == exact
+            assert Fraction(float(np.cumsum(channel[::-1])[-1])) == exact
+        fine = np.asarray(y.parts)[1]
+        assert np.abs(fine).max() <= n * 2.0**-22

@@ -1,0 +1,270 @@
+"""Networks against plain NumPy, and every kind of network a user may bring.
+
+Shapes: B patterns, F features, U units, C classes.
+"""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+import pytest
+from flax import linen, nnx
+
+from ibjax import network
+from ibjax.network import Model, Perceptron, as_model, dense
+
+Floats = npt.NDArray[np.float64]
+Layers = list[tuple[Floats, Floats]]  # kernel (U', U) and bias (U,) of each layer
+
+ACTIVATIONS: dict[str, tuple[Callable[[Floats], Floats], Callable[[Floats], Floats]]] = {
+    "tanh": (np.tanh, lambda z: 1 - np.tanh(z) ** 2),
+    "relu": (lambda z: np.maximum(z, 0), lambda z: (z > 0).astype(np.float64)),
+    "linear": (lambda z: z, np.ones_like),
+    "softsign": (lambda z: z / (1 + np.abs(z)), lambda z: (1 + np.abs(z)) ** -2.0),
+    "softplus": (lambda z: np.logaddexp(0, z), lambda z: 1 / (1 + np.exp(-z))),
+}
+"""Each function and its derivative."""
+
+
+def layers_of(params: Any) -> Layers:
+    """The parameters of a `Perceptron` in float64."""
+    return [(np.asarray(p["kernel"], np.float64), np.asarray(p["bias"], np.float64)) for p in params]
+
+
+def probabilities(logits: Floats) -> Floats:
+    """Sigmoid of one column, softmax of several; (B, C) -> (B, C)."""
+    if logits.shape[1] == 1:
+        return np.asarray(1 / (1 + np.exp(-logits)))
+    e = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(e / e.sum(axis=1, keepdims=True))
+
+
+def forward(layers: Layers, x: Floats, activation: str = "tanh") -> tuple[list[Floats], list[Floats]]:
+    """Pre-activations and activations of each layer, (B, U); the last are logits and probabilities."""
+    act, _ = ACTIVATIONS[activation]
+    before, after = [], []
+    a = x
+    for index, (kernel, bias) in enumerate(layers):
+        z = a @ kernel + bias
+        a = act(z) if index < len(layers) - 1 else probabilities(z)
+        before.append(z)
+        after.append(a)
+    return before, after
+
+
+def gradient(layers: Layers, x: Floats, y: npt.NDArray[np.integer[Any]], activation: str = "tanh") -> Layers:
+    """Of the mean cross-entropy, by backpropagation: (kernel, bias) of each layer."""
+    before, after = forward(layers, x, activation)
+    classes = after[-1].shape[1]
+    target = y[:, None] if classes == 1 else np.eye(classes)[y]
+    delta = (after[-1] - target) / len(x)
+    found: Layers = []
+    for index in reversed(range(len(layers))):
+        found.insert(0, ((after[index - 1] if index else x).T @ delta, delta.sum(axis=0)))
+        if index:
+            delta = delta @ layers[index][0].T * ACTIVATIONS[activation][1](before[index - 1])
+    return found
+
+
+def inputs(b: int, f: int, seed: int = 0) -> Floats:
+    return np.random.default_rng(seed).normal(size=(b, f))
+
+
+class TestPerceptron:
+    @pytest.mark.parametrize("activation", list(ACTIVATIONS))
+    @pytest.mark.parametrize(("output", "last"), [("sigmoid", 1), ("softmax", 3)])
+    def test_apply_is_the_plain_formula(self, activation: str, output: str, last: int) -> None:
+        net = Perceptron((5, 7, 4, last), activation, output)
+        params = jax.jit(net.init)(jax.random.key(1))
+        params = jax.tree.map(lambda leaf: leaf + 0.1, params)  # biases too
+        x = inputs(9, 5)
+        logits, activations = jax.jit(net.apply)(params, jnp.asarray(x, jnp.float32))
+        before, after = forward(layers_of(params), x, activation)
+        assert [a.shape for a in activations] == [(9, 7), (9, 4), (9, last)]
+        np.testing.assert_allclose(logits, before[-1], rtol=2e-5, atol=2e-6)  # three products of ten terms in float32
+        for ours, theirs in zip(activations, after, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-6)
+
+    @pytest.mark.parametrize("activation", list(ACTIVATIONS))
+    def test_gradient_is_backpropagation(self, activation: str) -> None:
+        net = Perceptron((5, 6, 4, 3), activation, "softmax")
+        params = jax.jit(net.init)(jax.random.key(2))
+        x, y = inputs(8, 5), np.arange(8) % 3
+
+        def loss(params: Any) -> jax.Array:
+            logits, _ = net.forward(params, jnp.asarray(x.T, jnp.float32))
+            return -jnp.mean(jax.nn.log_softmax(logits, axis=0)[y, jnp.arange(8)])
+
+        for ours, theirs in zip(
+            layers_of(jax.jit(jax.grad(loss))(params)), gradient(layers_of(params), x, y, activation), strict=True
+        ):
+            np.testing.assert_allclose(ours[0], theirs[0], rtol=0, atol=1e-6)
+            np.testing.assert_allclose(ours[1], theirs[1], rtol=0, atol=1e-6)
+
+    def test_reference_gradient_is_a_difference_quotient(self) -> None:
+        """The reference itself, against central differences (error h^2 ~ 1e-10)."""
+        rng = np.random.default_rng(3)
+        layers: Layers = [(rng.normal(size=(3, 4)), rng.normal(size=4)), (rng.normal(size=(4, 2)), rng.normal(size=2))]
+        x, y = inputs(6, 3), np.array([0, 1, 1, 0, 1, 0])
+
+        def loss() -> float:
+            return float(-np.log(forward(layers, x)[1][-1][np.arange(6), y]).mean())
+
+        expected = gradient(layers, x, y)
+        for (kernel, bias), (d_kernel, d_bias) in zip(layers, expected, strict=True):
+            for array, d in ((kernel, d_kernel), (bias, d_bias)):
+                for index in np.ndindex(array.shape):
+                    start = array[index]
+                    array[index] = start + 1e-5
+                    up = loss()
+                    array[index] = start - 1e-5
+                    down = loss()
+                    array[index] = start
+                    assert (up - down) / 2e-5 == pytest.approx(d[index], abs=1e-8)
+
+    def test_names(self) -> None:
+        assert Perceptron((12, 10, 7, 1)).layer_names == ("hidden_1", "hidden_2", "output")
+
+    @pytest.mark.parametrize(("initializer", "fan"), [("fan_in", 200), ("fan_out", 300)])
+    def test_initial_kernels(self, initializer: str, fan: int) -> None:
+        """A normal distribution cut at two standard deviations: std .8796, P(|z| < 1) = .6827/.9545.
+
+        60,000 numbers: four standard errors are 4 * .88 / sqrt(2 * 60,000) = .010 of the std (less, as the tails are
+        cut), .0144 of the mean, .0074 of the share.
+        """
+        net = Perceptron((200, 300, 1), initializer=initializer)
+        params = jax.jit(net.init)(jax.random.key(4))
+        z = np.asarray(params[0]["kernel"], np.float64) * fan**0.5
+        assert z.shape == (200, 300)
+        assert 1.99 < np.abs(z).max() <= 2 + 1e-5
+        assert z.std() == pytest.approx(0.8796, abs=0.01)
+        assert z.mean() == pytest.approx(0, abs=0.0144)
+        assert (np.abs(z) < 1).mean() == pytest.approx(0.7152, abs=0.0074)
+        assert not params[0]["bias"].any()
+        assert params[0]["bias"].shape == (300,)
+        scale = np.abs(np.asarray(params[1]["kernel"])).max()
+        assert scale <= 2 * (300 if initializer == "fan_in" else 1) ** -0.5 + 1e-5
+        assert scale > 1.8 * (300 if initializer == "fan_in" else 1) ** -0.5
+
+    def test_layers_and_keys_are_independent(self) -> None:
+        """No layer repeats another's numbers, nor one key another's: correlations within 4/sqrt(400)."""
+        net = Perceptron((20, 20, 20, 20))
+        kernels = [np.asarray(layer["kernel"]).ravel() for key in (0, 1) for layer in net.init(jax.random.key(key))]
+        for one, other in itertools.combinations(kernels, 2):
+            assert abs(np.corrcoef(one, other)[0, 1]) < 0.2
+        again = [np.asarray(layer["kernel"]).ravel() for layer in net.init(jax.random.key(0))]
+        assert all(map(np.array_equal, again, kernels[:3]))
+
+    def test_float64(self) -> None:
+        with jax.enable_x64(True):
+            net = Perceptron((5, 4, 1), dtype="float64")
+            params = jax.jit(net.init)(jax.random.key(5))
+            x = inputs(6, 5)
+            logits, _ = net.apply(params, jnp.asarray(x))
+            assert logits.dtype == np.float64
+            np.testing.assert_allclose(logits, forward(layers_of(params), x)[0][-1], rtol=0, atol=1e-14)
+
+
+class TestDense:
+    @pytest.mark.parametrize(("units_in", "units_out"), [(3, 2), (1, 1), (12, 10), (40, 30)])
+    def test_value_and_gradient_are_those_of_the_matrix_formula(self, units_in: int, units_out: int) -> None:
+        """The unrolled sums of a small kernel and the library products of a wide one; 40 terms in float32."""
+        assert (units_in * units_out > network._LARGEST_UNROLLED) == (units_in == 40)
+        rng = np.random.default_rng(6)
+        kernel, bias, a, weight = (
+            jnp.asarray(rng.normal(size=size), jnp.float32)
+            for size in ((units_in, units_out), (units_out,), (units_in, 17), (units_out, 17))
+        )
+
+        def ours(*arguments: jax.Array) -> jax.Array:
+            return jnp.sum(weight * jnp.sin(dense(*arguments)))
+
+        def plain(kernel: jax.Array, bias: jax.Array, a: jax.Array) -> jax.Array:
+            return jnp.sum(weight * jnp.sin(jnp.matmul(kernel.T, a, precision="highest") + bias[:, None]))
+
+        np.testing.assert_allclose(
+            jax.jit(dense)(kernel, bias, a),
+            np.asarray(kernel).T @ np.asarray(a) + np.asarray(bias)[:, None],
+            rtol=0,
+            atol=2e-5,
+        )
+        found = jax.jit(jax.grad(ours, (0, 1, 2)))(kernel, bias, a)
+        expected = jax.jit(jax.grad(plain, (0, 1, 2)))(kernel, bias, a)
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=0, atol=1e-4)
+
+
+class LinenNetwork(linen.Module):  # type: ignore[misc]  # flax is not typed here
+    @linen.compact  # type: ignore[untyped-decorator]
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
+        hidden = linen.tanh(linen.Dense(6)(x))
+        logits = linen.Dense(2)(hidden)
+        return logits, [hidden, linen.softmax(logits)]
+
+
+class NnxNetwork(nnx.Module):  # type: ignore[misc]  # flax is not typed here
+    def __init__(self, rngs: nnx.Rngs) -> None:
+        self.first = nnx.Linear(5, 6, rngs=rngs)
+        self.last = nnx.Linear(6, 2, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
+        hidden = jnp.tanh(self.first(x))
+        logits = self.last(hidden)
+        return logits, [hidden, jax.nn.softmax(logits)]
+
+
+class PlainNetwork:
+    def init(self, key: jax.Array, inputs: jax.Array) -> Any:
+        draws = jax.random.split(key)
+        return {
+            "first": {"kernel": jax.random.normal(draws[0], (inputs.shape[1], 6)), "bias": jnp.zeros(6)},
+            "last": {"kernel": jax.random.normal(draws[1], (6, 2)), "bias": jnp.zeros(2)},
+        }
+
+    def apply(self, params: Any, inputs: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
+        hidden = jnp.tanh(inputs @ params["first"]["kernel"] + params["first"]["bias"])
+        logits = hidden @ params["last"]["kernel"] + params["last"]["bias"]
+        return logits, [hidden, jax.nn.softmax(logits)]
+
+
+class TestAsModel:
+    @pytest.mark.parametrize(
+        "given", [LinenNetwork(), NnxNetwork, PlainNetwork(), lambda rngs: NnxNetwork(rngs)], ids=lambda g: str(type(g))
+    )
+    def test_every_kind_of_network(self, given: Any) -> None:
+        x = inputs(9, 5)
+        model = as_model(given, x[:2])
+        assert isinstance(model, Model)
+        assert model.patterns_axis == 0
+        params = jax.jit(model.init)(jax.random.key(7))
+        logits, (hidden, output) = jax.jit(model.forward)(params, jnp.asarray(x, jnp.float32))
+        kernels = sorted((a for a in map(np.asarray, jax.tree.leaves(params)) if a.ndim == 2), key=len)
+        layers: Layers = [(kernel.astype(np.float64), np.zeros(kernel.shape[1])) for kernel in kernels]
+        before, after = forward(layers, x)
+        np.testing.assert_allclose(logits, before[-1], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(hidden, after[0], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(output, after[1], rtol=0, atol=1e-5)
+
+    @pytest.mark.parametrize("given", [LinenNetwork(), NnxNetwork, PlainNetwork()], ids=lambda g: str(type(g)))
+    def test_parameters_come_from_the_key(self, given: Any) -> None:
+        model = as_model(given, inputs(2, 5))
+        draw = jax.jit(lambda seed: jax.tree.leaves(model.init(jax.random.key(seed))))
+        first, again, other = draw(0), draw(0), draw(1)
+        assert all(map(np.array_equal, first, again))
+        assert any(not np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+    def test_perceptron_keeps_patterns_last(self) -> None:
+        net = Perceptron((5, 4, 1))
+        model = as_model(net, inputs(2, 5))
+        assert model.patterns_axis == 1
+        logits, activations = model.forward(model.init(jax.random.key(0)), jnp.zeros((5, 9)))
+        assert [a.shape for a in (logits, *activations)] == [(1, 9), (4, 9), (1, 9)]
+
+    @pytest.mark.parametrize("wrong", [None, 3, "perceptron", (12, 10), {"init": 1}, object()])
+    def test_anything_else_is_refused(self, wrong: Any) -> None:
+        with pytest.raises(TypeError, match=r"network = .*allowed: a flax linen module"):
+            as_model(wrong, inputs(2, 5))
