@@ -6,29 +6,26 @@ What needs the compiler is imported only after all of the user's input has been 
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import json
 import os
-import re
+import stat
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ibjax import __version__
-from ibjax.config import PRESETS, Config, choices
-from ibjax.data import unknown
+from ibjax.config import PRESETS
+from ibjax.options import UsageError, add_fields, config_of
 
 if TYPE_CHECKING:
     from ibjax.trajectory import Trajectory
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells do
-
-
-class UsageError(Exception):
-    """What the user asked for cannot be done; the message says why and what can."""
+_MOVIES = (".mp4", ".gif")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as done:  # argparse has said what there is to say
         return int(done.code or 0)
     command: Callable[[argparse.Namespace], int] = arguments.function
+    arguments.written = []  # whole files, for whoever interrupts
     try:
         return command(arguments)
     except UsageError as error:
@@ -51,13 +49,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader has seen enough; nothing more may be written to it, at exit either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        where = f"{str(error.filename)!r}: " if error.filename is not None else ""
+        return _failed(arguments.command, f"{where}{error.strerror or error}")
     except KeyboardInterrupt:
-        print(f"\nibjax {arguments.command}: interrupted; nothing was written", file=sys.stderr)
+        kept = (
+            f"written before: {', '.join(map(str, arguments.written))}" if arguments.written else "nothing was written"
+        )
+        print(f"\nibjax {arguments.command}: interrupted; {kept}", file=sys.stderr)
         return _INTERRUPTED
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    config = _config(arguments)
+    config = config_of(arguments)
     path = Path(f"{arguments.preset}.npz" if arguments.out is None else arguments.out)
     _check_output(path, force=arguments.force)
     began = time.perf_counter()
@@ -74,6 +78,8 @@ def _run(arguments: argparse.Namespace) -> int:
         trajectory.save(path, overwrite=arguments.force)
     except OSError as error:
         return _failed("run", f"cannot write {str(path)!r}: {error.strerror or error}; the results are lost")
+    arguments.written.append(path)
+    _report_broken_bounds(trajectory)
     if not arguments.quiet:
         _print_results(trajectory)
         print(f"\n{time.perf_counter() - began:.1f} s; written to {path}")
@@ -93,20 +99,21 @@ def _keep_compiled_programs() -> None:
 def _info(arguments: argparse.Namespace) -> int:
     for path in arguments.file:
         trajectory = _load(path)
-        config = trajectory.config
+        origin = trajectory.config
         print(f"{path}: {trajectory!r}\n")
-        for key, value in config.get("config", {}).items():
-            print(f"  {key:16} {_short(value)}")
-        print()
-        for key in ("custom", "versions", "device_kind", "command"):
-            if config.get(key):
-                print(f"  {key:16} {_short(config[key])}")
+        config = origin.get("config")
+        entries = dict(config) if isinstance(config, dict) else {}
+        entries |= {key: origin[key] for key in ("custom", "versions", "device_kind", "command") if origin.get(key)}
+        entries |= {"seeds held": trajectory.seeds.tolist(), "epochs logged": trajectory.epochs.tolist()}
+        for key, value in entries.items():
+            print(f"  {_printable(key):16} {_short(value)}")
         print(f"  {'data set':16} {trajectory.train_mask.shape[1]} patterns; I(X;Y) {trajectory.i_xy:.4f}, ", end="")
-        print(f"H(X) {trajectory.h_x:.4f}, H(Y) {trajectory.h_y:.4f} bits")
-        for key in sorted(trajectory.extras):
-            print(f"  {key:16} {trajectory.extras[key].dtype} {trajectory.extras[key].shape}")
+        print(f"H(X) {trajectory.h_x:.4f}, H(Y) {trajectory.h_y:.4f} bits\n")
+        for key, array in _arrays(trajectory).items():
+            print(f"  {key:24} {array.dtype!s:8} {array.shape}")
         print()
         _print_results(trajectory)
+        _report_broken_bounds(trajectory)
     return 0
 
 
@@ -126,12 +133,16 @@ def _plot(arguments: argparse.Namespace) -> int:
         "accuracy": figures.loss_and_accuracy,
     }
     paths = {name: folder / f"{Path(arguments.file).stem}_{name}.png" for name in drawings}
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out = {str(folder)!r} cannot be made a folder: {error.strerror or error}") from error
     for path in paths.values():
-        _check_output(path, force=True)  # figures are made from the file, and made again at will
+        _check_output(path, force=arguments.force)
     with figures.style():
         for name, draw in drawings.items():
             figure(draw(trajectory)).savefig(paths[name], dpi=300)
+            arguments.written.append(paths[name])
             print(paths[name])
     return 0
 
@@ -142,13 +153,19 @@ def _animate(arguments: argparse.Namespace) -> int:
 
     from ibjax import figures
 
-    suffix = ".mp4" if FFMpegWriter.isAvailable() else ".gif"
-    path = Path(arguments.out or Path(arguments.file).with_suffix(suffix).name)
+    path = Path(arguments.out or Path(arguments.file).with_suffix("").name)
+    if arguments.out and path.suffix.lower() not in (*_MOVIES, ""):
+        raise UsageError(f"--out = {str(path)!r}; allowed: the ending .mp4, .gif or none")
+    # What is checked must be what is written, which without ffmpeg is a GIF whatever the name.
+    if path.suffix.lower() not in _MOVIES or (path.suffix.lower() == ".mp4" and not FFMpegWriter.isAvailable()):
+        path = path.with_suffix(".mp4" if FFMpegWriter.isAvailable() else ".gif")
     _check_output(path, force=arguments.force)
-    try:
-        print(figures.save_animation(trajectory, path))
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    from ibjax.progress import frames
+
+    with frames() as report:
+        written = figures.save_animation(trajectory, path, progress=report)
+    arguments.written.append(written)
+    print(written)
     return 0
 
 
@@ -194,82 +211,77 @@ def _print_results(trajectory: Trajectory) -> None:
         xt = f"{row.i_xt_start:6.2f} {row.i_xt_peak:6.2f} {row.i_xt_end:6.2f}"
         ty = f"{row.i_ty_start:6.3f} {row.i_ty_peak:6.3f} {row.i_ty_end:6.3f}"
         print(f"  {name:31} {xt}           {ty}")
+    healthy = trajectory.healthy
     accuracies = []
     for part in ("train", "test"):
-        last = getattr(trajectory, f"{part}_accuracy")[trajectory.healthy, -1]
+        last = getattr(trajectory, f"{part}_accuracy")[healthy, -1]
         accuracies.append(f"{part} accuracy {last.mean():.3f}" if np.isfinite(last).any() else f"no {part} patterns")
-    print(f"  epoch {trajectory.epochs[-1]:,}: {', '.join(accuracies)}, means of {len(last)} networks")
+    if healthy.any():
+        print(f"  epoch {trajectory.epochs[-1]:,}: {', '.join(accuracies)}, means of {healthy.sum()} networks")
     if lost := int(trajectory.diverged.sum()):
         print(f"  {lost} of {len(trajectory.seeds)} networks diverged and are left out of every mean")
-    bounds = check_bounds(trajectory)
-    if not bounds.ok:
-        print(f"  ERROR: information values break their bounds\n{bounds}")
+    if check_bounds(trajectory).ok:
+        print("  bounds: all values lie between 0 and what H(X) and I(X;Y) allow")
+
+
+def _report_broken_bounds(trajectory: Trajectory) -> None:
+    """Values that cannot be are an error of the program or the file, said also to those who want quiet."""
+    from ibjax.analysis import check_bounds
+
+    if not (report := check_bounds(trajectory)).ok:
+        print(f"ERROR: information values break their bounds; do not trust them\n{report}", file=sys.stderr)
 
 
 def _check_output(path: Path, *, force: bool) -> None:
     """Refuses, before any work, a path that cannot be written."""
-    folder = path.parent
-    if path.is_dir():
-        raise UsageError(f"--out = {str(path)!r} is a folder; allowed: the name of a file")
-    if path.exists() and not force:
-        raise UsageError(f"--out = {str(path)!r} exists; --force overwrites it")
-    if not folder.is_dir():
-        raise UsageError(f"--out = {str(path)!r}: there is no folder {str(folder)!r}")
+    name = f"--out = {str(path)!r}"
+    target = Path(os.path.realpath(path))  # a link stays, what it points to is written
+    try:
+        mode = target.stat().st_mode
+    except FileNotFoundError:
+        mode = None
+    except OSError as error:  # a name too long, a file where a folder should be ...
+        raise UsageError(f"{name} cannot be written: {error.strerror or error}") from error
+    if mode is not None and stat.S_ISDIR(mode):
+        raise UsageError(f"{name} is a folder; allowed: the name of a file")
+    if mode is not None and not stat.S_ISREG(mode):
+        raise UsageError(f"{name} is a device or a pipe; allowed: the name of a file")
+    if mode is not None and not force:
+        raise UsageError(f"{name} exists; --force overwrites it")
+    if mode is not None and not os.access(target, os.W_OK):
+        raise UsageError(f"{name} cannot be written: it is write-protected")
+    if not target.parent.is_dir():
+        raise UsageError(f"{name}: there is no folder {str(target.parent)!r}")
     try:
         # Tried, not asked: permissions, read-only mounts and quotas all answer the same way.
-        with tempfile.NamedTemporaryFile(dir=folder):
+        with tempfile.NamedTemporaryFile(dir=target.parent):
             pass
     except OSError as error:
-        raise UsageError(f"--out = {str(path)!r} cannot be written: {error.strerror or error}") from error
+        raise UsageError(f"{name} cannot be written: {error.strerror or error}") from error
+
+
+def _arrays(trajectory: Trajectory) -> dict[str, Any]:
+    """The measured arrays of the file by key; its other entries are printed as text."""
+    from ibjax.schema import AXES
+
+    return {key: getattr(trajectory, key) for key in ("seeds", "epochs", *AXES)} | dict(trajectory.extras)
+
+
+def _printable(text: str) -> str:
+    """A file is not trusted: what it says must not steer the terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _short(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {item}" for key, item in value.items())
-    if isinstance(value, list) and len(value) > 16:
-        return f"{', '.join(map(str, value[:6]))} ... {value[-1]} ({len(value)} of them)"
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _config(arguments: argparse.Namespace) -> Config:
-    if arguments.preset not in PRESETS:
-        raise UsageError(unknown("--preset", arguments.preset, tuple(PRESETS)))
-    changes = {}
-    for field in dataclasses.fields(Config):
-        text = getattr(arguments, field.name)
-        if text is not None:
-            changes[field.name] = _parsed(field, text)
-    try:
-        return dataclasses.replace(PRESETS[arguments.preset], **changes)
-    except (ValueError, TypeError) as error:
-        raise UsageError(str(error)) from error
-
-
-def _parsed(field: dataclasses.Field[Any], text: Any) -> Any:
-    """The value of an option, by the type of its field; `Config` checks whether it is allowed."""
-    kind = str(field.type)
-    if not isinstance(text, str):
-        return text
-    if "None" in kind and text in ("none", "all"):
-        return None
-    option = _option(field.name)
-    try:
-        if field.name == "seeds" and (span := re.fullmatch(r"(\d+):(\d+)", text)):
-            return tuple(range(int(span[1]), int(span[2])))
-        if "tuple" in kind and ("," in text or "int |" not in kind):
-            return tuple(int(item) for item in text.split(",") if item.strip())
-        if "int" in kind:
-            return int(text)
-        return float(text) if "float" in kind else text
-    except ValueError:
-        allowed = {"seeds": "N, A:B or a comma-separated list"}.get(
-            field.name, "comma-separated integers" if "tuple" in kind else "an integer" if "int" in kind else "a number"
-        )
-        raise UsageError(f"{option} = {text!r}; allowed: {allowed}") from None
-
-
-def _option(field: str) -> str:
-    return "--" + field.replace("_", "-")
+        text = ", ".join(f"{key} {item}" for key, item in value.items())
+    elif isinstance(value, list) and len(value) > 16:
+        text = f"{', '.join(map(str, value[:6]))} ... {value[-1]} ({len(value)} of them)"
+    elif isinstance(value, list):
+        text = " ".join(map(str, value))
+    else:
+        text = value if isinstance(value, str) else json.dumps(value)
+    return _printable(text)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -288,9 +300,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--out", metavar="FILE.npz", help="where the trajectory goes (PRESET.npz)")
     run.add_argument("--force", action="store_true", help="overwrite the file if it exists")
     run.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    fields = run.add_argument_group("configuration", "each overrides the preset; defaults of `paper` in parentheses")
-    for field, text in _field_help():
-        _add_field(fields, field, text)
+    fields = run.add_argument_group(
+        "configuration", "each overrides the preset; the defaults shown are those of the preset paper"
+    )
+    add_fields(fields)
     run.set_defaults(function=_run)
 
     info = commands.add_parser("info", help="print what a file holds")
@@ -300,6 +313,7 @@ def _parser() -> argparse.ArgumentParser:
     plot = commands.add_parser("plot", help="draw the information plane, the gradients and the accuracies")
     plot.add_argument("file", metavar="FILE")
     plot.add_argument("--out", default=".", metavar="DIR", help="folder of the PNGs (here)")
+    plot.add_argument("--force", action="store_true", help="overwrite PNGs that exist")
     plot.set_defaults(function=_plot)
 
     animate = commands.add_parser("animate", help="draw the information plane as a movie")
@@ -314,23 +328,3 @@ def _parser() -> argparse.ArgumentParser:
     merge.add_argument("--force", action="store_true", help="overwrite the file if it exists")
     merge.set_defaults(function=_merge)
     return parser
-
-
-def _field_help() -> Iterator[tuple[dataclasses.Field[Any], str]]:
-    """Each field of `Config` with what its docstring says of it."""
-    described = dict(re.findall(r"^ {6}(\w+): (.+(?:\n {8}.+)*)", Config.__doc__ or "", flags=re.MULTILINE))
-    for field in dataclasses.fields(Config):
-        yield field, " ".join(described[field.name].replace("`", "").split())
-
-
-def _add_field(group: argparse._ArgumentGroup, field: dataclasses.Field[Any], text: str) -> None:
-    default = field.default
-    if isinstance(default, bool):
-        group.add_argument(_option(field.name), action=argparse.BooleanOptionalAction, help=f"{text} ({default})")
-        return
-    shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
-    names = choices(field.name)
-    metavar = "NAME" if names else {"seeds": "N|A:B", "logged_epochs": "N|E,E,..", "hidden_widths": "W,W,.."}.get(
-        field.name, "X" if isinstance(default, float) else "N"
-    )  # fmt: skip
-    group.add_argument(_option(field.name), metavar=metavar, help=f"{text} ({shown})".replace("%", "%%"))

@@ -108,7 +108,7 @@ def run(
 
 
 class Prepared:
-    """A run whose programs are compiled; `run` may be called again and again. Arguments and errors are `ibjax.run`'s."""
+    """A run whose programs are compiled, to be repeated at will; arguments and errors are those of `ibjax.run`."""
 
     def __init__(
         self,
@@ -250,8 +250,10 @@ class _Driver:
             jax.jit(program.train, donate_argnums=1).lower(sample, state, self._inputs, *numbers),
             jax.jit(program.measure).lower(sample, state, *data),
         )
+        # XLA halves the vectors of a CPU that has 512 bits, for the sake of mixed loads; these loops gain a tenth.
+        options = {"xla_cpu_prefer_vector_width": 512} if device.platform == "cpu" else {}
         with futures.ThreadPoolExecutor(len(lowered)) as pool:  # the compiler keeps one core busy a program
-            self._start, self._train, self._measure = pool.map(lambda program: program.compile(), lowered)
+            self._start, self._train, self._measure = pool.map(lambda p: p.compile(compiler_options=options), lowered)
 
     def _put(self, value: Any) -> Any:
         return jax.device_put(value, self._device)

@@ -1,13 +1,14 @@
-"""A bar on the terminal for `ibjax.run(progress=True)`; nothing where there is no terminal."""
+"""Bars on the terminal: for `ibjax.run(progress=True)`, and for a movie. Nothing where there is no terminal."""
 
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 if TYPE_CHECKING:
@@ -22,21 +23,34 @@ class _Rate(ProgressColumn):
         return Text("" if not speed else f"{speed:,.0f} epochs/s" if speed >= 10 else f"{speed:.2g} epochs/s")
 
 
+class _Left(TimeRemainingColumn):
+    """Time left, once there is something to reckon it from."""
+
+    def render(self, task: Task) -> Text:
+        return Text("") if task.total is None else Text.assemble(super().render(task), " left")
+
+
+def _terminal(console: Console | None) -> tuple[Console, bool]:
+    """The console, and whether to draw: rich alone would also draw into a file if FORCE_COLOR is set."""
+    if console is not None:
+        return console, console.is_terminal
+    console = Console(stderr=True)
+    return console, sys.stderr.isatty() and console.is_terminal
+
+
 @contextlib.contextmanager
 def bar(console: Console | None = None) -> Iterator[Callable[[State], None]]:
     """What to call with each `ibjax.Progress`; draws on standard error."""
-    console = Console(stderr=True) if console is None else console
+    console, draws = _terminal(console)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
         TextColumn("{task.fields[reached]}"),
         _Rate(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        _Left(),
         TextColumn("{task.fields[now]}"),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as drawn:
+    with Progress(*columns, console=console, transient=True, disable=not draws) as drawn:
         task = drawn.add_task("compiling", total=None, reached="", now="")
 
         def report(state: State) -> None:
@@ -45,11 +59,21 @@ def bar(console: Console | None = None) -> Iterator[Callable[[State], None]]:
             share = state.done / state.total if state.total else 1.0
             drawn.update(
                 task,
-                description="training",
+                description="",
                 total=epochs,
                 completed=epochs * share,
-                reached=f"epoch {epochs * share:,.0f}/{epochs:,}",
-                now=f"accuracy {state.accuracy:.3f}, I(X;T) {state.i_xt:.2f} bits",
+                reached=f"{epochs * share:,.0f}/{epochs:,}",
+                now=f"acc {state.accuracy:.3f}  I(X;T) {state.i_xt:.2f} bits",
             )
 
         yield report
+
+
+@contextlib.contextmanager
+def frames() -> Iterator[Callable[[int, int], None]]:
+    """What to call with (frames done, frames in all)."""
+    console, draws = _terminal(None)
+    columns = (TextColumn("drawing"), BarColumn(bar_width=None), TextColumn("{task.completed}/{task.total}"), _Left())
+    with Progress(*columns, console=console, transient=True, disable=not draws) as drawn:
+        task = drawn.add_task("drawing", total=None)
+        yield lambda done, total: drawn.update(task, completed=done, total=total)

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from conftest import synthetic_trajectory
+from rich.console import Console
 
 import ibjax
 from ibjax.cli import main
+from ibjax.config import choices
+from ibjax.ensemble import Progress
+from ibjax.progress import bar
 
 TINY = ["--preset", "quick", "--seeds", "2", "--epochs", "2", "--logged-epochs", "3", "--hidden-widths", "3,2"]
 
@@ -68,6 +75,16 @@ def test_every_field_has_an_option_that_says_what_it_is(capsys: pytest.CaptureFi
     assert "passes over the training set" in text
 
 
+def test_help_names_the_choices_and_the_defaults_of_the_paper(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for field in dataclasses.fields(ibjax.Config):
+        names = choices(field.name)
+        assert names is None or all(name in text for name in names)
+    for shown in ("12,10,7,5,4,3,2", "0.85", "10000", "--no-store-weights)", "tanh, relu, linear, softsign, softplus"):
+        assert shown in text
+
+
 def test_options_reach_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[ibjax.Config] = []
 
@@ -98,7 +115,11 @@ BAD = [
     (["--seeds", "0"], ["seeds", "0"]),
     (["--seeds", "-3"], ["seeds", "-3"]),
     (["--seeds", "1,1"], ["seeds", "once"]),
-    (["--seeds", "5:5"], ["seeds"]),
+    (["--seeds", "5:5"], ["--seeds", "5:5", "A < B"]),
+    (["--seeds", "5:3"], ["--seeds", "5:3", "A < B"]),
+    (["--seeds", "0:99999999999"], ["--seeds", "at most 10000000"]),
+    (["--seeds", "1:4294967298"], ["--seeds", "4294967295"]),
+    (["--seeds", "1,,2"], ["--seeds", "1,,2", "A:B"]),
     (["--seeds", "many"], ["--seeds", "many", "A:B"]),
     (["--epochs", "-1"], ["epochs", "-1"]),
     (["--epochs", "1e3"], ["--epochs", "1e3", "integer"]),
@@ -108,6 +129,12 @@ BAD = [
     (["--logged-epochs", "5,3"], ["logged_epochs", "increasing"]),
     (["--hidden-widths", ""], ["hidden_widths", "empty"]),
     (["--hidden-widths", "3,-2"], ["hidden_widths", "-2"]),
+    (["--hidden-widths", "3,,2"], ["--hidden-widths", "3,,2", "integers"]),
+    (["--compat", "all"], ["--compat", "all", "'idnns', 'none'"]),
+    (["--batch-size", "half"], ["--batch-size", "half", "an integer or all"]),
+    (["--out", "x" * 300 + ".npz"], ["--out", "too long"]),
+    (["--out", ""], ["--out", "folder"]),
+    (["--out", "/dev/null", "--force"], ["--out", "device"]),
     (["--hidden-widths", "3,x"], ["--hidden-widths", "3,x", "integers"]),
     (["--activation", "tahn"], ["activation", "tahn", "did you mean 'tanh'"]),
     (["--output", "softmx"], ["output", "softmax"]),
@@ -134,7 +161,7 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("options", "words"), BAD, ids=[" ".join(options) for options, _ in BAD])
+@pytest.mark.parametrize(("options", "words"), BAD, ids=[" ".join(options)[:40] for options, _ in BAD])
 def test_a_wrong_value_is_named_and_nothing_is_left(
     options: list[str], words: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -210,3 +237,150 @@ def test_module_and_version() -> None:
     done = subprocess.run([sys.executable, "-m", "ibjax", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"ibjax {ibjax.__version__}"
     assert subprocess.run([sys.executable, "-m", "ibjax"], capture_output=True, check=False).returncode == 2
+
+
+@pytest.fixture
+def made_up(tmp_path: Path) -> Path:
+    return synthetic_trajectory(diverged=(1,)).save(tmp_path / "made.npz")
+
+
+def test_info_tells_everything_the_file_holds(made_up: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(made_up)]) == 0
+    text = capsys.readouterr().out
+    traj = ibjax.load(made_up)
+    for key in ("i_xt", "gradient_std", "train_mask", "diverged"):
+        array = getattr(traj, key)
+        assert [key, str(array.dtype), *str(array.shape).split()] in [line.split() for line in text.splitlines()]
+    assert "1 of 6 networks diverged" in text
+    assert "means of 5 networks" in text
+
+
+def test_a_file_cannot_steer_the_terminal(trajectory: ibjax.Trajectory, capsys: pytest.CaptureFixture[str]) -> None:
+    config = {"config": {"dataset\x1b[2J": "\x1b]0;title\x07"}, "command": ["\x1b[31m"]}
+    dataclasses.replace(trajectory, config=config).save("hostile.npz")
+    assert main(["info", "hostile.npz"]) == 0
+    text = capsys.readouterr().out
+    assert "\x1b" not in text
+    assert "\x07" not in text
+    assert "title" in text
+
+
+@pytest.mark.parametrize("config", [{}, {"config": 3}, {"config": [1], "versions": "none", "command": {"a": 1}}])
+def test_info_reads_any_configuration(config: dict[str, Any], trajectory: ibjax.Trajectory) -> None:
+    dataclasses.replace(trajectory, config=config).save("odd.npz")
+    assert main(["info", "odd.npz"]) == 0
+
+
+def test_all_diverged_has_no_accuracy(capsys: pytest.CaptureFixture[str]) -> None:
+    synthetic_trajectory(seeds=2, diverged=(0, 1)).save("lost.npz")
+    assert main(["info", "lost.npz"]) == 0
+    text = capsys.readouterr().out
+    assert "2 of 2 networks diverged" in text
+    assert "means of 0" not in text
+    assert "no train patterns" not in text  # there are patterns; it is networks that are missing
+
+
+@pytest.mark.parametrize("quiet", [[], ["--quiet"]])
+def test_broken_bounds_are_said_loudly(
+    quiet: list[str], trajectory: ibjax.Trajectory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    i_ty = trajectory.i_ty.copy()
+    i_ty[2, 5, 1] = 7.0
+    broken = dataclasses.replace(trajectory, i_ty=i_ty)
+    monkeypatch.setattr(ibjax, "run", lambda *_, **__: broken, raising=False)
+    assert main(["run", "--out", "x.npz", *quiet]) == 0
+    printed = capsys.readouterr()
+    assert "ERROR" in printed.err
+    assert "seed 2" in printed.err
+    assert np.isclose(ibjax.load("x.npz").i_ty[2, 5, 1], 7.0)
+    assert (printed.out == "") == bool(quiet)
+
+
+def test_interrupt_keeps_the_file_that_was_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def run(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "old.npz").write_text("mine")
+    monkeypatch.setattr(ibjax, "run", run, raising=False)
+    assert main(["run", "--out", "old.npz", "--force"]) == 130
+    assert (tmp_path / "old.npz").read_text() == "mine"
+
+
+def test_plot_refuses_what_it_cannot_write(made_up: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = made_up.with_name("made_accuracy.png")
+    kept.write_text("mine")
+    assert main(["plot", str(made_up)]) == 2
+    assert "--force" in capsys.readouterr().err
+    assert kept.read_text() == "mine"
+    assert not made_up.with_name("made_snapshots.png").exists()  # all are checked before the first is drawn
+    assert main(["plot", str(made_up), "--out", str(made_up)]) == 2
+    assert "--out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("out", ["film.avi", "missing/film.gif", "there.gif"])
+def test_animate_refuses_what_it_cannot_write(made_up: Path, out: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("there.gif").write_text("mine")
+    assert main(["animate", str(made_up), "--out", out]) == 2
+    assert "--out" in capsys.readouterr().err
+    assert Path("there.gif").read_text() == "mine"
+
+
+def test_animate_without_ffmpeg_does_not_replace_a_gif(
+    made_up: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("matplotlib.animation.FFMpegWriter.isAvailable", lambda: False)
+    Path("film.gif").write_text("mine")
+    assert main(["animate", str(made_up), "--out", "film.mp4"]) == 2
+    assert "film.gif" in capsys.readouterr().err
+    assert Path("film.gif").read_text() == "mine"
+
+
+def test_animate_says_where_the_film_is(
+    made_up: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def save(_: Any, path: Path, *, progress: Any) -> Path:
+        progress(1, 2)
+        path.write_text("film")
+        return path
+
+    monkeypatch.setattr("ibjax.figures.save_animation", save)
+    assert main(["animate", str(made_up), "--out", "film.gif"]) == 0
+    assert capsys.readouterr() == ("film.gif\n", "")
+
+
+def test_merge_names_what_differs(trajectory: ibjax.Trajectory, capsys: pytest.CaptureFixture[str]) -> None:
+    trajectory.save("a.npz")
+    assert main(["merge", "a.npz", "a.npz", "--out", "both.npz"]) == 2
+    assert "more than one" in capsys.readouterr().err
+    assert not Path("both.npz").exists()
+
+
+def test_reading_and_drawing_never_import_the_compiler(made_up: Path) -> None:
+    code = (
+        f"import sys; from ibjax.cli import main; assert main(['info', {str(made_up)!r}]) == 0; "
+        f"assert main(['plot', {str(made_up)!r}]) == 0; assert 'jax' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+STATES = (Progress(0, 400, 200, 0, 0.5, 5.0), Progress(200, 400, 200, 90, 0.875, 6.25))
+
+
+def test_the_bar_tells_epoch_accuracy_and_information() -> None:
+    shown = io.StringIO()
+    with bar(Console(file=shown, force_terminal=True, width=100)) as report:
+        first = shown.getvalue()
+        for state in STATES:
+            report(state)
+    assert "compiling" in first
+    for word in ("100/200", "0.875", "I(X;T) 6.25 bits"):
+        assert word in shown.getvalue()
+
+
+def test_no_bar_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also with FORCE_COLOR, which makes rich take any file for a terminal."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with bar() as report:
+        report(STATES[1])
+    assert capsys.readouterr() == ("", "")

@@ -374,13 +374,13 @@ class TestOutOfTheOrdinary:
 
     def test_one_trace_a_configuration(self, monkeypatch: pytest.MonkeyPatch) -> None:
         traces = []
-        kernel = histogram.histogram_information
+        kernel = histogram.bin_codes
 
         def counted(*arguments: Any, **options: Any) -> Any:
-            traces.append(options["bins"])
+            traces.append(arguments[1])
             return kernel(*arguments, **options)
 
-        monkeypatch.setattr(histogram, "histogram_information", counted)
+        monkeypatch.setattr(histogram, "bin_codes", counted)
         rng = np.random.default_rng(0)
         for high in (0.9, 1.0, 1.1):
             a = rng.normal(size=(2, 11, 3)).astype(np.float32)
@@ -461,10 +461,10 @@ class TestCells:
         """Whatever the order of the sum, no partial sum of the first parts needs more than the 24 bits of float32."""
         rng = np.random.default_rng(n)
         y = cells.labels(jnp.asarray(rng.random(n), jnp.float32), None, jnp.dtype("float32"))
-        coarse = np.asarray(y.parts)[0]
+        coarse = np.asarray(y.coarse)
         for channel in coarse:
             exact = sum(map(Fraction, map(float, channel)), Fraction(0))
             assert Fraction(float(np.cumsum(channel)[-1])) == exact
             assert Fraction(float(np.cumsum(channel[::-1])[-1])) == exact
-        fine = np.asarray(y.parts)[1]
+        fine = np.asarray(y.fine)
         assert np.abs(fine).max() <= n * 2.0**-22

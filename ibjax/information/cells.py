@@ -9,6 +9,9 @@ Shapes: M batch elements, N patterns, U units, W words of 32 bits, C classes, T 
 
 from __future__ import annotations
 
+import functools
+import operator
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -27,11 +30,13 @@ class Labels(NamedTuple):
     its sums have no rounding error at all. The second is what is left, smaller by 2^-22 or so.
 
     Attributes:
-      parts: (2, C, N): channel 0 is p(x), channel c > 0 is p(x, y=c), in units of `1 / scale`.
-      scale: (C,) what turns sums into probabilities; 1/N where p(x) is uniform, whose channel counts patterns.
+      coarse: (C, N): channel 0 is p(x), channel c > 0 is p(x, y=c), in units of `1 / scale`.
+      fine: (C, N), or (C - 1, N) without channel 0 where p(x) is uniform: whole patterns leave nothing.
+      scale: () what turns sums into probabilities; 1/N where p(x) is uniform, whose channel counts patterns.
     """
 
-    parts: Array
+    coarse: Array
+    fine: Array
     scale: Array
 
 
@@ -55,10 +60,10 @@ def labels(p_y_given_x: Array, p_x: Array | None, dtype: jnp.dtype) -> Labels:
     power = lax.bitcast_convert_type(lax.bitcast_convert_type(total, integer) >> digits << digits, dtype)
     unit = power * 2.0 ** (1 - digits)
     coarse = jnp.round(channels / unit) * unit
-    return Labels(jnp.stack([coarse, channels - coarse]), jnp.broadcast_to(1 / total, channels.shape[:1]))
+    return Labels(coarse, (channels - coarse)[1 if p_x is None else 0 :], 1 / total)
 
 
-def pack(codes: Array, base: int) -> Array:
+def pack(codes: Array, base: int) -> list[Array]:
     """Writes the codes of all units as few 32-bit words as hold them, each the number with these digits.
 
     Args:
@@ -66,47 +71,69 @@ def pack(codes: Array, base: int) -> Array:
       base: number of codes, 2 to 65536.
 
     Returns:
-      (W, M, N) uint32; two patterns have equal words exactly where all their codes are equal.
+      Arrays (w, M, N) of uint32, together W words: the full ones, and the rest. Two patterns have equal words exactly
+      where all their codes are equal.
     """
     digits = 1
     while base ** (digits + 1) <= 2**32:
         digits += 1
-    digits = min(digits, codes.shape[0])
-    padded = jnp.pad(codes.astype(jnp.uint32), [(-len(codes) % digits, 0), (0, 0), (0, 0)])
-    by_word = padded.reshape(-1, digits, *codes.shape[1:])
-    word = by_word[:, 0]
-    for digit in range(1, digits):
-        word = word * np.uint32(base) + by_word[:, digit]
-    return word
+    units = len(codes)
+    full = units - units % digits
+    groups = [codes[:full].reshape(-1, digits, *codes.shape[1:])] if full else []
+    if units > full:
+        groups.append(codes[None, full:])
+    # Digit by digit, the first word of a thousand units beside the last: as many operations as a word has digits.
+    return [
+        functools.reduce(lambda word, digit: word * np.uint32(base) + digit, jnp.moveaxis(g.astype(jnp.uint32), 1, 0))
+        for g in groups
+    ]
 
 
-def representatives(words: Array, n_codes: int) -> Array:
+def pack_rows(codes: Array, base: int) -> list[Array]:
+    """`pack` for codes with the units last, (M, N, U): one small matrix product, where taking every unit apart would
+    read with a stride. Words have 24 bits, which a float32 product of integers gets exactly."""
+    digits = 1
+    while base ** (digits + 1) <= 2**24:
+        digits += 1
+    units = codes.shape[-1]
+    unit = np.arange(units)
+    powers = np.zeros((units, -(-units // digits)), np.float32)
+    powers[unit, unit // digits] = float(base) ** (unit % digits)
+    words = jnp.dot(codes.astype(jnp.float32), powers, precision=lax.Precision.HIGHEST)
+    return [jnp.moveaxis(words, -1, 0).astype(jnp.uint32)]
+
+
+def representatives(words: Sequence[Array], n_codes: int) -> Array:
     """For every pattern the first pattern of its cell.
 
-    Each round, every pattern whose cell is not yet known writes its index into the slot its word hashes to; the
-    smallest index wins, and those whose whole word equals the winner's have found their cell. The winner of a slot
-    always finds itself, so each round settles at least one cell of each slot; the rest meet again under another hash.
+    Each round, every pattern whose cell is not yet known writes its index into the slot its words hash to; the smallest
+    index wins, and those whose words all equal the winner's have found their cell. The winner of a slot always finds
+    itself, so each round settles at least one cell of each slot; the rest meet again under another hash.
 
     Args:
-      words: (W, M, N) uint32.
+      words: arrays (w, M, N) of uint32.
       n_codes: how many different words there can be; few enough, and they index a table without collisions.
 
     Returns:
       (M, N) int32.
     """
-    _, m, n = words.shape
+    _, m, n = words[0].shape
     slots = 1 << (_SLOTS_PER_PATTERN * n - 1).bit_length()
-    direct = words.shape[0] == 1 and n_codes <= slots
+    direct = len(words) == 1 and len(words[0]) == 1 and n_codes <= 2 * slots
     size = (n_codes if direct else slots) + 1  # the last slot takes the patterns already settled
     shift = np.uint32(32 - slots.bit_length() + 1)
     lane = lax.broadcasted_iota(jnp.int32, (m, n), 0)
     index = lax.broadcasted_iota(jnp.int32, (m, n), 1)
-    multipliers = np.random.default_rng(0).integers(0, 2**31, words.shape[0], dtype=np.uint32) * 2 + 1
-    digest = jnp.sum(words * multipliers[:, None, None].astype(np.uint32), axis=0, dtype=jnp.uint32)
+    generator = np.random.default_rng(0)
+    multipliers = [generator.integers(0, 2**31, len(w), dtype=np.uint32) * 2 + 1 for w in words]
 
     def slot(turn: Array) -> Array:
         if direct:
-            return words[0].astype(jnp.int32)
+            return words[0][0].astype(jnp.int32)
+        digest = functools.reduce(
+            operator.add,
+            (jnp.sum(w * k[:, None, None], axis=0, dtype=jnp.uint32) for w, k in zip(words, multipliers, strict=True)),
+        )
         mixed = (digest ^ (turn * _ODD)) * _ODD
         return ((mixed ^ (mixed >> 15)) * np.uint32(0x85EBCA6B) >> shift).astype(jnp.int32)
 
@@ -116,15 +143,16 @@ def representatives(words: Array, n_codes: int) -> Array:
         where = lane * size + jnp.where(open_, slot(turn), size - 1)
         table = jnp.full(m * size, n, jnp.int32).at[where.reshape(-1)].min(index.reshape(-1), mode=_IN_BOUNDS)
         winner = table.at[where].get(mode=_IN_BOUNDS)
-        flat = words.reshape(words.shape[0], -1)
-        same = (flat.at[:, lane * n + winner].get(mode=_IN_BOUNDS) == words).all(axis=0)
-        return turn + np.uint32(1), jnp.where(open_ & same, winner, found)
+        same = open_
+        for w in words:
+            theirs = w.reshape(len(w), -1).at[:, lane * n + winner].get(mode=_IN_BOUNDS)
+            same &= (theirs == w).all(axis=0)
+        return turn + np.uint32(1), jnp.where(same, winner, found)
 
-    unknown = jnp.full((m, n), n, jnp.int32)
-    first = settle((jnp.uint32(0), unknown))
-    if direct:
-        return first[1]
-    return lax.while_loop(lambda carry: (carry[1] == n).any(), settle, first)[1]
+    # All rounds run in the loop, the first too: a loop's operands are computed once, in memory, where the compiler
+    # would else bin the activations again for every use of a word.
+    unknown = (jnp.uint32(0), jnp.full((m, n), n, jnp.int32))
+    return lax.while_loop(lambda carry: (carry[1] == n).any(), settle, unknown)[1]
 
 
 def partition_information(cell: Array, y: Labels) -> tuple[Array, Array]:
@@ -145,20 +173,24 @@ def partition_information(cell: Array, y: Labels) -> tuple[Array, Array]:
         spread = jnp.broadcast_to(channel, (m, n)).reshape(-1)
         return jnp.zeros(m * n, channel.dtype).at[flat].add(spread, mode=_IN_BOUNDS).reshape(m, n)
 
-    channels = y.parts.shape[1]
-    mass = [(sums(y.parts[0, c]) + sums(y.parts[1, c])) * y.scale[c] for c in range(channels)]
+    skipped = len(y.coarse) - len(y.fine)
+    mass = [
+        (sums(coarse) if c < skipped else sums(coarse) + sums(y.fine[c - skipped])) * y.scale
+        for c, coarse in enumerate(y.coarse)
+    ]
     classes = [jnp.maximum(mass[0] - sum(mass[1:]), 0), *mass[1:]]
-    total = y.parts.sum(axis=0).sum(axis=1) * y.scale
+    total = tree_sum(y.coarse) * y.scale
+    total = total.at[skipped:].add(tree_sum(y.fine) * y.scale)
     p_y = jnp.concatenate([jnp.maximum(total[:1] - total[1:].sum(), 0), total[1:]])
     i_xt = tree_sum(_surprise(mass[0], jnp.ones_like(mass[0])))
-    h_y_given_t = sum(tree_sum(_surprise(p, mass[0])) for p in classes)
+    h_y_given_t = tree_sum(functools.reduce(operator.add, (_surprise(p, mass[0]) for p in classes)))
     return i_xt, tree_sum(_surprise(p_y, jnp.ones_like(p_y))) - h_y_given_t
 
 
 def _surprise(p: Array, of: Array) -> Array:
     """p log2(of / p), 0 where p = 0."""
     positive = p > 0
-    return jnp.where(positive, p * (jnp.log2(jnp.where(positive, of, 1)) - jnp.log2(jnp.where(positive, p, 1))), 0)
+    return jnp.where(positive, p * jnp.log2(jnp.where(positive, of, 1) / jnp.where(positive, p, 1)), 0)
 
 
 def tree_sum(terms: Array) -> Array:

@@ -19,6 +19,9 @@ from ibjax.config import COMPATS, MOST_BINS
 from ibjax.data import checked_conditional, checked_marginal, unknown
 from ibjax.information import cells
 
+_WIDEST_ROWS = 64  # units; wider ones are packed with the units first
+_TOGETHER = 60  # batch elements at most, and a divisor of many a batch
+
 
 def bin_codes(activations: Array, bins: int, low: Array | float, high: Array | float, compat: str | None) -> Array:
     """The bin of each activation, exactly: as if compared with the true edges, not with rounded multiples.
@@ -75,10 +78,13 @@ def histogram_information(
     compat: str | None = None,
 ) -> tuple[Array, Array]:
     """`layer_information` without checks, for activations (U, M, N) with the units first; returns (M,), (M,)."""
-    finite = jnp.isfinite(activations).all(axis=(0, 2))
     words = cells.pack(bin_codes(activations, bins, low, high, compat), bins)
-    cell = cells.representatives(words, bins ** activations.shape[0])
-    i_xt, i_ty = cells.partition_information(cell, y)
+    finite = jnp.isfinite(activations).all(axis=(0, 2))
+    return _of_words(words, bins ** len(activations), finite, y)
+
+
+def _of_words(words: list[Array], n_codes: int, finite: Array, y: cells.Labels) -> tuple[Array, Array]:
+    i_xt, i_ty = cells.partition_information(cells.representatives(words, n_codes), y)
     return jnp.where(finite, i_xt, jnp.nan), jnp.where(finite, i_ty, jnp.nan)
 
 
@@ -101,11 +107,18 @@ def _layer_information(
     compat: str | None,
 ) -> tuple[Array, Array]:
     batch, (n, units) = activations.shape[:-2], activations.shape[-2:]
-    flat = jnp.moveaxis(activations.reshape(-1, n, units), -1, 0)
+    flat = activations.reshape(-1, n, units)
     y = cells.labels(p_y_given_x, p_x, activations.dtype)
+
+    def some(a: Array) -> tuple[Array, Array]:
+        if units > _WIDEST_ROWS:
+            return histogram_information(jnp.moveaxis(a, -1, 0), y, bins=bins, low=low, high=high, compat=compat)
+        words = cells.pack_rows(bin_codes(a, bins, low, high, compat), bins)
+        return _of_words(words, bins**units, jnp.isfinite(a).all(axis=(1, 2)), y)
+
     # A few batch elements at a time keep the hash tables within the cache and the memory bounded.
-    one = lambda a: histogram_information(a[:, None], y, bins=bins, low=low, high=high, compat=compat)  # noqa: E731
-    i_xt, i_ty = lax.map(one, jnp.moveaxis(flat, 1, 0))
+    together = math.gcd(len(flat), _TOGETHER)
+    i_xt, i_ty = lax.map(some, flat.reshape(-1, together, n, units))
     return i_xt.reshape(batch), i_ty.reshape(batch)
 
 

@@ -1,0 +1,117 @@
+"""The optimality of layers against brute force, the ends of beta, and encoders drawn at random.
+
+Shapes: N patterns, C classes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy import optimize
+
+from ibjax.bottleneck import Curve, information_curve
+from ibjax.data import spherical_dataset
+from ibjax.optimality import layer_beta, random_encoder_control
+
+Array = npt.NDArray[np.float64]
+
+
+def information(joint: Array) -> float:
+    product = np.outer(joint.sum(axis=1), joint.sum(axis=0))
+    inside = joint > 0
+    return float((joint[inside] * np.log2(joint[inside] / product[inside])).sum())
+
+
+def divergence(p: Array, q: Array) -> Array:
+    """KL[p_i || q_j] in nats, (N, C), (M, C) -> (N, M), term by term."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(p[:, None] > 0, p[:, None] * np.log(p[:, None] / q[None]), 0.0)
+    return np.asarray(terms.sum(axis=2))
+
+
+@pytest.fixture(scope="module")
+def task() -> Curve:
+    """The curve of the paper's task, 4096 x 2."""
+    return information_curve(spherical_dataset().joint)
+
+
+def brute_kl(beta: float, cells: npt.NDArray[np.int64], rows: Array, p_x: Array) -> float:
+    """E_x[-log2 p_beta(t(x)|x)] without merging anything."""
+    member = cells[:, None] == np.unique(cells)
+    p_t = p_x @ member
+    decoders = (member * p_x[:, None]).T @ rows / p_t[:, None]
+    weights = p_t * np.exp(-beta * divergence(rows, decoders))
+    chosen = (weights * member).sum(axis=1) / weights.sum(axis=1)
+    return float(-(p_x * np.log2(chosen)).sum())
+
+
+def test_layer_beta_is_the_brute_force_minimum() -> None:
+    rng = np.random.default_rng(3)
+    rows = np.repeat(rng.dirichlet([0.7, 0.7, 0.7], 20), 3, axis=0)
+    p_x = rng.dirichlet(np.ones(60))
+    cells = np.where(rng.random(60) < 0.8, rows.argmax(axis=1), rng.integers(0, 5, 60)) * 10 - 7
+    layer = layer_beta(cells, rows, p_x=p_x)
+    best = optimize.minimize_scalar(brute_kl, (0.1, 1.0, 50.0), args=(cells, rows, p_x), tol=1e-12)
+    assert layer.kl == pytest.approx(best.fun, abs=1e-9)
+    assert layer.beta == pytest.approx(best.x, rel=1e-4)  # a minimum is flat: sqrt of the rounding of the KL
+    joint = np.stack([(p_x * (cells == t)) @ rows for t in np.unique(cells)])
+    assert (layer.i_x, layer.i_y) == pytest.approx(
+        (-(joint.sum(axis=1) * np.log2(joint.sum(axis=1))).sum(), information(joint)), abs=1e-12
+    )
+    assert math.isnan(layer.distance)
+
+
+def test_layers_at_the_ends_of_beta(task: Curve) -> None:
+    data = spherical_dataset()
+    rule = data.p_y_given_x
+    constant = layer_beta(np.zeros(4096, int), rule, curve=task)
+    assert constant[:3] == (0, 0, 0)
+    identity = layer_beta(np.arange(4096), rule, curve=task)
+    assert identity.beta == math.inf
+    # 2^-kl shares a class of equal rules among its members: H(X) less the entropy of the classes.
+    assert identity.kl == pytest.approx(12 - task.h_sufficient, abs=1e-9)
+    assert identity.distance == pytest.approx(0, abs=1e-9)
+    labels = layer_beta((rule > 0.5).astype(int), rule, curve=task)
+    assert labels.beta == math.inf
+    assert labels.kl == pytest.approx(0, abs=1e-6)
+    assert 0 <= labels.distance + 1e-9 < 1e-6
+
+
+def test_random_encoders_lie_far_from_the_curve(task: Curve) -> None:
+    rule = spherical_dataset().p_y_given_x
+    cells = np.floor(rule * 10).astype(int)
+    layer = layer_beta(cells, rule, curve=task)
+    control = np.array(random_encoder_control(cells, rule, key=jax.random.key(0), repeats=4, curve=task))
+    again = np.array(random_encoder_control(cells, rule, key=jax.random.key(0), repeats=4, curve=task))
+    np.testing.assert_array_equal(control, again)
+    assert control.shape == (4, 5)
+    np.testing.assert_allclose(control[:, 2], layer.i_x, rtol=1e-12)  # the same p(t)
+    assert layer.distance < 0.01
+    # A random encoder of m cells keeps about (m - 1)/(2 N ln 2) bits: 0.002 at most here.
+    assert (control[:, 4] > 0.98).all()
+    assert (control[:, 1] > layer.kl).all()
+    assert len(np.unique(control[:, 3])) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"cells": [0, 1]}, r"cells is int64 of shape \(2,\)"),
+        ({"cells": [0.0, 1.0, 2.0]}, "cells is float64"),
+        ({"p_y_given_x": [0.1, 0.2, 1.2]}, "p_y_given_x has maximum 1.2"),
+        ({"p_y_given_x": [[0.5, 0.4]] * 3}, "p_y_given_x sums to 0.9"),
+        ({"p_y_given_x": 0.5}, r"p_y_given_x has shape \(\)"),
+        ({"p_x": [0.5, 0.5]}, r"p_x has shape \(2,\)"),
+        ({"p_x": [0.5, 0.9, -0.4]}, "p_x has minimum -0.4"),
+        ({"repeats": 0}, "repeats = 0"),
+    ],
+)
+def test_bad_layers_are_named(change: dict[str, Any], message: str) -> None:
+    arguments: dict[str, Any] = {"cells": [0, 1, 1], "p_y_given_x": [0.1, 0.5, 0.9], "key": jax.random.key(0)}
+    with pytest.raises(ValueError, match=message):
+        random_encoder_control(**arguments | change)
