@@ -99,8 +99,9 @@ def pack_rows(codes: Array, base: int) -> list[Array]:
     unit = np.arange(units)
     powers = np.zeros((units, -(-units // digits)), np.float32)
     powers[unit, unit // digits] = float(base) ** (unit % digits)
-    words = jnp.dot(codes.astype(jnp.float32), powers, precision=lax.Precision.HIGHEST)
-    return [jnp.moveaxis(words, -1, 0).astype(jnp.uint32)]
+    contract = (((0,), (2,)), ((), ()))
+    words = lax.dot_general(powers, codes.astype(jnp.float32), contract, precision=lax.Precision.HIGHEST)
+    return [words.astype(jnp.uint32)]
 
 
 def representatives(words: Sequence[Array], n_codes: int) -> Array:
