@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -343,3 +345,15 @@ def test_importing_is_silent_and_leaves_the_flags_alone() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == done.stderr == ""
+
+
+def test_two_devices_give_the_same_to_the_bit(tmp_path: Path) -> None:
+    """Blocks of seeds go to the devices in turn; here two halves of a CPU, which only a fresh process can have."""
+    config = replace(TINY, seeds=24)
+    code = (
+        "import jax; assert len(jax.devices()) == 2; import ibjax; from dataclasses import replace; "
+        f"ibjax.run(ibjax.{config!r}).save('two.npz')"
+    )
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True, capture_output=True)
+    assert ibjax.run(config).differences(ibjax.load(tmp_path / "two.npz")) == {}
