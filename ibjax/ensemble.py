@@ -34,6 +34,7 @@ from ibjax.trajectory import Trajectory
 IntArray = npt.NDArray[np.integer[Any]]
 
 _BLOCK = 10  # seeds; larger ones train no faster on a core, and this divides the usual 50
+_PIECE = 50  # epochs in a call: how long Ctrl-C waits
 _BLOCK_ON_ACCELERATOR = 128  # a block of threads each: about as many as a GPU has multiprocessors
 
 
@@ -152,7 +153,7 @@ class Prepared:
             try:
                 with _precision(config):
                     while not stop.is_set() and (block := driver.take()) is not None:
-                        finished.put(driver.advance(block, logged))
+                        finished.put(driver.advance(block, logged, stop))
             except BaseException as error:  # handed to the caller's thread, whatever it is
                 finished.put(error)
 
@@ -277,12 +278,21 @@ class _Driver:
         except IndexError:
             return None
 
-    def advance(self, block: _Block, logged: tuple[int, ...]) -> tuple[_Block, Record]:
+    def advance(self, block: _Block, logged: tuple[int, ...], stop: threading.Event) -> tuple[_Block, Record]:
         """Train up to the block's next logged epoch, measure there, and queue the block again if more are to come."""
-        epoch = logged[block.logged]
+        epoch, state = logged[block.logged], block.state
         # Before any update there is no epoch to take gradients of: one pass is made without updates.
-        numbers = self._numbers(0, 1, False) if epoch == 0 else self._numbers(block.epoch, epoch, True)
-        state = self._train(block.sample, block.state, self._inputs, *numbers)
+        pieces = (
+            [(0, 1, False)]
+            if epoch == 0
+            else [(first, min(first + _PIECE, epoch), True) for first in range(block.epoch, epoch, _PIECE)]
+        )
+        for piece in pieces:
+            state = self._train(block.sample, state, self._inputs, *self._numbers(*piece))
+            if self._device.platform == "cpu":  # elsewhere the host runs ahead of the device, and should
+                jax.block_until_ready(state)
+            if stop.is_set():
+                break
         record = self._measure(block.sample, state, self._inputs, self._conditional)
         block = _Block(block.number, block.logged + 1, epoch, block.sample, state)
         record = Record(*map(np.asarray, record))
