@@ -54,19 +54,23 @@ def plane_snapshots(trajectory: Trajectory, epochs: Sequence[float] | None = Non
 
     Args:
         trajectory: the ensemble.
-        epochs: the nearest logged ones are drawn; by default 0, 400 and the last.
+        epochs: the nearest logged ones are drawn; by default 0, 400 and the last, or the geometric middle of a run
+            that is shorter than that.
 
     Raises:
         ValueError: `epochs` is empty.
     """
-    wanted = [0, 400, trajectory.epochs[-1]] if epochs is None else list(epochs)
+    if epochs is None:
+        last = int(trajectory.epochs[-1])
+        epochs = (0, 400 if last > 400 else last**0.5, last)
+    wanted = list(dict.fromkeys(trajectory.epoch_index(epoch) for epoch in epochs))
     if not wanted:
         raise ValueError("epochs is empty; expected at least one epoch")
     with style():
         figure = Figure(figsize=(0.6 + 2.1 * len(wanted), 2.6), layout="constrained")
         panels = figure.subplots(1, len(wanted), sharex=True, sharey=True, squeeze=False)[0]
-        for panel, epoch in zip(panels, wanted, strict=True):
-            draw_snapshot(panel, trajectory, trajectory.epoch_index(epoch))
+        for panel, index in zip(panels, wanted, strict=True):
+            draw_snapshot(panel, trajectory, index)
             panel.label_outer()
         figure.suptitle(network_count(trajectory), fontsize=8)
         handles, labels = panels[0].get_legend_handles_labels()
