@@ -5,6 +5,7 @@ Every function takes a trajectory and returns the `Axes` (or `Figure`) it drew o
 figure says how many. Information in bits, losses in nats, time in completed epochs.
 """
 
+from ibjax.figures.comparisons import final_layers, moments, output_relevance, planes
 from ibjax.figures.curves import (
     gradients,
     information_over_epochs,
@@ -18,12 +19,16 @@ from ibjax.figures.style import style
 
 __all__ = [
     "animate",
+    "final_layers",
     "gradients",
     "information_over_epochs",
     "loss_and_accuracy",
+    "moments",
+    "output_relevance",
     "plane_snapshot",
     "plane_snapshots",
     "plane_trajectories",
+    "planes",
     "save_animation",
     "snr",
     "style",

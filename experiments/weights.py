@@ -1,0 +1,379 @@
+"""Are the final weights of different networks correlated, and how does the spread of the weights grow?
+
+    python experiments/weights.py [--quick] [--out DIR]
+
+A network is the same function after a permutation of the units of a hidden layer and, with an odd activation such as
+tanh, after a change of sign of a unit's incoming and outgoing weights. So two networks are compared up to these: layer
+by layer from the input, the units of one are matched with those of the other by the largest total absolute correlation
+of their incoming weights (Hungarian algorithm), and permutation and signs are carried into the rows of the next layer.
+Matched layer by layer, not jointly, which would be NP-hard: the correlation found is a lower bound of the largest, but
+for the first layer. The matching itself finds some correlation in independent weights: initial weights, matched in the
+same way, show how much. The symmetries of the task (rotations of the icosahedron, which permute the inputs) are not
+divided out: two networks equal up to one of them count as different.
+
+Correlation is the cosine between vectors of weights, whose distribution is symmetric about 0 before training. The means
+are over pairs of networks; intervals resample networks, not pairs.
+
+Entropy of a weight: 1/2 log2(2 pi e variance) with the variance over networks, the mean over a layer's weights: that of
+independent Gaussians, an upper bound. Free diffusion makes the variance grow in proportion to time: 1/2 bit for each
+doubling of the epoch.
+
+Verdicts
+  nearly uncorrelated: the final weights' matched correlation less the initial weights' is, with 95% confidence, below
+    0.1 in every layer (reproduced), above 0.1 in every layer (not reproduced), else depends on the layer.
+  entropy grows like log t: the slope of entropy against log2(epoch) after the phase change has a 95% interval above 0
+    in every layer (reproduced), reaches 0 or less in every layer (not reproduced), else depends on the layer.
+
+Shapes: S networks, E logged epochs, L layers, U units, R resamples.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from common import (
+    NOT_REPRODUCED,
+    PAPER,
+    REPRODUCED,
+    Finding,
+    Interval,
+    Runs,
+    at,
+    depends_on,
+    execute,
+    paper,
+)
+from matplotlib.figure import Figure
+from scipy.optimize import linear_sum_assignment
+
+from ibjax import Config, Trajectory
+from ibjax.analysis import Estimate, phase_change
+from ibjax.figures import style
+from ibjax.figures.claims import side_by_side, weight_correlations, weight_entropy
+from ibjax.figures.style import mean_of
+from ibjax.statistics import percentiles, resampling_weights
+
+Values = npt.NDArray[np.float64]
+Kernels = Sequence[npt.NDArray[Any]]
+
+NAME = "weights"
+NEARLY = 0.1
+MOST_EPOCHS = 40
+ODD = frozenset({"tanh", "linear", "softsign"})
+
+
+class Alignment(NamedTuple):
+    """One network brought as near to another as the symmetries of its units allow.
+
+    Attributes:
+      kernels: L arrays (U', U), those of the other network after permutations and signs.
+      order: for each hidden layer, which unit of the other network stands in each place, (U,).
+      sign: for each hidden layer, the sign it is given, (U,).
+    """
+
+    kernels: list[Values]
+    order: list[npt.NDArray[np.intp]]
+    sign: list[Values]
+
+
+def aligned(reference: Kernels, other: Kernels, *, odd: bool = True) -> Alignment:
+    """Match the hidden units of `other` with those of `reference`.
+
+    Args:
+      reference, other: L kernels (U', U), the last one of the output, whose units have names and stay.
+      odd: whether the activation is odd, so that a unit's sign is free too.
+    """
+    kernels, orders, signs = [], [], []
+    order, sign = np.arange(len(reference[0])), np.ones(len(reference[0]))
+    for target, kernel in zip(reference[:-1], other[:-1], strict=True):
+        rows = np.asarray(kernel, np.float64)[order] * sign[:, None]
+        like = cosine(np.asarray(target, np.float64).T[:, None], rows.T[None])
+        order = linear_sum_assignment(np.abs(like) if odd else like, maximize=True)[1]
+        chosen = like[np.arange(len(order)), order]
+        sign = np.where(chosen < 0, -1.0, 1.0) if odd else np.ones(len(order))
+        kernels.append(rows[:, order] * sign)
+        orders.append(order)
+        signs.append(sign)
+    kernels.append(np.asarray(other[-1], np.float64)[order] * sign[:, None])
+    return Alignment(kernels, orders, signs)
+
+
+def cosine(a: npt.ArrayLike, b: npt.ArrayLike) -> Values:
+    """Correlation of vectors of mean 0 along the last axis; 0 where one of them vanishes."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    norm = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
+    return np.asarray((a * b).sum(axis=-1) / np.where(norm > 0, norm, 1.0))
+
+
+def correlations(kernels: Sequence[npt.NDArray[Any]], *, odd: bool = True) -> tuple[Values, Values]:
+    """Correlation of every pair of networks in every layer, as they are and matched.
+
+    Args:
+      kernels: L arrays (S, U', U).
+      odd: see `aligned`.
+
+    Returns:
+      (L, S, S) twice, symmetric, 1 on the diagonal.
+    """
+    count = len(kernels[0])
+    plain, matched = (np.tile(np.eye(count), (len(kernels), 1, 1)) for _ in range(2))
+    for i, j in itertools.combinations(range(count), 2):
+        mine, theirs = [k[i] for k in kernels], [k[j] for k in kernels]
+        for found, others in ((plain, theirs), (matched, aligned(mine, theirs, odd=odd).kernels)):
+            for layer, (a, b) in enumerate(zip(mine, others, strict=True)):
+                found[layer, i, j] = found[layer, j, i] = cosine(a.ravel(), b.ravel())
+    return plain, matched
+
+
+def pair_mean(values: Values, *, level: float = 0.95, resamples: int = 1000, seed: int = 0) -> Estimate:
+    """Mean over pairs of different networks, (K, S, S) -> (K,), the interval by resampling networks.
+
+    A network drawn twice makes no pair with itself. With two networks there is one pair and no interval.
+    """
+    count = values.shape[1]
+    off = values * (1 - np.eye(count))
+    mean = off.sum(axis=(1, 2)) / max(count * (count - 1), 1) if count > 1 else np.full(len(values), np.nan)
+    low = high = np.full(len(values), np.nan)
+    if count > 2:
+        weights = resampling_weights(count, resamples, seed)
+        pairs = weights.sum(axis=1) ** 2 - (weights**2).sum(axis=1)
+        total = np.einsum("ri,kij,rj->rk", weights, off, weights, optimize=True)
+        low, high = percentiles(np.where(pairs > 0, total.T / np.maximum(pairs, 1), np.nan).T, level)
+    counts = np.full(len(values), count)
+    return Estimate(mean=mean, low=low, high=high, count=counts, left_out=0, level=level)
+
+
+def entropy(weights: Sequence[npt.NDArray[Any]], resamples: Values) -> Values:
+    """Mean Gaussian entropy of a layer's weights for each resample of the networks.
+
+    Args:
+      weights: L arrays (S, E, ...).
+      resamples: (R, S) how often each network counts; rows of ones are the networks as they are.
+
+    Returns:
+      (R, E, L) bits; NaN where only one network counts.
+    """
+    share = resamples / resamples.sum(axis=1, keepdims=True)
+    columns = []
+    for layer in weights:
+        flat = np.asarray(layer, np.float64).reshape(*layer.shape[:2], -1)
+        flat = flat - flat.mean(axis=0)  # the variance is small beside the square of the mean otherwise
+        moments = [np.tensordot(share, flat**power, 1) for power in (1, 2)]
+        variance = moments[1] - moments[0] ** 2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            bits = np.where(variance > 0, 0.5 * np.log2(2 * np.pi * np.e * variance), np.nan)
+        columns.append(bits.mean(axis=2))
+    return np.stack(columns, axis=2)
+
+
+def slope(x: Values, y: Values) -> Values:
+    """Least-squares slope of y (R, E, ...) against x (E,), (R, ...)."""
+    centred = x - x.mean()
+    return np.asarray(np.tensordot(centred / (centred**2).sum(), y, (0, 1)))
+
+
+class Measured(NamedTuple):
+    """Correlations are means over pairs, (L,); `growth` holds bits, (E, L) each of it and of its interval.
+
+    Attributes:
+      correlation: initial and final weights, as they are and matched.
+      excess: matched correlation of final less that of initial weights.
+      epochs: (E,) about 40 of the logged ones.
+      growth: entropy less that at the first logged epoch, its low end, its high end.
+      slope: bits for each doubling of the epoch from `start` on.
+      start: epoch of the phase change; the first logged one above 0 where there is none.
+    """
+
+    correlation: dict[str, Estimate]
+    excess: Estimate
+    epochs: npt.NDArray[np.int64]
+    growth: tuple[Values, Values, Values]
+    slope: Estimate
+    start: int
+
+
+@functools.lru_cache(maxsize=2)
+def analysed(trajectory: Trajectory) -> Measured:
+    """All of it, of the healthy networks of a run with stored weights."""
+    rows, names = np.flatnonzero(trajectory.healthy), trajectory.layer_names
+    few = thinned(trajectory.epochs, MOST_EPOCHS)
+    weights = [stored(trajectory, f"weights_{name}")[rows][:, few] for name in names]
+    odd = trajectory.config["config"]["activation"] in ODD
+    found = {entry: correlations([w[:, entry] for w in weights], odd=odd) for entry in (0, -1)}
+    labelled = {
+        "initial, as they are": found[0][0],
+        "initial, matched": found[0][1],
+        "final, as they are": found[-1][0],
+        "final, matched": found[-1][1],
+    }
+    change = phase_change(trajectory).network_epoch
+    epochs = trajectory.epochs[few]
+    start = int(change if np.isfinite(change) else epochs[epochs > 0][0])
+    after = epochs >= start
+    if after.sum() < 3:
+        raise ValueError(f"only {after.sum()} logged epochs from epoch {start} on; 3 are needed for a slope")
+    one = entropy(weights, np.ones((1, len(rows))))
+    drawn = entropy(weights, resampling_weights(len(rows), 1000, 0)) if len(rows) > 1 else one * np.nan
+    slopes = [slope(np.log2(epochs[after]), values[:, after]) for values in (one, drawn)]
+    ends = percentiles(drawn - drawn[:, :1], 0.95)
+    return Measured(
+        correlation={label: pair_mean(values) for label, values in labelled.items()},
+        excess=pair_mean(found[-1][1] - found[0][1]),
+        epochs=epochs,
+        growth=((one - one[:, :1])[0], *ends),
+        slope=Estimate(
+            mean=slopes[0][0],
+            low=percentiles(slopes[1], 0.95)[0],
+            high=percentiles(slopes[1], 0.95)[1],
+            count=np.full(len(names), len(rows)),
+            left_out=int(trajectory.diverged.sum()),
+            level=0.95,
+        ),
+        start=start,
+    )
+
+
+def stored(trajectory: Trajectory, key: str) -> npt.NDArray[Any]:
+    """An optional array of a trajectory, such as `weights_output`.
+
+    Raises:
+      ValueError: the trajectory does not hold it.
+    """
+    if key not in trajectory.extras:
+        raise ValueError(f"the trajectory holds no {key}; it must come from a run with store_weights=True")
+    return trajectory.extras[key]
+
+
+def judged(
+    estimate: Estimate,
+    threshold: float,
+    names: Sequence[str],
+    *,
+    claim: str,
+    source: str,
+    measured: str,
+    below: bool = False,
+    on: str = "the layer",
+    note: str = "",
+) -> Finding:
+    """The finding on "every entry lies above `threshold`" (or below).
+
+    An entry is settled where its interval lies on one side of the threshold. Reproduced: all on the right side. Not
+    reproduced: all on the wrong one. Otherwise it depends, on the seeds where none is settled, else on the entry; they
+    are named. The finding's number is the entry that fares worst. NaN entries (nothing to measure) do not count.
+
+    Args:
+      estimate: (K,) or () with intervals.
+      threshold: between right and wrong.
+      names: of the K entries.
+      claim, source, measured, note: see `Finding`.
+      below: whether below is right.
+      on: what the entries are.
+    """
+    entries = [at(_flat(estimate), index) for index in range(len(names))]
+    known = [(name, entry) for name, entry in zip(names, entries, strict=True) if not math.isnan(entry.estimate)]
+    if not known:
+        return Finding.of(
+            Interval(math.nan, math.nan, math.nan, 0),
+            claim=claim,
+            source=source,
+            measured=f"{measured}: nothing to measure",
+            verdict=depends_on("the run: nothing to measure"),
+            note=note,
+        )
+    sides: dict[str, list[str]] = {"holds in": [], "not in": [], "open in": []}
+    for name, (_, low, high, _) in known:
+        above, under = low > threshold, high < threshold
+        right, wrong = (under, above) if below else (above, under)
+        sides["holds in" if right else "not in" if wrong else "open in"].append(name)
+    worst, interval = (max if below else min)(known, key=lambda pair: pair[1].estimate)
+    if len(known) > 1:
+        measured = f"{measured}: {listed(estimate, names)}. The interval is that of {worst}"
+    if len(sides["holds in"]) == len(known):
+        verdict = REPRODUCED
+    elif len(sides["not in"]) == len(known):
+        verdict = NOT_REPRODUCED
+    elif len(sides["open in"]) == len(known):
+        verdict = depends_on("the seeds: no interval, or one that holds both answers")
+    else:
+        verdict = depends_on(f"{on}: " + "; ".join(f"{side} {', '.join(who)}" for side, who in sides.items() if who))
+    return Finding.of(interval, claim=claim, source=source, measured=measured, verdict=verdict, note=note)
+
+
+def listed(estimate: Estimate, names: Sequence[str]) -> str:
+    """Every entry that is known with its mean and interval, in words."""
+    entries = [at(_flat(estimate), index) for index in range(len(names))]
+    known = [f"{name} {entry}" for name, entry in zip(names, entries, strict=True) if not math.isnan(entry.estimate)]
+    return ", ".join(known) or "none"
+
+
+def _flat(estimate: Estimate) -> Estimate:
+    parts: dict[str, Any] = {name: np.atleast_1d(getattr(estimate, name)) for name in ("mean", "low", "high", "count")}
+    return dataclasses.replace(estimate, **parts)
+
+
+def thinned(epochs: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.intp]:
+    """Indices of about `count` of the logged epochs, evenly spread over them, with the first and the last."""
+    return np.unique(np.linspace(0, epochs.size - 1, min(count, epochs.size)).round().astype(np.intp))
+
+
+def configs(quick: bool) -> dict[str, Config]:
+    """The paper's run at about 40 epochs, with its weights; `bound` and `bins` read it too."""
+    return {"paper": paper(quick, logged_epochs=12 if quick else 40, store_weights=True)}
+
+
+def measure(runs: Runs) -> list[Finding]:
+    """The two claims, by the rules at the top."""
+    found, names = analysed(runs["paper"]), runs["paper"].layer_names
+    final = listed(found.correlation["final, matched"], names)
+    return [
+        judged(
+            found.excess,
+            NEARLY,
+            names,
+            claim="Final weights of different networks are nearly uncorrelated.",
+            source=f"{PAPER}, weights of different runs",
+            measured=f"correlation of final weights, units matched (mean {final}), less that of initial weights",
+            below=True,
+            note="Up to permutations and signs of hidden units; those of the task are not divided out.",
+        ),
+        judged(
+            found.slope,
+            0.0,
+            names,
+            claim="In the diffusion phase the entropy of the weights grows like the logarithm of time.",
+            source=f"{PAPER}, theory of the diffusion phase",
+            measured=f"bits for each doubling of the epoch from epoch {found.start} on (free diffusion: 0.5)",
+            note="Entropy of independent Gaussians.",
+        ),
+    ]
+
+
+def figure(runs: Runs) -> Figure:
+    """Correlations and growth side by side."""
+    run = runs["paper"]
+    found = analysed(run)
+    whole, (left, right) = side_by_side(2, height=3.1)
+    with style():
+        weight_correlations(found.correlation, run.layer_names, ax=left)
+        left.set_title(mean_of(run, "all pairs, 95% bars"))
+        weight_entropy(found.epochs, *found.growth, run.layer_names, start=found.start, ax=right)
+        right.set_title(mean_of(run, "95% band"))
+    return whole
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train or read, measure, draw and write."""
+    return execute(NAME, __doc__, configs, measure, figure, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
