@@ -161,7 +161,7 @@ def plot(rows: Sequence[Row], path: str) -> None:
         axes[1, column].set_xlabel(label)
     axes[0, 0].set_ylabel("time [s]")
     axes[1, 0].set_ylabel("peak memory [MiB]")
-    axes[1, 0].set_ylim(bottom=0)
+    axes[1, 0].set_ylim(0, 1.1 * max(row["peak memory, MiB"] for row in rows))
     figure.savefig(path, dpi=200)
 
 

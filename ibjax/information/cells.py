@@ -19,6 +19,7 @@ import numpy as np
 from jax import Array, lax
 
 _SLOTS_PER_PATTERN = 4  # at most an eighth of the patterns meet another cell's in the first round
+_FEW_WORDS = 8  # more are packed and compared in one go, which compiles faster
 _ODD = np.uint32(0x9E3779B1)  # 2^32 / golden ratio, odd: multiplying permutes the 32-bit words
 _IN_BOUNDS = "promise_in_bounds"
 
@@ -80,6 +81,8 @@ def pack(codes: Array, base: int) -> list[Array]:
     units = len(codes)
     full = units - units % digits
     groups = [codes[:full].reshape(-1, digits, *codes.shape[1:])] if full else []
+    if full <= _FEW_WORDS * digits:  # each in a loop of its own: two words in one loop take eight times as long
+        groups = [codes[None, i : i + digits] for i in range(0, full, digits)]
     if units > full:
         groups.append(codes[None, full:])
     # Digit by digit, the first word of a thousand units beside the last: as many operations as a word has digits.
