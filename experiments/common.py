@@ -196,8 +196,11 @@ def interval(statistic: Callable[..., Any], *groups: Values) -> Interval:
 
 
 def paper(quick: bool, **changes: Any) -> ibjax.Config:
-    """The paper's run with `changes`, or a toy of it where quick. Experiments that ask for the same share its file."""
-    config = ibjax.PRESETS["paper"]
+    """The paper's run with `changes`, or a toy of it where quick. Experiments that ask for the same share its file.
+
+    Weights are kept, so that a measure thought of later needs no training.
+    """
+    config = dataclasses.replace(ibjax.PRESETS["paper"], store_weights=True)
     if quick:
         config = dataclasses.replace(config, seeds=4, epochs=300, logged_epochs=25, hidden_widths=(5, 3))
     return dataclasses.replace(config, **changes)
