@@ -1,10 +1,11 @@
-"""Experiments on weights, bound, time and bins: planted answers, then toy runs; the table that gathers all of them.
+"""The experiments: planted answers, then toy runs of every script; the table that gathers them.
 
 Shapes: S networks, E logged epochs, N patterns, U units.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import itertools
 import json
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from matplotlib.text import Text
 
 import ibjax
 from ibjax.analysis import Estimate
@@ -27,6 +29,13 @@ bound: Any = importlib.import_module("bound")
 compression_time: Any = importlib.import_module("compression_time")
 bins: Any = importlib.import_module("bins")
 claims: Any = importlib.import_module("claims")
+snapshots: Any = importlib.import_module("snapshots")
+trajectories: Any = importlib.import_module("trajectories")
+gradients: Any = importlib.import_module("gradients")
+depth: Any = importlib.import_module("depth")
+width: Any = importlib.import_module("width")
+samples: Any = importlib.import_module("samples")
+noise: Any = importlib.import_module("noise")
 
 Array = npt.NDArray[np.float64]
 UNSETTLED = "depends on the seeds: no interval, or one that holds both answers"
@@ -224,19 +233,32 @@ def test_a_run_without_weights_is_refused(trajectory: ibjax.Trajectory) -> None:
         weights.stored(trajectory, "weights_h1")
 
 
-@pytest.mark.parametrize("name", ["weights", "bound", "compression_time", "bins"])
+QUICK = [name for name in claims.EXPERIMENTS if name != "movie"]
+
+
+@pytest.mark.parametrize("name", QUICK)
 def test_quick_experiment(name: str, toy: ibjax.Trajectory, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert toy.extras
     monkeypatch.setattr(bins, "BINS", (8, 30, 65_536))
     assert importlib.import_module(name).main(["--quick", "--out", str(results)]) == 0
     record = claims.finished(name, results, True)
     assert record is not None
+    assert record["findings"]
     assert claims.finished(name, results, False) is None
     assert (results / f"{name}.png").stat().st_size > 10_000
     for finding in record["findings"]:
         assert finding["n_seeds"] == 4 or finding["low"] is None or name == "compression_time"
         if finding["low"] is not None:
             assert finding["low"] <= finding["estimate"] <= finding["high"]
+
+
+def test_quick_movie(toy: ibjax.Trajectory, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert toy.extras
+    assert importlib.import_module("movie").main(["--quick", "--out", str(results)]) == 0
+    film = Path(capsys.readouterr().out.strip())
+    assert film.parent == results
+    assert film.stat().st_size > 10_000
+    assert (results / "movie.png").exists()
 
 
 def test_no_run_no_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -289,3 +311,97 @@ def test_the_table_goes_on_where_it_stopped(
     assert claims.main(options[1:]) == 0  # the full size does not take the toy's findings
     assert [experiment.calls for experiment in made.values()] == [3, 3, 3]
     assert "proves" not in (tmp_path / "claims.md").read_text()
+
+
+def alike(run: ibjax.Trajectory, labels: list[str]) -> dict[str, ibjax.Trajectory]:
+    return dict.fromkeys(labels, run)
+
+
+EXPERIMENTS_ON_ARRAYS = [
+    (snapshots, ["paper"]),
+    (trajectories, ["5%", "45%", "85%"]),
+    (gradients, ["paper"]),
+    (depth, ["1", "2", "3"]),
+    (width, ["paper", "256 first"]),
+    (noise, ["minibatches", "full batch"]),
+    (compression_time, ["paper"]),
+]
+
+
+@pytest.mark.parametrize(("module", "labels"), EXPERIMENTS_ON_ARRAYS, ids=lambda value: getattr(value, "NAME", ""))
+def test_diverged_networks_do_not_count(module: Any, labels: list[str], damaged: ibjax.Trajectory) -> None:
+    for finding in module.measure(alike(damaged, labels)):
+        assert finding.n_seeds <= 4
+    texts = [text.get_text() for text in module.figure(alike(damaged, labels)).findobj(Text)]
+    assert any("2 diverged" in text for text in texts), texts
+
+
+@pytest.mark.parametrize(("module", "labels"), EXPERIMENTS_ON_ARRAYS, ids=lambda value: getattr(value, "NAME", ""))
+def test_one_network_gives_no_interval_and_no_verdict(
+    module: Any, labels: list[str], trajectory: ibjax.Trajectory
+) -> None:
+    for finding in module.measure(alike(trajectory.of_seeds([3]), labels)):
+        assert math.isnan(finding.low)
+        assert math.isnan(finding.high)
+        assert finding.verdict.startswith("depends on")
+    assert module.figure(alike(trajectory.of_seeds([3]), labels)).get_axes()
+
+
+def test_the_first_crossing_is_where_three_in_a_row_fall_below_one() -> None:
+    ratio = np.array([[0.5, 2.0, 0.9, 1.1, 0.9, 0.8, 0.7, 2.0], [0.5] * 8, [2.0] * 8])
+    found = gradients.first_crossing(ratio, [0, 1, 2, 4, 8, 16, 32, 64])
+    np.testing.assert_array_equal(found, [8, np.nan, np.nan])  # diffusion from the start is no crossing, nor is drift
+    assert np.isnan(gradients.first_crossing(ratio[:, :2], [0, 1])).all()
+
+
+def test_planted_gradients_cross_where_they_were_planted(trajectory: ibjax.Trajectory) -> None:
+    """The made-up ratio 2 (1 + 0.3 d)/((1 + (t/120)^1.2) (1 + 0.2 d)) of depth d passes 1 near epoch 120."""
+    layers, whole = gradients.crossings(trajectory)
+    assert np.abs(layers - np.log10(120)).max() < 0.35
+    assert np.abs(whole - np.log10(120)).max() < 0.35
+
+
+def test_a_network_that_never_learns_counts_with_the_last_epoch(trajectory: ibjax.Trajectory) -> None:
+    ignorant = dataclasses.replace(trajectory, i_ty=np.zeros_like(trajectory.i_ty))
+    np.testing.assert_array_equal(depth.times(ignorant), np.log10(trajectory.epochs[-1]))
+    np.testing.assert_array_equal(depth.reached(ignorant), 0)
+
+
+def test_the_slope_is_that_of_the_means() -> None:
+    rng = np.random.default_rng(0)
+    found = common.slope([0.0, 1.0, 3.0], [3 * x + rng.normal(0, 0.01, 40) for x in (0.0, 1.0, 3.0)])
+    assert found.low < 3 < found.high
+    assert found.high - found.low < 0.02
+    assert math.isnan(common.slope([0.0, 1.0], [[1.0, 2.0], [math.nan]]).estimate)
+
+
+@pytest.mark.parametrize(
+    ("interval", "verdict"),
+    [
+        ((2.0, 1.0, 3.0), "reproduced"),
+        ((2.0, 0.0, 3.0), "depends on the seeds: the interval holds both answers"),
+        ((-1.0, -2.0, 0.0), "not reproduced"),
+        ((2.0, math.nan, math.nan), "depends on the seeds: too few for an interval"),
+    ],
+)
+def test_verdict_of_a_threshold(interval: tuple[float, float, float], verdict: str) -> None:
+    assert common.verdict_above(common.Interval(*interval, 5)) == verdict
+    estimate, low, high = interval
+    assert common.verdict_below(common.Interval(-estimate, -high, -low, 5)) == verdict
+
+
+def test_a_file_of_another_run_is_refused(toy: ibjax.Trajectory, tmp_path: Path) -> None:
+    path = toy.save(tmp_path / "run.npz")
+    asked = dataclasses.replace(common.paper(True), learning_rate=0.2, bins=20)
+    with pytest.raises(ValueError, match=r"it differs in bins \(stored 30, asked 20\), learning_rate \(stored 0.1"):
+        common.run_or_load(asked, path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ibjax.TrajectoryError, match="cannot read"):
+        common.run_or_load(common.paper(True), path)
+
+
+def test_no_test_patterns_leave_the_accuracy_untold(results: Path) -> None:
+    config = common.paper(True, train_fraction=1.0, epochs=2, logged_epochs=2)
+    run = common.train({"all": config}, results)["all"]
+    assert np.isnan(run.test_accuracy).all()
+    assert math.isnan(width.measure({"paper": run, "256 first": run})[-1].estimate)
