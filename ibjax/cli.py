@@ -1,4 +1,4 @@
-"""The command line: `ibjax run`, `info`, `plot`, `animate`, `merge`.
+"""The command line: `ibjax run`, `info`, `plot`, `animate`, `bound`, `merge`.
 
 What needs the compiler is imported only after all of the user's input has been checked.
 """
@@ -122,9 +122,6 @@ def _plot(arguments: argparse.Namespace) -> int:
     folder = Path(arguments.out)
     from ibjax import figures
 
-    def figure(of: Any) -> Any:
-        return of if hasattr(of, "savefig") else of.figure
-
     drawings: dict[str, Callable[[Trajectory], Any]] = {
         "snapshots": figures.plane_snapshots,
         "trajectories": figures.plane_trajectories,
@@ -141,10 +138,14 @@ def _plot(arguments: argparse.Namespace) -> int:
         _check_output(path, force=arguments.force)
     with figures.style():
         for name, draw in drawings.items():
-            figure(draw(trajectory)).savefig(paths[name], dpi=300)
+            _figure(draw(trajectory)).savefig(paths[name], dpi=300)
             arguments.written.append(paths[name])
             print(paths[name])
     return 0
+
+
+def _figure(of: Any) -> Any:
+    return of if hasattr(of, "savefig") else of.figure
 
 
 def _animate(arguments: argparse.Namespace) -> int:
@@ -167,6 +168,62 @@ def _animate(arguments: argparse.Namespace) -> int:
     arguments.written.append(written)
     print(written)
     return 0
+
+
+def _bound(arguments: argparse.Namespace) -> int:
+    """The information curve of a task, or of the task of a run, with the ends of its layers."""
+    from ibjax.data import DATASETS, spherical_dataset, unknown
+
+    if arguments.of not in DATASETS and not Path(arguments.of).exists():
+        raise UsageError(f"{unknown('TASK', arguments.of, DATASETS)}, or the file of a run")
+    trajectory = None if arguments.of in DATASETS else _load(arguments.of)
+    task = arguments.of
+    if trajectory is not None:
+        task = trajectory.config.get("config", {}).get("dataset")
+        if task not in DATASETS or "dataset" in trajectory.config.get("custom", []):
+            raise UsageError(
+                f"{arguments.of!r} was trained on a data set of its own; allowed: a run on {', '.join(DATASETS)} "
+                "(for others, ibjax.information_curve(dataset.joint) in Python)"
+            )
+    for option in ("out", "plot"):
+        if path := getattr(arguments, option):
+            _check_output(Path(path), force=arguments.force, option=f"--{option}")
+    betas = None if arguments.betas is None else _numbers("--betas", arguments.betas)
+    from ibjax.archive import write_arrays
+    from ibjax.bottleneck import critical_betas, information_curve
+
+    joint = spherical_dataset(task).joint
+    try:
+        curve = information_curve(joint, betas)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    print(f"information curve of {task}: it ends at ({curve.h_sufficient:.6f}, {curve.i_xy:.6f} = I(X;Y)) bits")
+    print("        beta     I(X;T)     I(T;Y)   clusters")
+    for beta, i_x, i_y, count, done in zip(*curve[:3], curve.cardinality, curve.converged, strict=True):
+        print(f"{beta:12.6g} {i_x:10.6f} {i_y:10.6f} {count:10}{'' if done else '   not converged'}")
+    critical = critical_betas(joint)
+    splits = ", ".join(f"{beta:.6g} ({count})" for beta, count in zip(*critical[2:], strict=True))
+    print(f"onset at beta = {critical.onset:.6f} (T = constant is unstable from {critical.instability:.6f})")
+    print(f"clusters are added at beta = {splits or 'none'}")
+    if arguments.out:
+        import numpy as np
+
+        arrays = {name: np.asarray(value) for name, value in curve._asdict().items()}
+        arguments.written.append(write_arrays(arguments.out, arrays, overwrite=arguments.force))
+    if arguments.plot:
+        from ibjax import figures
+
+        with figures.style():
+            _figure(figures.information_curve(curve, trajectory)).savefig(arguments.plot, dpi=300)
+        arguments.written.append(Path(arguments.plot))
+    return 0
+
+
+def _numbers(option: str, text: str) -> list[float]:
+    try:
+        return [float(item) for item in text.split(",")]
+    except ValueError:
+        raise UsageError(f"{option} = {text!r}; allowed: comma-separated numbers") from None
 
 
 def _merge(arguments: argparse.Namespace) -> int:
@@ -232,9 +289,9 @@ def _report_broken_bounds(trajectory: Trajectory) -> None:
         print(f"ERROR: information values break their bounds; do not trust them\n{report}", file=sys.stderr)
 
 
-def _check_output(path: Path, *, force: bool) -> None:
+def _check_output(path: Path, *, force: bool, option: str = "--out") -> None:
     """Refuses, before any work, a path that cannot be written."""
-    name = f"--out = {str(path)!r}"
+    name = f"{option} = {str(path)!r}"
     target = Path(os.path.realpath(path))  # a link stays, what it points to is written
     try:
         mode = target.stat().st_mode
@@ -321,6 +378,14 @@ def _parser() -> argparse.ArgumentParser:
     animate.add_argument("--out", metavar="MOVIE", help=".mp4 (needs ffmpeg) or .gif (FILE.mp4 or FILE.gif, here)")
     animate.add_argument("--force", action="store_true", help="overwrite the movie if it exists")
     animate.set_defaults(function=_animate)
+
+    bound = commands.add_parser("bound", help="compute the information-bottleneck curve of a task or of a run's task")
+    bound.add_argument("of", nargs="?", default="spherical", metavar="TASK|FILE", help="a task's name, or a run")
+    bound.add_argument("--betas", metavar="B,B", help="slopes 1/B of the curve's points (80 from its onset on)")
+    bound.add_argument("--out", metavar="FILE.npz", help="write the curve there")
+    bound.add_argument("--plot", metavar="FILE.png", help="draw the curve, and where a run's layers end")
+    bound.add_argument("--force", action="store_true", help="overwrite files that exist")
+    bound.set_defaults(function=_bound)
 
     merge = commands.add_parser("merge", help="join runs of one configuration over different seeds")
     merge.add_argument("files", nargs="+", metavar="FILE")

@@ -384,3 +384,35 @@ def test_no_bar_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch, caps
     with bar() as report:
         report(STATES[1])
     assert capsys.readouterr() == ("", "")
+
+
+def test_bound_of_a_task_and_of_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bound", "var_u", "--betas", "0.5,2", "--out", "curve.npz"]) == 0
+    printed = capsys.readouterr().out
+    assert "onset at beta = 1.000000" in printed
+    with np.load("curve.npz", allow_pickle=False) as curve:
+        np.testing.assert_allclose(curve["i_x"], [0, 0.9991571], atol=1e-6)  # hard labels: all or nothing
+        np.testing.assert_allclose(curve["i_y"], [0, 0.9991571], atol=1e-6)
+    run = synthetic_trajectory()
+    dataclasses.replace(run, config={"config": {"dataset": "var_u"}}).save("run.npz")
+    assert main(["bound", "run.npz", "--betas", "2", "--plot", "curve.png"]) == 0
+    assert Path("curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["sperical"], ["'sperical'", "did you mean 'spherical'?", "or the file of a run"]),
+        (["own.npz"], ["own.npz", "a data set of its own", "information_curve(dataset.joint)"]),
+        (["--betas", "1,x"], ["--betas = '1,x'", "comma-separated numbers"]),
+        (["--betas", "1,-2"], ["betas has minimum -2"]),
+        (["--out", "own.npz"], ["--out = 'own.npz' exists"]),
+        (["--plot", "."], ["--plot = '.' is a folder"]),
+    ],
+)
+def test_bound_refuses(arguments: list[str], words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    run = synthetic_trajectory()
+    dataclasses.replace(run, config={"config": {"dataset": "var_u"}, "custom": ["dataset"]}).save("own.npz")
+    assert main(["bound", *arguments]) == 2
+    message = capsys.readouterr().err
+    assert all(word in message for word in words), message

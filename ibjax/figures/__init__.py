@@ -5,6 +5,7 @@ Every function takes a trajectory and returns the `Axes` (or `Figure`) it drew o
 figure says how many. Information in bits, losses in nats, time in completed epochs.
 """
 
+from ibjax.figures.claims import information_curve
 from ibjax.figures.comparisons import final_layers, moments, output_relevance, planes
 from ibjax.figures.curves import (
     gradients,
@@ -21,6 +22,7 @@ __all__ = [
     "animate",
     "final_layers",
     "gradients",
+    "information_curve",
     "information_over_epochs",
     "loss_and_accuracy",
     "moments",

@@ -4,7 +4,10 @@ Shapes: S seeds, E logged epochs, L layers, K betas or numbers of bins. Bands an
 over seeds; where there is none (one seed) its ends are NaN and nothing is drawn for it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +16,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
-from ibjax.figures.style import COLUMN, I_TY, I_XT, canvas, layer_colours, layer_markers, marker_area, style
+from ibjax.analysis import mean_over_seeds
+from ibjax.figures.style import COLUMN, I_TY, I_XT, canvas, layer_colours, layer_markers, marker_area, mean_of, style
 from ibjax.statistics import Estimate
+from ibjax.trajectory import Trajectory
+
+if TYPE_CHECKING:  # a figure does not wait for the compiler
+    from ibjax.bottleneck import Curve
 
 Values = npt.NDArray[np.float64]
 
@@ -92,9 +100,9 @@ def weight_entropy(
 
 def layers_and_curve(
     curve: tuple[Values, Values],
-    layers: tuple[Estimate, Estimate],
-    control: tuple[Values, Values],
-    names: Sequence[str],
+    layers: tuple[Estimate, Estimate] | None = None,
+    control: tuple[Values, Values] | None = None,
+    names: Sequence[str] = (),
     *,
     ax: Axes | None = None,
 ) -> Axes:
@@ -102,8 +110,8 @@ def layers_and_curve(
 
     Args:
         curve: (K,) I(X;T) and I(T;Y) along the curve, bits.
-        layers: I(X;T) and I(T;Y), each (L,).
-        control: the same of the random encoders, means (L,).
+        layers: I(X;T) and I(T;Y), each (L,); None for the curve alone.
+        control: the same of the random encoders, means (L,); None for none.
         names: of the L layers.
         ax: axes to draw on; new ones by default.
     """
@@ -111,17 +119,47 @@ def layers_and_curve(
         ax.plot(*curve, color="0.15", linewidth=1.2, label="information curve", zorder=1)
         colours, markers = layer_colours(len(names)), layer_markers(len(names))
         for layer, (name, colour, marker) in enumerate(zip(names, colours, markers, strict=True)):
-            x, y = (estimate.mean[layer] for estimate in layers)
-            bars = [_bars(estimate)[:, layer : layer + 1] for estimate in layers]
-            ax.errorbar(x, y, bars[1], bars[0], color=colour, elinewidth=0.9, ls="", zorder=2)
-            ax.scatter(x, y, marker_area(marker) * 1.4, colour, marker=marker, label=name, zorder=3)
-            drawn, area = (control[0][layer], control[1][layer]), marker_area(marker)
-            ax.scatter(*drawn, area, "none", marker=marker, edgecolors=colour, linewidths=0.8)
-        ax.scatter([], [], 16, "none", marker="o", edgecolors="0.3", linewidths=0.8, label="random encoder")
+            if layers is not None:
+                x, y = (estimate.mean[layer] for estimate in layers)
+                bars = [_bars(estimate)[:, layer : layer + 1] for estimate in layers]
+                ax.errorbar(x, y, bars[1], bars[0], color=colour, elinewidth=0.9, ls="", zorder=2)
+                ax.scatter(x, y, marker_area(marker) * 1.4, colour, marker=marker, label=name, zorder=3)
+            if control is not None:
+                drawn, area = (control[0][layer], control[1][layer]), marker_area(marker)
+                ax.scatter(*drawn, area, "none", marker=marker, edgecolors=colour, linewidths=0.8)
+        if control is not None:
+            ax.scatter([], [], 16, "none", marker="o", edgecolors="0.3", linewidths=0.8, label="random encoder")
         ax.set_xlabel(I_XT)
         ax.set_ylabel(I_TY)
         ax.set_ylim(-0.03, None)
         _legend_below(ax, 4)
+        return ax
+
+
+def information_curve(curve: Curve, trajectory: Trajectory | None = None, *, ax: Axes | None = None) -> Axes:
+    """The information curve of a task and, where a run on it is given, the ends of its layers.
+
+    Args:
+        curve: of `ibjax.information_curve`; points that did not converge are left out.
+        trajectory: whose layers' last points are drawn, means over networks with 95% bars.
+        ax: axes to draw on; new ones by default.
+    """
+    done = curve.converged
+    width = curve.h_sufficient if trajectory is None else max(curve.h_sufficient, trajectory.h_x)
+    x = np.union1d(np.linspace(0.0, width, 400), curve.i_x[done])
+    layers = None
+    names: tuple[str, ...] = ()
+    if trajectory is not None:
+        ends = (mean_over_seeds(trajectory, values[:, -1]) for values in (trajectory.i_xt, trajectory.i_ty))
+        layers, names = (next(ends), next(ends)), trajectory.layer_names
+    with canvas(ax, height=3.1) as ax:
+        layers_and_curve((x, curve.relevance(x)), layers, names=names, ax=ax)
+        ax.plot(curve.i_x[done], curve.i_y[done], ".", color="0.15", ms=2.5, zorder=1)
+        ax.set_title(
+            "converged points of the bottleneck"
+            if trajectory is None
+            else mean_of(trajectory, f"epoch {trajectory.epochs[-1]}, 95% bars")
+        )
         return ax
 
 
