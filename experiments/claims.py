@@ -41,7 +41,7 @@ EXPERIMENTS = (
 )
 """In this order, since `compression_time` trains nothing and reads the runs of those before it."""
 
-HEADER = ("claim", "source", "measured", "95% interval", "networks", "verdict", "who contests it, limits")
+HEADER = ("", "claim", "source", "number, 95% interval", "networks", "verdict")
 
 Record = Mapping[str, Any]
 
@@ -71,16 +71,20 @@ def perform(name: str, arguments: Sequence[str], out: Path, quick: bool) -> Reco
 
 
 def table(records: Sequence[Record], quick: bool) -> str:
-    """The findings of all experiments as Markdown."""
+    """The findings of all experiments as Markdown: a table, and below it what each number is."""
     lines = ["# Claims and verdicts", ""]
     if quick:
         lines += ["**Toy size (`--quick`): this proves that the scripts run, and nothing else.**", ""]
     lines += [_row(HEADER), _row(["---"] * len(HEADER))]
-    for record in records:
-        for finding in record["findings"]:
-            interval = _interval(finding)
-            texts = [finding[key] for key in ("claim", "source", "measured")]
-            lines.append(_row([*texts, interval, finding["n_seeds"], finding["verdict"], finding.get("note", "")]))
+    details = []
+    findings = [(record["name"], finding) for record in records for finding in record["findings"]]
+    for number, (name, finding) in enumerate(findings, 1):
+        columns = (finding["claim"], finding["source"], _interval(finding), finding["n_seeds"], finding["verdict"])
+        lines.append(_row([number, *columns]))
+        note = f" *{finding['note']}*" if finding.get("note") else ""
+        details.append(f"{number}. `{name}`: {finding['measured']}.{note}")
+    if details:
+        lines += ["", "What the numbers are:", "", *details]
     if failures := [f"- `{record['name']}`: {record['error']}" for record in records if "error" in record]:
         lines += ["", "Not measured:", "", *failures]
     return "\n".join(lines) + "\n"

@@ -296,6 +296,7 @@ def test_the_table_goes_on_where_it_stopped(
     text = (tmp_path / "claims.md").read_text()
     assert "it \\| is" in text
     assert "`second`: ValueError: no such thing" in text
+    assert "1. `first`: bits. *who*" in text
     assert "proves" in text
     made["second"].fails = False
     assert claims.main(options) == 0
