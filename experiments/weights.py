@@ -216,7 +216,7 @@ def analysed(trajectory: Trajectory) -> Measured:
     }
     change = phase_change(trajectory).network_epoch
     epochs = trajectory.epochs[few]
-    start = int(change if np.isfinite(change) else epochs[epochs > 0][0])
+    start = math.ceil(change) if np.isfinite(change) else int(epochs[epochs > 0][0])
     after = epochs >= start
     if after.sum() < 3:
         raise ValueError(f"only {after.sum()} logged epochs from epoch {start} on; 3 are needed for a slope")

@@ -18,9 +18,6 @@ from ibjax.statistics import (
     Values,
     check_options,
     mean_over_seeds,
-    percentiles,
-    resample_blocks,
-    resampling_weights,
 )
 from ibjax.trajectory import Trajectory
 
@@ -73,11 +70,12 @@ class PhaseChange:
     """From drift (mean > std of the gradients) to diffusion (mean < std); epochs, NaN where not seen.
 
     Attributes:
-        epoch, low, high: (L,) epoch of the ensemble's mean curves, and its bootstrap interval over seeds (NaN
-            for fewer than two healthy seeds).
-        found: (L,) share of the resamples that show a change; the interval is over these.
-        per_seed: (S, L) epoch of each network alone.
-        network_epoch, network_low, network_high, network_found: the same for all layers together.
+        epoch, low, high: (L,) geometric mean over the networks that change, and its bootstrap interval over seeds
+            (NaN for fewer than two of them). Epoch 0 counts as 1.
+        found: (L,) share of the healthy seeds that change.
+        lasting: (L,) share of the healthy seeds that change and never drift again.
+        per_seed: (S, L) epoch of each network, a logged one.
+        network_epoch, network_low, network_high, network_found, network_lasting: the same for all layers together.
         network_per_seed: (S,).
         count: healthy seeds.
         left_out: diverged seeds.
@@ -88,11 +86,13 @@ class PhaseChange:
     low: Values
     high: Values
     found: Values
+    lasting: Values
     per_seed: Values
     network_epoch: float
     network_low: float
     network_high: float
     network_found: float
+    network_lasting: float
     network_per_seed: Values
     count: int
     left_out: int
@@ -100,19 +100,18 @@ class PhaseChange:
 
 
 def phase_change(
-    trajectory: Trajectory, *, window: int = 5, level: float = 0.95, resamples: int = 1000, seed: int = 0
+    trajectory: Trajectory, *, window: int = 3, level: float = 0.95, resamples: int = 1000, seed: int = 0
 ) -> PhaseChange:
-    """The epoch after which the gradients' mean stays below their standard deviation.
+    """The epoch at which a layer's gradients go from drift to diffusion (figure 4 of arXiv 1703.00810).
 
-    Per layer: the ensemble means of both norms, each over the weight norm, are the two curves of the paper's
-    gradient figure. Their ratio is smoothed by a running median over `window` logged epochs, so that a single
-    noisy epoch late in training does not count as a return to drift. The phase change is the first logged
-    epoch after the last with ratio >= 1. There is none (NaN) if the ratio was never >= 1, or still is at the
-    end. The whole network is taken as one weight vector: squared norms add over the layers.
+    Per network and layer: the first of `window` logged epochs in a row whose mean norm lies below the norm of the
+    standard deviation, after any at which it does not. Late in training, with all patterns learned, the mean may
+    rise above again, for an epoch or for good: `lasting` says in how many networks it never does. The whole network
+    is taken as one vector: squared norms add over the layers.
 
     Args:
         trajectory: the ensemble.
-        window: odd number of logged epochs; 1 smooths nothing.
+        window: number of logged epochs, so that one noisy epoch is no phase.
         level: coverage of the intervals.
         resamples: R, bootstrap resamples of the seeds.
         seed: of the resampling.
@@ -121,65 +120,55 @@ def phase_change(
         ValueError: an option is out of range.
     """
     check_options(level, resamples)
-    if window < 1 or window % 2 == 0:
-        raise ValueError(f"window is {window!r}; expected an odd number of logged epochs, at least 1")
+    if window < 1:
+        raise ValueError(f"window is {window!r}; expected a number of logged epochs, at least 1")
+    mean, std = (with_network(a) for a in (trajectory.gradient_mean, trajectory.gradient_std))
+    drift, diffusion = mean >= std, mean < std
+    first = _first_in_a_row(diffusion & np.maximum.accumulate(drift, axis=1), window)
+    seen = first < diffusion.shape[1]
+    change = np.where(seen, trajectory.epochs[np.minimum(first, len(trajectory.epochs) - 1)], np.nan)
+    later = np.arange(diffusion.shape[1])[:, None] >= first[:, None, :]
+    lasting = seen & ~(later & drift).any(axis=1)
+    change[trajectory.diverged] = np.nan
 
-    def with_network(norms: npt.ArrayLike) -> Values:
-        """Append the whole network as one more layer: (S, E, L + 1)."""
-        layers = np.asarray(norms, np.float64)
-        return np.concatenate([layers, np.sqrt(np.sum(layers**2, axis=2, keepdims=True))], axis=2)
+    def over_seeds(values: Values) -> Estimate:
+        return mean_over_seeds(trajectory, values, level=level, resamples=resamples, seed=seed)
 
-    rows = np.flatnonzero(trajectory.healthy)
-    S, E, L = trajectory.i_xt.shape
-    weight = with_network(trajectory.weight_norm)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = (with_network(trajectory.gradient_mean) / weight)[rows]
-        std = (with_network(trajectory.gradient_std) / weight)[rows]
-
-    def crossing(mean: Values, std: Values) -> Values:
-        """(n, E, L + 1) twice -> (n, L + 1) epochs."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            drift = _running_median(mean / std, window) >= 1.0
-        last = E - 1 - np.argmax(drift[:, ::-1], axis=1)
-        seen = drift.any(axis=1) & (last < E - 1)
-        return np.where(seen, trajectory.epochs[np.minimum(last + 1, E - 1)], np.nan)
-
-    per_seed = np.full((S, L + 1), np.nan)
-    epoch, low, high, found = np.full((4, L + 1), np.nan)
-    if len(rows):
-        per_seed[rows] = crossing(mean, std)
-        epoch = crossing(mean.mean(axis=0)[None], std.mean(axis=0)[None])[0]
-    if len(rows) > 1:
-        weights = resampling_weights(len(rows), resamples, seed)
-        blocks = resample_blocks(weights, 2 * window * E * (L + 1))
-        drawn = np.concatenate([crossing(np.tensordot(w, mean, 1), np.tensordot(w, std, 1)) for w in blocks])
-        low, high = percentiles(drawn, level, method="inverted_cdf")
-        found = np.mean(~np.isnan(drawn), axis=0)
+    logarithm = over_seeds(np.log10(np.maximum(change, 1.0)))
+    epoch, low, high = (10.0**values for values in (logarithm.mean, logarithm.low, logarithm.high))
+    found, lasts = (over_seeds(values.astype(np.float64)).mean for values in (seen, lasting))
     return PhaseChange(
-        epoch=epoch[:L],
-        low=low[:L],
-        high=high[:L],
-        found=found[:L],
-        per_seed=per_seed[:, :L],
-        network_epoch=float(epoch[L]),
-        network_low=float(low[L]),
-        network_high=float(high[L]),
-        network_found=float(found[L]),
-        network_per_seed=per_seed[:, L],
-        count=len(rows),
-        left_out=S - len(rows),
+        epoch=epoch[:-1],
+        low=low[:-1],
+        high=high[:-1],
+        found=found[:-1],
+        lasting=lasts[:-1],
+        per_seed=change[:, :-1],
+        network_epoch=float(epoch[-1]),
+        network_low=float(low[-1]),
+        network_high=float(high[-1]),
+        network_found=float(found[-1]),
+        network_lasting=float(lasts[-1]),
+        network_per_seed=change[:, -1],
+        count=int(trajectory.healthy.sum()),
+        left_out=int(trajectory.diverged.sum()),
         level=level,
     )
 
 
-def _running_median(values: Values, window: int) -> Values:
-    """Median over `window` entries of axis 1, over fewer at the ends (the largest symmetric window)."""
-    out = values.copy()
-    E, half = values.shape[1], window // 2
-    for index in range(1, E - 1):
-        reach = min(half, index, E - 1 - index)
-        out[:, index] = np.median(values[:, index - reach : index + reach + 1], axis=1)
-    return out
+def with_network(norms: npt.ArrayLike) -> Values:
+    """(S, E, L) norms of the layers' parts of a vector with the norm of the whole as one more layer."""
+    layers = np.asarray(norms, np.float64)
+    return np.concatenate([layers, np.sqrt(np.sum(layers**2, axis=2, keepdims=True))], axis=2)
+
+
+def _first_in_a_row(there: npt.NDArray[np.bool_], window: int) -> npt.NDArray[np.intp]:
+    """Index along axis 1 of the first of `window` True entries in a row; the length of the axis where there is none."""
+    starts = max(there.shape[1] - window + 1, 0)
+    rows = np.all([there[:, shift : shift + starts] for shift in range(window)], axis=0)
+    none = np.full((len(there), 1, *there.shape[2:]), True)
+    first = np.argmax(np.concatenate([rows, none], axis=1), axis=1)
+    return np.where(first == starts, there.shape[1], first)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -348,20 +348,6 @@ def test_one_network_gives_no_interval_and_no_verdict(
     assert module.figure(alike(trajectory.of_seeds([3]), labels)).get_axes()
 
 
-def test_the_first_crossing_is_where_three_in_a_row_fall_below_one() -> None:
-    ratio = np.array([[0.5, 2.0, 0.9, 1.1, 0.9, 0.8, 0.7, 2.0], [0.5] * 8, [2.0] * 8])
-    found = gradients.first_crossing(ratio, [0, 1, 2, 4, 8, 16, 32, 64])
-    np.testing.assert_array_equal(found, [8, np.nan, np.nan])  # diffusion from the start is no crossing, nor is drift
-    assert np.isnan(gradients.first_crossing(ratio[:, :2], [0, 1])).all()
-
-
-def test_planted_gradients_cross_where_they_were_planted(trajectory: ibjax.Trajectory) -> None:
-    """The made-up ratio 2 (1 + 0.3 d)/((1 + (t/120)^1.2) (1 + 0.2 d)) of depth d passes 1 near epoch 120."""
-    layers, whole = gradients.crossings(trajectory)
-    assert np.abs(layers - np.log10(120)).max() < 0.35
-    assert np.abs(whole - np.log10(120)).max() < 0.35
-
-
 def test_a_network_that_never_learns_counts_with_the_last_epoch(trajectory: ibjax.Trajectory) -> None:
     ignorant = dataclasses.replace(trajectory, i_ty=np.zeros_like(trajectory.i_ty))
     np.testing.assert_array_equal(depth.times(ignorant), np.log10(trajectory.epochs[-1]))

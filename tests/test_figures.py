@@ -156,7 +156,7 @@ class TestPlane:
         assert np.abs(np.diff(colours[:, :3], axis=0)).max(axis=1).min() > 0.05
 
     def test_phase_change_line(self, trajectory: Trajectory) -> None:
-        epoch = int(phase_change(trajectory).network_epoch)
+        epoch = int(trajectory.epochs[trajectory.epoch_index(phase_change(trajectory).network_epoch)])
         for phase, shown in ((True, epoch), (19, 19), (False, None)):
             ax = figures.plane_trajectories(trajectory, phase=phase)
             labels = [line.get_label() for line in ax.get_lines() if "phase" in str(line.get_label())]
