@@ -14,10 +14,20 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-from matplotlib.transforms import ScaledTranslation
 
 from ibjax.analysis import mean_over_seeds
-from ibjax.figures.style import COLUMN, I_TY, I_XT, canvas, layer_colours, layer_markers, marker_area, mean_of, style
+from ibjax.figures.style import (
+    COLUMN,
+    I_TY,
+    I_XT,
+    canvas,
+    layer_colours,
+    layer_markers,
+    legend_below,
+    marker_area,
+    mean_of,
+    style,
+)
 from ibjax.statistics import Estimate
 from ibjax.trajectory import Trajectory
 
@@ -55,7 +65,7 @@ def weight_correlations(series: Mapping[str, Estimate], names: Sequence[str], *,
         ax.set_ylabel("correlation of weights")
         ax.set_ylim(None, 1.03)
         _layer_axis(ax, names)
-        _legend_below(ax, 2)
+        legend_below(ax, columns=2)
         return ax
 
 
@@ -94,7 +104,7 @@ def weight_entropy(
             free = x[x >= start]
             rise = 0.5 * np.log2(free / free[0]) if free.size else free
             ax.plot(free, rise, color="0.4", linestyle=(0, (3, 1.2)), linewidth=0.9, label="variance ~ epoch")
-        _legend_below(ax, 3)
+        legend_below(ax, columns=3)
         return ax
 
 
@@ -132,7 +142,7 @@ def layers_and_curve(
         ax.set_xlabel(I_XT)
         ax.set_ylabel(I_TY)
         ax.set_ylim(-0.03, None)
-        _legend_below(ax, 4)
+        legend_below(ax, columns=4)
         return ax
 
 
@@ -205,7 +215,7 @@ def compression_fits(
         ax.set_xlabel("epoch")
         ax.set_ylabel(I_XT)
         ax.set_ylim(0.0, None)
-        _legend_below(ax, 4)
+        legend_below(ax, columns=4)
         return ax
 
 
@@ -231,7 +241,7 @@ def compression_over_bins(bins: Sequence[int], drop: Estimate, names: Sequence[s
         ax.set_xlabel("bins of a unit")
         ax.set_xlim(0.8 * min(bins), 1.25 * max(bins))
         ax.set_ylabel(r"peak $-$ end of $I(X;T)$ [bits]")
-        _legend_below(ax, 4)
+        legend_below(ax, columns=4)
         return ax
 
 
@@ -251,9 +261,3 @@ def _layer_axis(ax: Axes, names: Sequence[str]) -> None:
     ax.set_xticks(range(len(names)), [name.replace("hidden_", "") for name in names])
     ax.set_xlim(-0.5, len(names) - 0.5)
     ax.set_xlabel("hidden layer, output")
-
-
-def _legend_below(ax: Axes, columns: int, points: float = 27.0) -> None:
-    """Under the axis label, where it covers nothing."""
-    below = ax.transAxes + ScaledTranslation(0.0, -points / 72.0, ax.figure.dpi_scale_trans)
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), bbox_transform=below, ncols=columns)

@@ -4,7 +4,6 @@ Shapes: S seeds, E logged epochs, L layers.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -13,11 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
-from matplotlib.transforms import ScaledTranslation
 
 from ibjax.analysis import mean_over_seeds
 from ibjax.figures.plane import plane_axes, plane_trajectories
-from ibjax.figures.style import canvas, epoch_axis, layer_colours, layer_markers, marker_area, style
+from ibjax.figures.style import canvas, epoch_axis, layer_colours, layer_markers, legend_below, marker_area, style
 from ibjax.statistics import Estimate
 from ibjax.trajectory import Trajectory
 
@@ -38,7 +36,7 @@ def planes(runs: Mapping[str, Trajectory], *, columns: int = 3, part: SubFigure 
     columns = min(columns, len(runs))
     rows = -(-len(runs) // columns)
     with style():
-        figure = part or Figure(figsize=(2.9 * columns, 2.6 * rows), layout="constrained")
+        figure = part or Figure(figsize=(2.9 * columns, 2.75 * rows), layout="constrained")
         panels = np.ravel(figure.subplots(rows, columns, squeeze=False))
         for panel in panels[len(runs) :]:
             panel.remove()
@@ -157,14 +155,8 @@ def moments(series: Mapping[str, Estimate], names: Sequence[str], *, ax: Axes | 
         ax.set_xticks(range(len(names)), short)
         ax.set_xlim(-0.5, len(names) - 0.5)
         ax.set_xlabel("hidden layer, output")
-        legend_below(ax, ax.get_legend_handles_labels()[0], columns=2)
+        legend_below(ax, columns=2)
         return ax
-
-
-def legend_below(ax: Axes, handles: Sequence[Any], *, columns: int = 4) -> None:
-    """A legend under the label of the horizontal axis, where it covers nothing."""
-    below = ax.transAxes + ScaledTranslation(0.0, -27.0 / 72.0, ax.figure.dpi_scale_trans)
-    ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.0), bbox_transform=below, ncols=columns)
 
 
 def _shades(count: int) -> list[str]:

@@ -9,11 +9,10 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
-from matplotlib.transforms import ScaledTranslation
 
 from ibjax.analysis import mean_over_seeds, normalised_gradients, phase_change
 from ibjax.analysis import snr as signal_to_noise
-from ibjax.figures.style import I_TY, I_XT, canvas, epoch_axis, layer_colours, mean_of
+from ibjax.figures.style import I_TY, I_XT, canvas, epoch_axis, layer_colours, legend_below, mean_of
 from ibjax.trajectory import Trajectory
 
 
@@ -167,5 +166,4 @@ def _finish(ax: Axes, trajectory: Trajectory, extra: list[Line2D] | None = None,
     ax.set_title(mean_of(trajectory, note))
     handles = [line for line in ax.get_lines() if not str(line.get_label()).startswith("_")]
     handles += [line for line in extra or [] if line not in handles]
-    below = ax.transAxes + ScaledTranslation(0.0, -27.0 / 72.0, ax.figure.dpi_scale_trans)  # under the label
-    ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.0), bbox_transform=below, ncols=4)
+    legend_below(ax, handles)

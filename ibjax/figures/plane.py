@@ -22,6 +22,7 @@ from ibjax.figures.style import (
     epoch_ticks,
     layer_colours,
     layer_markers,
+    legend_below,
     marker_area,
     mean_of,
     network_count,
@@ -147,7 +148,7 @@ def plane_trajectories(trajectory: Trajectory, *, phase: bool | float = True, ax
         bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick_text(value)))
         bar.ax.yaxis.set_minor_locator(NullLocator())
         plane_axes(ax, trajectory)
-        ax.legend(loc="lower right")
+        legend_below(ax, columns=2)
         ax.set_ylim(0.0, 1.12 * trajectory.i_xy)  # room for the numbers
         ax.set_title(mean_of(trajectory, f"layers 1–{x.shape[1]}"))
         return ax

@@ -3,8 +3,9 @@
 Shapes: S seeds, E logged epochs, L layers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -12,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, SymLogNorm, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
+from matplotlib.transforms import ScaledTranslation
 
 from ibjax.trajectory import Trajectory
 
@@ -127,3 +129,11 @@ def epoch_norm(trajectory: Trajectory) -> SymLogNorm:
 def epoch_colours() -> ListedColormap:
     """Viridis without its yellow, which marks the last epoch."""
     return ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0.0, 0.87, 256)))
+
+
+def legend_below(ax: Axes, handles: Sequence[Any] | None = None, *, columns: int = 4) -> None:
+    """A legend under the label of the horizontal axis, where it covers nothing; of `handles`, or all that is named."""
+    below = ax.transAxes + ScaledTranslation(0.0, -27.0 / 72.0, ax.figure.dpi_scale_trans)
+    if handles is None:
+        handles = ax.get_legend_handles_labels()[0]
+    ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.0), bbox_transform=below, ncols=columns)
