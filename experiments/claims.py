@@ -1,12 +1,14 @@
 """Every claim of the paper with its verdict: runs or reads all experiments and writes one table.
 
-    python experiments/claims.py [--quick] [--out DIR] [--seeds N] [--redo NAME ...]
+    python experiments/claims.py [--quick] [--out DIR] [--seeds N] [--redo NAME ...] [--page DIR]
 
 An experiment whose findings are in DIR/NAME.json already, made with the same `--quick`, is read and not run, so the
 command can be interrupted and goes on where it stopped; within an experiment the networks already trained are read from
 their files. `--redo NAME` measures that one anew, `--redo all` every one (training is not redone: delete the npz files
 for that). An experiment that fails is named in the table and the others go on; the exit status is then 1. Writes
 DIR/claims.md and DIR/claims.json after each experiment, so that both are there when the rest is interrupted.
+
+`--page` copies the tables there and every figure, small enough to be kept with the code.
 
 No verdict is assumed: each follows from a 95% interval over networks by a rule that stands at the top of its script.
 """
@@ -24,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from common import parser
+from PIL import Image
 
 EXPERIMENTS = (
     "snapshots",
@@ -118,10 +121,21 @@ def write_table(records: Sequence[Record], out: Path, quick: bool) -> None:
         os.replace(temporary, out / name)
 
 
+def write_page(records: Sequence[Record], out: Path, folder: Path, quick: bool) -> None:
+    """The tables, and the figures with fewer pixels and 128 colours, in another folder."""
+    write_table(records, folder, quick)
+    for record in records:
+        if (path := out / f"{record['name']}.png").exists():
+            picture = Image.open(path).convert("RGB")
+            picture.thumbnail((1300, 1300))
+            picture.quantize(128).save(folder / path.name, optimize=True)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run or read every experiment and write the table."""
     options = parser(__doc__)
     options.add_argument("--redo", nargs="+", metavar="NAME", default=[], choices=("all", *EXPERIMENTS))
+    options.add_argument("--page", metavar="DIR", type=Path, help="copy the tables and small figures there")
     chosen = options.parse_args(argv)
     arguments = ["--out", str(chosen.out), *(["--quick"] if chosen.quick else [])]
     arguments += [] if chosen.seeds is None else ["--seeds", str(chosen.seeds)]
@@ -132,6 +146,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"[{number}/{len(EXPERIMENTS)}] {name}{': read' if record else ''}", flush=True)
         records.append(record or perform(name, arguments, chosen.out, chosen.quick))
         write_table(records, chosen.out, chosen.quick)
+    if chosen.page is not None:
+        write_page(records, chosen.out, chosen.page, chosen.quick)
     failed = [record["name"] for record in records if "error" in record]
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from matplotlib.text import Text
+from PIL import Image
 
 import ibjax
 from ibjax.analysis import Estimate
@@ -304,7 +305,10 @@ def test_the_table_goes_on_where_it_stopped(
     content = json.loads((tmp_path / "claims.json").read_text())
     assert [finding["experiment"] for finding in content["findings"]] == ["first", "second", "third"]
     assert content["errors"] == {}
-    assert claims.main([*options, "--redo", "third"]) == 0
+    Image.new("RGB", (3000, 2000), "red").save(tmp_path / "third.png")
+    assert claims.main([*options, "--redo", "third", "--page", str(tmp_path / "page")]) == 0
+    assert Image.open(tmp_path / "page" / "third.png").size == (1300, 867)
+    assert (tmp_path / "page" / "claims.md").read_text() == (tmp_path / "claims.md").read_text()
     assert [experiment.calls for experiment in made.values()] == [1, 2, 2]
     (tmp_path / "first.json").write_text("{ half")
     assert claims.main(options) == 0
