@@ -126,7 +126,8 @@ def write_page(records: Sequence[Record], out: Path, folder: Path, quick: bool) 
     write_table(records, folder, quick)
     for record in records:
         if (path := out / f"{record['name']}.png").exists():
-            picture = Image.open(path).convert("RGB")
+            with Image.open(path) as whole:
+                picture = whole.convert("RGB")
             picture.thumbnail((1300, 1300))
             picture.quantize(128).save(folder / path.name, optimize=True)
 

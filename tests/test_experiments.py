@@ -307,7 +307,8 @@ def test_the_table_goes_on_where_it_stopped(
     assert content["errors"] == {}
     Image.new("RGB", (3000, 2000), "red").save(tmp_path / "third.png")
     assert claims.main([*options, "--redo", "third", "--page", str(tmp_path / "page")]) == 0
-    assert Image.open(tmp_path / "page" / "third.png").size == (1300, 867)
+    with Image.open(tmp_path / "page" / "third.png") as picture:
+        assert picture.size == (1300, 867)
     assert (tmp_path / "page" / "claims.md").read_text() == (tmp_path / "claims.md").read_text()
     assert [experiment.calls for experiment in made.values()] == [1, 2, 2]
     (tmp_path / "first.json").write_text("{ half")
