@@ -162,7 +162,8 @@ def measure(runs: Runs) -> list[Finding]:
                 found.bic,
                 0.0,
                 names,
-                claim=f"Compression takes exponential time, {len(names) - 1} hidden layers: I(X;T) falls like log t.",
+                claim=f"Compression takes exponential time, {len(names) - 1} hidden layer{'s' * (len(names) > 2)}: "
+                "I(X;T) falls like log t.",
                 source=f"{PAPER}, theory of the diffusion phase",
                 measured="BIC of a power law less that of the logarithm "
                 f"(AIC: {listed(found.aic, names)}; D, bits for each factor e of time: {listed(found.slope, names)}; "
@@ -175,12 +176,12 @@ def measure(runs: Runs) -> list[Finding]:
 
 def figure(runs: Runs) -> Figure:
     """One network of each run, with both fits."""
-    whole, axes = side_by_side(len(runs), height=3.1)
+    whole, axes = side_by_side(len(runs), height=3.1, columns=4)
     with style():
-        for ax, run in zip(axes, runs.values(), strict=True):
+        for ax, run in zip(axes, sorted(runs.values(), key=lambda run: len(run.layer_names)), strict=True):
             compression_fits(run.epochs, *analysed(run).fits, run.layer_names, ax=ax)
-            first = int(run.seeds[np.flatnonzero(run.healthy)[0]])
-            ax.set_title(f"seed {first} of {network_count(run)}")
+            first, hidden = int(run.seeds[np.flatnonzero(run.healthy)[0]]), len(run.layer_names) - 1
+            ax.set_title(f"{hidden} hidden layer{'s' * (hidden != 1)}, seed {first} of {network_count(run)}")
     return whole
 
 

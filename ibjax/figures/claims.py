@@ -245,11 +245,19 @@ def compression_over_bins(bins: Sequence[int], drop: Estimate, names: Sequence[s
         return ax
 
 
-def side_by_side(count: int, *, height: float = 2.9) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` axes in a row, each a column wide; draw within `ibjax.figures.style()`."""
+def side_by_side(count: int, *, height: float = 2.9, columns: int = 3) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` axes, each a column wide and `height` inches high, at most so many `columns` in a row.
+
+    Draw within `ibjax.figures.style()`.
+    """
+    columns = min(columns, count)
+    rows = -(-count // columns)
     with style():
-        figure = Figure(figsize=(COLUMN * count, height), layout="constrained")
-        return figure, list(np.ravel(figure.subplots(1, count)))
+        figure = Figure(figsize=(COLUMN * columns, height * rows), layout="constrained")
+        panels = list(np.ravel(figure.subplots(rows, columns)))
+        for panel in panels[count:]:
+            panel.remove()
+        return figure, panels[:count]
 
 
 def _bars(estimate: Estimate) -> Values:
