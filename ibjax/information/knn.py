@@ -110,17 +110,23 @@ class Knn(Estimator):
         def terms(row: tuple[Array, Array, Array, Array]) -> tuple[Array, Array]:
             """psi(k) - psi(m) of one sample, for X; the same less psi(n) for Y."""
             center, own_noise, label, index = row
+            distances = scaled_distances(center, columns, scale, own_noise, noise_columns)
+            others = jnp.where(jnp.arange(points) == index, jnp.inf, distances)
             # Once, in memory: the compiler would else compute them again for every pass.
-            distances = lax.optimization_barrier(scaled_distances(center, columns, scale, own_noise, noise_columns))
+            others = lax.optimization_barrier(others)
             first = index // self.samples * self.samples
-            siblings = lax.dynamic_slice(distances, (first,), (self.samples,))
-            alike = jnp.where(labels == label, distances, jnp.inf)
-            radius_x, radius_y = (_nearest(some, self.neighbors) for some in (siblings, alike))
-            within = lambda radius: digamma(jnp.sum(distances <= radius).astype(distances.dtype) - 1)  # noqa: E731
-            n_y = of_class[label].astype(distances.dtype)
+            siblings = lax.dynamic_slice(others, (first,), (self.samples,))
+            alike = jnp.where(labels == label, others, jnp.inf)
+
+            def within(some: Array) -> Array:
+                """psi(m); m is at least k, also where the compiler rounds a distance in two ways."""
+                m = jnp.maximum(jnp.sum(others <= _nearest(some, self.neighbors)), self.neighbors)
+                return digamma(m.astype(others.dtype))
+
+            n_y = of_class[label].astype(others.dtype)
             enough = of_class[label] > self.neighbors
-            for_y = jnp.where(enough, psi_k - within(radius_y) - digamma(n_y), -digamma(float(points)))
-            return psi_k - within(radius_x), for_y
+            for_y = jnp.where(enough, psi_k - within(alike) - digamma(n_y), -digamma(float(points)))
+            return psi_k - within(siblings), for_y
 
         psi_k = digamma(jnp.asarray(self.neighbors, activations.dtype))
         psi_m, psi_s = (digamma(jnp.asarray(count, activations.dtype)) for count in (points, self.samples))
@@ -135,13 +141,13 @@ class Knn(Estimator):
 
 
 def _nearest(distances: Array, k: int) -> Array:
-    """The distance of the k-th neighbour, where one distance is 0, the point's own; by passes, k are few."""
+    """The k-th least distance, by passes: k are few."""
 
     def further(_: int, radius: Array) -> Array:
-        missing = jnp.sum(distances <= radius) <= k
+        missing = jnp.sum(distances <= radius) < k
         return jnp.where(missing, jnp.min(distances, where=distances > radius, initial=jnp.inf), radius)
 
-    return lax.fori_loop(0, k, further, jnp.zeros((), distances.dtype))
+    return lax.fori_loop(0, k, further, jnp.full((), -1, distances.dtype))
 
 
 def knn_information(
