@@ -9,8 +9,9 @@ share its pattern (n = S) or label,
 
     I = psi(M) + psi(k) - <psi(n)> - <psi(m)>   nats,   psi the digamma function.
 
-The errors of the two densities cancel to first order, which those of h(T) by Kozachenko & Leonenko less the known
-h(s Z) do not: where the patterns of a layer lie apart, their difference passes H(X), by 2 bits at 5 units, 4 at 10.
+The errors of the two densities cancel to first order. Those of h(T) by Kozachenko & Leonenko less the known h(s Z) do
+not: where the 1024 patterns of a layer lie apart, their difference passes H(X) by 0.4 bits at 5 units and by 2 at 10
+(S = 8, k = 3).
 
 Ties: equal distances all count into m and no logarithm of a distance is taken, so equal samples need no care.
 Bias, from tests against `noisy` (1024 patterns, S = 8, k = 1): within 0.1 bits up to 3 units; where patterns overlap

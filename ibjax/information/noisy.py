@@ -12,7 +12,7 @@ of well separated patterns cancels. The sample is of Z only: the patterns are th
 bias, and its standard error is that of the spread within each pattern.
 
 Cost: samples N^2 (U + 15) operations a layer of a network, 17 to 55 ms a sample for 4096 patterns of 3 to 12 units on
-one CPU core. The standard error of 8 samples of 4096 patterns is about 0.01 bits and falls with the root of both.
+one CPU core. The standard error of 8 samples of 4096 patterns is below 0.01 bits and falls with the root of both.
 
 Shapes: ... batch axes, K networks, N patterns, U units (width of the layer), C classes, S samples.
 """
