@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ibjax.information.knn import knn_information
     from ibjax.information.noisy import noisy_information
     from ibjax.information.quantized import quantized_information
+    from ibjax.measuring import measure
     from ibjax.trajectory import Trajectory, TrajectoryError, concatenate, load
 
 __version__ = "0.1.0"
@@ -38,6 +39,7 @@ _HOMES = {
     "knn_information": "information.knn",
     "layer_information": "information.histogram",
     "load": "trajectory",
+    "measure": "measuring",
     "noisy_information": "information.noisy",
     "quantile_information": "information.adaptive",
     "quantized_information": "information.quantized",
@@ -60,6 +62,7 @@ __all__ = [
     "knn_information",
     "layer_information",
     "load",
+    "measure",
     "noisy_information",
     "quantile_information",
     "quantized_information",

@@ -11,13 +11,11 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
-import os
 import queue
 import sys
 import threading
 import warnings
 from collections.abc import Callable
-from concurrent import futures
 from importlib import metadata
 from typing import Any, NamedTuple
 
@@ -26,16 +24,16 @@ import numpy as np
 import numpy.typing as npt
 import optax
 
+from ibjax.blocks import block_size, compile_all, cores, precision, split
 from ibjax.config import Config
 from ibjax.data import Dataset, spherical_dataset
+from ibjax.estimates import described
 from ibjax.program import Program, Record
 from ibjax.trajectory import Trajectory
 
 IntArray = npt.NDArray[np.integer[Any]]
 
-_BLOCK = 10  # seeds; larger ones train no faster on a core, and this divides the usual 50
 _PIECE = 50  # epochs in a call: how long Ctrl-C waits
-_BLOCK_ON_ACCELERATOR = 128  # a block of threads each: about as many as a GPU has multiprocessors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,23 +125,21 @@ class Prepared:
         custom = {"dataset": dataset, "network": network, "optimizer": optimizer}
         self._custom = sorted(name for name, value in custom.items() if value is not None)
         devices = jax.devices()
-        size = _BLOCK if devices[0].platform == "cpu" else _BLOCK_ON_ACCELERATOR
-        self._parts = _parts(np.array(config.seed_list, np.uint32), size)
-        # The last block is filled up with copies of its first seed, which are dropped in the end.
-        self._blocks = [np.append(part, np.full(size - len(part), part[0])) for part in self._parts]
-        with _precision(config):
+        size = block_size(devices[0])
+        self._parts, self._blocks = split(np.array(config.seed_list, np.uint32), size)
+        with precision(config):
             self._program = Program(
                 config, spherical_dataset(config.dataset) if dataset is None else dataset, network, optimizer
             )
             self._drivers = [_compiled(self._program, size, device) for device in devices[: len(self._blocks)]]
         # One thread keeps an accelerator busy; on a CPU each runs its own block's program on its own core.
         alone = devices[0].platform == "cpu" and len(self._drivers) == 1
-        self._threads_each = min(_cores(), len(self._blocks)) if alone else 1
+        self._threads_each = min(cores(), len(self._blocks)) if alone else 1
 
     def run(self, report: Callable[[Progress], None] | None = None) -> Trajectory:
         """Train every block through every logged epoch; `report` is called at each of them."""
         config, logged = self._program.config, self._program.config.logged
-        with _precision(config):
+        with precision(config):
             for number, block_seeds in enumerate(self._blocks):
                 self._drivers[number % len(self._drivers)].add(number, block_seeds)
         finished: queue.SimpleQueue[tuple[_Block, Record] | BaseException] = queue.SimpleQueue()
@@ -151,7 +147,7 @@ class Prepared:
 
         def work(driver: _Driver) -> None:
             try:
-                with _precision(config):
+                with precision(config):
                     while not stop.is_set() and (block := driver.take()) is not None:
                         finished.put(driver.advance(block, logged, stop))
             except BaseException as error:  # handed to the caller's thread, whatever it is
@@ -187,16 +183,6 @@ class Prepared:
         return _trajectory(self._program, records, patterns, self._custom)
 
 
-def _precision(config: Config) -> contextlib.AbstractContextManager[Any]:
-    """The precision of the run, for this thread and this block of code only."""
-    context: contextlib.AbstractContextManager[Any] = jax.enable_x64(config.precision == "float64")
-    return context
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _compiled(program: Program, size: int, device: jax.Device) -> _Driver:
     try:
         return _Driver(program, size, device)
@@ -207,10 +193,6 @@ def _compiled(program: Program, size: int, device: jax.Device) -> _Driver:
         warnings.warn(f"trains on the plain path: the fused kernel does not compile here ({error})", stacklevel=4)
         program.fused = None
         return _Driver(program, size, device)
-
-
-def _parts(seeds: npt.NDArray[np.uint32], size: int) -> list[npt.NDArray[np.uint32]]:
-    return [seeds[i : i + size] for i in range(0, len(seeds), size)]
 
 
 def _progress(program: Program, records: list[list[Record]]) -> Progress:
@@ -250,11 +232,9 @@ class _Driver:
             jax.jit(program.start).lower(seeds, *data),
             jax.jit(program.train, donate_argnums=1).lower(sample, state, self._inputs, *numbers),
             jax.jit(program.measure).lower(sample, state, *data),
+            *(jax.jit(estimate).lower(sample, state.params, numbers[0], *data) for estimate in program.estimates),
         )
-        # XLA halves the vectors of a CPU that has 512 bits, for the sake of mixed loads; these loops gain a tenth.
-        options = {"xla_cpu_prefer_vector_width": 512} if device.platform == "cpu" else {}
-        with futures.ThreadPoolExecutor(len(lowered)) as pool:  # the compiler keeps one core busy a program
-            self._start, self._train, self._measure = pool.map(lambda p: p.compile(compiler_options=options), lowered)
+        self._start, self._train, self._measure, *self._estimates = compile_all(lowered, device)
 
     def _put(self, value: Any) -> Any:
         return jax.device_put(value, self._device)
@@ -262,7 +242,7 @@ class _Driver:
     def _numbers(self, first: int, last: int, learn: bool) -> Any:
         return self._put((np.int32(first), np.int32(last), np.bool_(learn)))
 
-    def add(self, number: int, seeds: npt.NDArray[np.uint32]) -> None:
+    def add(self, number: int, seeds: IntArray) -> None:
         """A block of fresh networks."""
         sample, state = self._start(self._put(seeds), self._inputs, self._conditional)
         self._waiting.append(_Block(number, 0, 0, sample, state))
@@ -294,11 +274,24 @@ class _Driver:
             if stop.is_set():
                 break
         record = self._measure(block.sample, state, self._inputs, self._conditional)
+        if self._estimates:
+            number = self._put(np.int32(epoch))
+            rows = [e(block.sample, state.params, number, self._inputs, self._conditional) for e in self._estimates]
+            record = record._replace(estimates=np.concatenate([np.asarray(part) for part in rows], axis=1))
         block = _Block(block.number, block.logged + 1, epoch, block.sample, state)
         record = Record(*map(np.asarray, record))
         if block.logged < len(logged):
             self._waiting.append(block)
         return block, record
+
+
+def origin() -> dict[str, Any]:
+    """Of what was computed here and now: versions, device, command."""
+    return {
+        "versions": {name: metadata.version(name) for name in ("ibjax", "jax", "jaxlib", "numpy", "optax")},
+        "device_kind": jax.devices()[0].device_kind,
+        "command": list(sys.argv),
+    }
 
 
 def _trajectory(
@@ -325,9 +318,10 @@ def _trajectory(
         )
     ranges = {name: values.pop(name) for name in ("range_low", "range_high")}
     extras = {} if all(program.fixed_range) else ranges
-    params = values.pop("params")
+    params, estimates = values.pop("params"), values.pop("estimates")
+    extras |= {key: estimates[:, :, row] for row, key in enumerate(program.estimate_keys)}
     if config.store_weights:
-        with _precision(config):
+        with precision(config):
             extras |= program.layer_weights(params)
     chosen = np.concatenate(patterns)
     mask = np.zeros((len(chosen), dataset.n_patterns), bool)
@@ -336,9 +330,8 @@ def _trajectory(
         config={
             "config": dataclasses.asdict(config),
             "custom": custom,
-            "versions": {name: metadata.version(name) for name in ("ibjax", "jax", "jaxlib", "numpy", "optax")},
-            "device_kind": jax.devices()[0].device_kind,
-            "command": list(sys.argv),
+            "estimators": {e.name: described(e) for e in program.estimators},
+            **origin(),
         },
         seeds=np.array(config.seed_list, np.int64),
         epochs=np.array(config.logged, np.int64),
