@@ -13,8 +13,8 @@ Nothing is trained anew: each estimator is applied to the weights that the runs 
 The fall is that of `bins`: the largest I(X;T) over the epochs less that of the last, in the last hidden layer.
 
 Verdicts
-  tanh / ReLU compresses whatever the estimator: the mean fall has its 95% interval above 0.1 bits under each (reproduced)
-    or below under each (not reproduced), else depends on the estimator: those where it is.
+  tanh / ReLU compresses whatever the estimator: the mean fall has its 95% interval above 0.1 bits under each
+    (reproduced), below under each (not reproduced), else depends on the estimator: those where it is.
 
 Shapes: S networks, E logged epochs, L layers.
 """

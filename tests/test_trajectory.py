@@ -99,7 +99,8 @@ def test_of_epochs(trajectory: Trajectory) -> None:
     np.testing.assert_array_equal(some.i_xt, trajectory.i_xt[:, [0, 7, -1]])
     np.testing.assert_array_equal(some.test_loss, trajectory.test_loss[:, [0, 7, -1]])
     np.testing.assert_array_equal(some.train_mask, trajectory.train_mask)
-    for epochs, words in (([3.5e6], "3500000"), ([], "empty"), ([10_000, 0], "increase")):
+    bad: list[tuple[list[int], str]] = [([3_500_000], "3500000"), ([], "empty"), ([10_000, 0], "increase")]
+    for epochs, words in bad:
         with pytest.raises(TrajectoryError, match=words):
             trajectory.of_epochs(epochs)
 
