@@ -169,7 +169,6 @@ class TestPerceptron:
             assert logits.dtype == np.float64
             np.testing.assert_allclose(logits, forward(layers_of(params), x)[0][-1], rtol=0, atol=1e-14)
 
-
     @pytest.mark.parametrize("output", ["sigmoid", "softmax"])
     def test_both_layouts_are_one_network(self, output: str) -> None:
         """Activations and gradients with the patterns last and first, with and without noise; float32 sums of 12."""
@@ -178,18 +177,19 @@ class TestPerceptron:
         x = jnp.asarray(inputs(33, 12), jnp.float32)
         noise = [jnp.asarray(inputs(33, width, width), jnp.float32) for width in (10, 7)]
         for added in (None, noise):
-            last = net.forward(params, x.T, None if added is None else [a.T for a in added])
-            first = net.rows(params, x, added)
-            for ours, theirs in zip(jax.tree.leaves(last), jax.tree.leaves(first), strict=True):
+            flipped = None if added is None else [a.T for a in added]
+
+            def last(params: Any, flipped: Any = flipped) -> Any:
+                return net.forward(params, x.T, flipped)
+
+            def first(params: Any, added: Any = added) -> Any:
+                return net.rows(params, x, added)
+
+            for ours, theirs in zip(jax.tree.leaves(last(params)), jax.tree.leaves(first(params)), strict=True):
                 np.testing.assert_allclose(ours.T, theirs, rtol=0, atol=2e-6)
-            gradients = [
-                jax.grad(lambda p, f=f: jnp.sum(jnp.sin(f(p)[0])))(params)
-                for f in (
-                    lambda p: net.forward(p, x.T, None if added is None else [a.T for a in added]),
-                    lambda p: net.rows(p, x, added),
-                )
-            ]
-            for ours, theirs in zip(*map(jax.tree.leaves, gradients), strict=True):
+            one = jax.grad(lambda params, last=last: jnp.sum(jnp.sin(last(params)[0])))(params)
+            other = jax.grad(lambda params, first=first: jnp.sum(jnp.sin(first(params)[0])))(params)
+            for ours, theirs in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
                 np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-5)
 
     def test_noise_enters_the_next_layer_and_no_activation_told(self) -> None:

@@ -338,7 +338,6 @@ class TestTraining:
             np.testing.assert_allclose(after, before - 0.5 * d, rtol=0, atol=1e-6)
         assert not np.asarray(end.moments.deviations).any()
 
-
     @pytest.mark.parametrize("size", [8, 20])
     def test_fewer_patterns_than_others_are_fewer_steps(self, size: int) -> None:
         """Seven of twenty places, in batches of 8 or all at once: the run of a trainer that knows of seven only."""
