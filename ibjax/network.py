@@ -234,9 +234,12 @@ def _from_nnx(factory: Callable[[Any], Any]) -> Model:
     from flax import nnx
 
     try:
-        graph, _ = nnx.split(nnx.eval_shape(lambda: factory(nnx.Rngs(0))))
+        module = nnx.eval_shape(lambda: factory(nnx.Rngs(0)))
     except Exception as error:
         raise ValueError(f"network(rngs) makes no nnx.Module: {type(error).__name__}: {error}") from error
+    if not isinstance(module, nnx.Module):
+        raise ValueError(f"network(rngs) makes a {type(module).__name__}; allowed: an nnx.Module")
+    graph, _ = nnx.split(module)
 
     def init(key: Array) -> Params:
         module = factory(nnx.Rngs(key))

@@ -129,7 +129,7 @@ class Trainer:
         labels = jnp.sum(u >= jnp.cumsum(p_y_given_x, axis=1)[:, :-1], axis=1, dtype=jnp.int32)
         tree = self.model.init(of_init)
         params, _ = ravel_pytree(tree)
-        optimizer = self._optimizer(own).init(params if self.elementwise else tree)
+        optimizer = self.optimizer_of(own).init(params if self.elementwise else tree)
         state = State(params, optimizer, gradients.begin(params))
         packed = jnp.zeros((), jnp.uint32)
         if self.bits:
@@ -138,7 +138,8 @@ class Trainer:
             packed = (word | labels.astype(jnp.uint32) << self.bits)[patterns]
         return Sample(patterns, labels, order, packed, own), state
 
-    def _optimizer(self, own: Settings) -> optax.GradientTransformation:
+    def optimizer_of(self, own: Settings) -> optax.GradientTransformation:
+        """The optimizer of a network with these hyper-parameters."""
         if isinstance(self.optimizer, optax.GradientTransformation):
             return self.optimizer
         if own.learning_rate is None:
@@ -174,7 +175,7 @@ class Trainer:
           learn: () bool; False leaves parameters and optimizer alone, and only the moments are gathered.
         """
         n, size, axis = self.n_train, self.batch_size, self.model.patterns_axis
-        optimizer, uneven = self._optimizer(sample.own), sample.own.train_fraction is not None
+        optimizer, uneven = self.optimizer_of(sample.own), sample.own.train_fraction is not None
         position, present = epoch_positions(sample, number, n, size, self.shuffle)
         steps = len(position)
         source = (sample.packed if self.bits else sample.patterns).at[position].get(mode="promise_in_bounds")

@@ -250,7 +250,7 @@ def test_measured_on_some_of_the_patterns(activation: str, p_x: Any) -> None:
             for layer, name in enumerate(traj.layer_names):
                 a = a @ traj.extras[f"weights_{name}"][seed, -1] + traj.extras[f"biases_{name}"][seed, -1]
                 a = getattr(jax.nn, activation)(a) if name != "output" else jax.nn.softmax(a)
-                ends = {}
+                ends: dict[str, Any] = {}
                 if activation == "relu" and name != "output":
                     low, high = float(a.min()), float(a.max())
                     assert traj.extras["range_high"][seed, -1, layer] == pytest.approx(high, rel=1e-5)
@@ -467,7 +467,7 @@ class NnxDropout(nnx.Module):  # type: ignore[misc]
         ({"network": Random()}, ValueError, ["not deterministic", "random numbers"]),
         ({"network": RandomArray()}, ValueError, ["not deterministic"]),
         ({"network": Counts()}, TypeError, ["int32", "calls", "floating"]),
-        ({"network": Dropout()}, ValueError, ["network", "rng"]),
+        ({"network": Dropout()}, ValueError, ["network", "PRNG"]),
         ({"network": NnxDropout}, TypeError, ["dropout", "floating point only"]),
         ({"network": lambda rngs: 3}, ValueError, ["nnx.Module"]),
         ({"network": Dropout, "config": TINY}, ValueError, ["network"]),
