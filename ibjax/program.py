@@ -133,8 +133,13 @@ class Program:
         """Another estimator of all layers, to be compiled beside `measure`.
 
         Raises:
-          ValueError: a layer is out of its reach.
+          ValueError: a layer is out of its reach, or not all patterns are measured.
         """
+        if self.config.measure_on != "all":
+            raise ValueError(
+                f"estimator {estimator.name!r} with measure_on = {self.config.measure_on!r}; allowed: 'all' "
+                "(a part of the patterns is for the run's own histogram)"
+            )
         return Estimate(
             estimator,
             model=self.trainer.model,
