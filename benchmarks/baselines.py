@@ -54,6 +54,8 @@ class Textbook:
     """
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
+        if isinstance(config.train_fraction, tuple) or isinstance(config.learning_rate, tuple):
+            raise ValueError("the textbook trains all seeds alike")
         if (config.activation, config.output, config.optimizer) != ("tanh", "sigmoid", "sgd"):
             raise ValueError("the textbook network has tanh units, a sigmoid output and is trained by sgd")
         self.n = int(config.train_fraction * dataset.n_patterns)

@@ -26,6 +26,7 @@ def config_of(fraction: float, quick: bool) -> ibjax.Config:
     """The paper's run on another share of the patterns, with as many updates an epoch."""
     base = common.paper(quick)
     assert base.batch_size is not None
+    assert isinstance(base.train_fraction, float)
     batch = round(base.batch_size * fraction / base.train_fraction)
     return common.paper(quick, train_fraction=fraction, batch_size=batch)
 

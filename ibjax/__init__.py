@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ibjax.information.noisy import noisy_information
     from ibjax.information.quantized import quantized_information
     from ibjax.measuring import measure
+    from ibjax.sources import digits_dataset, load_dataset
     from ibjax.trajectory import Trajectory, TrajectoryError, concatenate, load
 
 __version__ = "0.1.0"
@@ -34,11 +35,13 @@ _HOMES = {
     "TrajectoryError": "trajectory",
     "adaptive_information": "information.adaptive",
     "concatenate": "trajectory",
+    "digits_dataset": "sources",
     "information_curve": "bottleneck",
     "kde_information": "information.kde",
     "knn_information": "information.knn",
     "layer_information": "information.histogram",
     "load": "trajectory",
+    "load_dataset": "sources",
     "measure": "measuring",
     "noisy_information": "information.noisy",
     "quantile_information": "information.adaptive",
@@ -57,11 +60,13 @@ __all__ = [
     "TrajectoryError",
     "adaptive_information",
     "concatenate",
+    "digits_dataset",
     "information_curve",
     "kde_information",
     "knn_information",
     "layer_information",
     "load",
+    "load_dataset",
     "measure",
     "noisy_information",
     "quantile_information",

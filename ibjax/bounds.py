@@ -72,6 +72,8 @@ class BoundsReport:
 def check_bounds(trajectory: Trajectory, *, tolerance: float | None = None) -> BoundsReport:
     """Check 0 <= I(X;T) <= H(X), 0 <= I(T;Y) <= min(I(X;Y), I(X;T)), and the order along the layers.
 
+    H(X) and I(X;Y) are those of the patterns measured on (`Config.measure_on`).
+
     Args:
         trajectory: the ensemble.
         tolerance: bits; by default 1e-5 for float32 and 1e-10 for float64, the accuracy promised of the
@@ -88,6 +90,13 @@ def check_bounds(trajectory: Trajectory, *, tolerance: float | None = None) -> B
     i_xt = trajectory.i_xt[rows].astype(np.float64)
     i_ty = trajectory.i_ty[rows].astype(np.float64)
     zero = np.zeros_like(i_xt)
+    # Each network's own where it is measured on some of the patterns only.
+    h_x, i_xy = (
+        np.asarray(trajectory.extras[f"{key}_measured"])[rows, None, None]
+        if f"{key}_measured" in trajectory.extras
+        else getattr(trajectory, key)
+        for key in ("h_x", "i_xy")
+    )
 
     def compare(statement: str, left: npt.NDArray[np.float64], right: npt.NDArray[np.float64]) -> Violations:
         known = np.isfinite(left) & np.isfinite(right)
@@ -105,9 +114,9 @@ def check_bounds(trajectory: Trajectory, *, tolerance: float | None = None) -> B
     return BoundsReport(
         bounds=(
             compare("0 <= I(X;T)", zero, i_xt),
-            compare("I(X;T) <= H(X)", i_xt, zero + trajectory.h_x),
+            compare("I(X;T) <= H(X)", i_xt, zero + h_x),
             compare("0 <= I(T;Y)", zero, i_ty),
-            compare("I(T;Y) <= I(X;Y)", i_ty, zero + trajectory.i_xy),
+            compare("I(T;Y) <= I(X;Y)", i_ty, zero + i_xy),
             compare("I(T;Y) <= I(X;T)", i_ty, i_xt),
         ),
         order=(

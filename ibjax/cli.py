@@ -24,6 +24,7 @@ from ibjax.information.estimator import ESTIMATORS
 from ibjax.options import UsageError, add_fields, add_options, config_of, options_of
 
 if TYPE_CHECKING:
+    from ibjax.data import Dataset
     from ibjax.trajectory import Trajectory
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells do
@@ -63,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    dataset = _own_dataset(arguments)
     config = config_of(arguments)
     path = Path(f"{arguments.preset}.npz" if arguments.out is None else arguments.out)
     _check_output(path, force=arguments.force)
@@ -76,10 +78,10 @@ def _run(arguments: argparse.Namespace) -> int:
             if config.store_weights and not arguments.quiet:
                 from ibjax.measuring import weight_bytes
 
-                size = weight_bytes(config) / 1e6
+                size = weight_bytes(config, dataset=dataset) / 1e6
                 counts = f"{len(config.seed_list)} networks at {len(config.logged)} epochs"
                 print(f"weights of {counts}: {size:,.1f} MB before compression", flush=True)
-            trajectory = ibjax.run(config, progress=not arguments.quiet)
+            trajectory = ibjax.run(config, dataset=dataset, progress=not arguments.quiet)
         except (ValueError, TypeError) as error:
             raise UsageError(str(error)) from error
     try:
@@ -92,6 +94,22 @@ def _run(arguments: argparse.Namespace) -> int:
         _print_results(trajectory)
         print(f"\n{time.perf_counter() - began:.1f} s; written to {path}")
     return 0
+
+
+def _own_dataset(arguments: argparse.Namespace) -> Dataset | None:
+    """The data set of a file named in place of a task; the configuration then keeps the preset's."""
+    from ibjax.sources import ENDINGS, load_dataset
+
+    if arguments.dataset is None or Path(arguments.dataset).suffix.lower() not in ENDINGS:
+        return None
+    try:
+        dataset = load_dataset(arguments.dataset)
+    except ValueError as error:
+        raise UsageError(f"--dataset: {error}") from error
+    except OSError as error:
+        raise UsageError(f"--dataset = {arguments.dataset!r} cannot be read: {error.strerror or error}") from error
+    arguments.dataset = None
+    return dataset
 
 
 def _keep_compiled_programs() -> None:

@@ -22,6 +22,10 @@ SPLITS = ("random", "ordered")
 COMPATS = ("idnns",)
 PRECISIONS = ("float32", "float64")
 BACKENDS = ("auto", "plain", "fused")
+MEASURED = ("all", "train", "test")
+
+PER_SEED = ("train_fraction", "learning_rate", "noise")
+"""Fields that may hold a tuple of numbers, one a seed."""
 
 _Item = TypeVar("_Item", int, str)
 
@@ -34,7 +38,8 @@ MOST_BINS = 4096
 class Config:
     """What to train and what to measure. Every field is checked when the object is made.
 
-    Vary one with `dataclasses.replace(config, ...)`.
+    Vary one with `dataclasses.replace(config, ...)`. `train_fraction`, `learning_rate` and `noise` are a number, or a
+    tuple of one a seed, in the order of `seed_list`: a sweep is one run, compiled once.
 
     Attributes:
       dataset: name of a built-in task (see `ibjax.spherical_dataset`); `ibjax.run(dataset=...)` overrides it.
@@ -45,14 +50,19 @@ class Config:
       hidden_widths: units of each hidden layer, from the input on.
       activation: of the hidden layers: tanh, relu, linear, softsign or softplus.
       output: "sigmoid" (one unit, binary labels) or "softmax" (a unit per class).
-      train_fraction: share of the patterns used for training, more than 0, at most 1.
+      train_fraction: share of the patterns used for training, more than 0, at most 1. Where seeds differ in it, an
+        epoch is one pass of each over its own patterns: those with fewer take fewer steps.
       split: "random" (drawn anew for each seed) or "ordered" (the first patterns in counting order).
       batch_size: patterns in a minibatch, the last one of an epoch may be smaller; None is the full batch.
       shuffle: a new order each epoch, or the patterns as they stand.
       optimizer: "sgd" or "adam"; `ibjax.run(optimizer=...)` overrides it and the learning rate.
       learning_rate: its step size.
+      noise: standard deviation of Gaussian noise added to every activation of the hidden layers in training, as in
+        Goldfeld et al. 2019 (arXiv 1810.05728); 0 for none. What is measured is the network without it.
       initializer: kernels from a normal distribution cut at two standard deviations, whose standard deviation
         before the cut is 1/sqrt(fan-in) or 1/sqrt(fan-out); biases start at zero.
+      measure_on: the patterns whose information is measured: "all", or each network's own for "train" or "test", with
+        p(x) in its proportions among them.
       bins: cells of the histogram for each unit.
       compat: "idnns" takes `bins` as the number of edges from -1 to 1, as the released code does: one interval
         fewer, and one more cell for values >= 1.
@@ -77,13 +87,15 @@ class Config:
     hidden_widths: tuple[int, ...] = (12, 10, 7, 5, 4, 3, 2)
     activation: str = "tanh"
     output: str = "sigmoid"
-    train_fraction: float = 0.85
+    train_fraction: float | tuple[float, ...] = 0.85
     split: str = "random"
     batch_size: int | None = 256
     shuffle: bool = True
     optimizer: str = "sgd"
-    learning_rate: float = 0.1
+    learning_rate: float | tuple[float, ...] = 0.1
+    noise: float | tuple[float, ...] = 0.0
     initializer: str = "fan_in"
+    measure_on: str = "all"
     bins: int = 30
     compat: str | None = None
     precision: str = "float32"
@@ -104,14 +116,15 @@ class Config:
             if not isinstance(getattr(self, field), bool | np.bool_):
                 raise TypeError(f"{field} = {getattr(self, field)!r}; allowed: True or False")
             put(field, bool(getattr(self, field)))
-        put("train_fraction", _real("train_fraction", self.train_fraction, 1.0))
-        put("learning_rate", _real("learning_rate", self.learning_rate, math.inf))
         put("hidden_widths", _integers("hidden_widths", self.hidden_widths, 1, WIDEST_LAYER))
         put("estimators", _names("estimators", self.estimators, ESTIMATORS))
         if _several(self.seeds):
             put("seeds", _distinct("seeds", _integers("seeds", self.seeds, 0, LARGEST_SEED)))
         else:
             put("seeds", _integer("seeds", self.seeds, 1, 10**7))
+        put("train_fraction", self._of_seeds("train_fraction", 1.0))
+        put("learning_rate", self._of_seeds("learning_rate", math.inf))
+        put("noise", self._of_seeds("noise", math.inf, zero=True))
         if _several(self.logged_epochs):
             epochs = _distinct("logged_epochs", _integers("logged_epochs", self.logged_epochs, 0, self.epochs))
             if list(epochs) != sorted(epochs):
@@ -119,6 +132,18 @@ class Config:
             put("logged_epochs", epochs)
         else:
             put("logged_epochs", _integer("logged_epochs", self.logged_epochs, 1, 10**6))
+
+    def _of_seeds(self, field: str, high: float, *, zero: bool = False) -> float | tuple[float, ...]:
+        """A number, or one a seed, checked."""
+        value = getattr(self, field)
+        if isinstance(value, str | bytes) or not _several(value):
+            return _real(field, value, high, zero=zero)
+        numbers = tuple(_real(f"{field}[{i}]", item, high, zero=zero) for i, item in enumerate(value))
+        if len(numbers) != len(self.seed_list):
+            raise ValueError(
+                f"{field} holds {len(numbers)} numbers for {len(self.seed_list)} seeds; allowed: one, or one a seed"
+            )
+        return numbers
 
     @property
     def seed_list(self) -> tuple[int, ...]:
@@ -144,6 +169,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "split": SPLITS,
     "optimizer": OPTIMIZERS,
     "initializer": INITIALIZERS,
+    "measure_on": MEASURED,
     "compat": COMPATS,
     "precision": PRECISIONS,
     "backend": BACKENDS,
@@ -203,9 +229,11 @@ def _distinct(field: str, items: tuple[_Item, ...]) -> tuple[_Item, ...]:
     return items
 
 
-def _real(field: str, value: Any, high: float) -> float:
-    """A number in (0, high], finite."""
-    limit = "a finite number more than 0" + ("" if math.isinf(high) else f" and at most {high:g}")
+def _real(field: str, value: Any, high: float, *, zero: bool = False) -> float:
+    """A number in (0, high], or [0, high] where zero is allowed; finite."""
+    limit = f"a finite number {'of at least' if zero else 'more than'} 0" + (
+        "" if math.isinf(high) else f" and at most {high:g}"
+    )
     if isinstance(value, bool | np.bool_ | str | bytes | complex):
         raise TypeError(f"{field} = {value!r}; allowed: {limit}")
     try:
@@ -214,7 +242,7 @@ def _real(field: str, value: Any, high: float) -> float:
         raise TypeError(f"{field} = {value!r}; allowed: {limit}") from None
     except OverflowError:
         raise ValueError(f"{field} = {value!r}; allowed: {limit}") from None
-    if not (0 < number <= high and math.isfinite(number)):
+    if not ((number > 0 or (zero and number == 0)) and number <= high and math.isfinite(number)):
         raise ValueError(f"{field} = {number:g}; allowed: {limit}")
     return number
 

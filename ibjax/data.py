@@ -104,12 +104,47 @@ class Dataset:
         joint = self._distinct_joint()
         return float(entropy(joint.sum(axis=0)) + entropy(joint.sum(axis=1)) - entropy(joint))
 
+    def with_random_labels(self, seed: int) -> Dataset:
+        """The same patterns with labels that say nothing of them: hard, uniform over the classes, drawn once.
+
+        Patterns that occur twice get one label, so that the labels stay a function of X (Zhang et al. 2017 train
+        networks on such ones).
+
+        Args:
+          seed: of the draw.
+        """
+        index = self._distinct()
+        drawn = np.random.default_rng(seed).integers(0, self.n_classes, index.max() + 1)[index]
+        one_hot = np.eye(self.n_classes)[drawn]
+        return dataclasses.replace(self, p_y_given_x=one_hot[:, 1] if self.p_y_given_x.ndim == 1 else one_hot)
+
+    def restricted(self, masks: npt.NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
+        """H(X) and I(X;Y) in bits, (S,) each, where X is drawn from some of the patterns only.
+
+        Args:
+          masks: (S, N) bool, which patterns; p(x) keeps its proportions among them.
+        """
+        index, entropies = self._distinct(), []
+        for mask in masks:
+            joint = self._summed(index, self.joint * mask[:, None])
+            joint /= joint.sum()
+            h_x = entropy(joint.sum(axis=1))
+            entropies.append((h_x, entropy(joint.sum(axis=0)) + h_x - entropy(joint)))
+        h_x, i_xy = np.array(entropies).reshape(-1, 2).T
+        return h_x, i_xy
+
+    def _distinct(self) -> npt.NDArray[np.intp]:
+        """The number of each pattern's value of X, (N,)."""
+        return np.unique(self.inputs, axis=0, return_inverse=True)[1].reshape(-1)
+
+    def _summed(self, index: npt.NDArray[np.intp], joint: FloatArray) -> FloatArray:
+        summed = np.zeros((index.max() + 1, self.n_classes))
+        np.add.at(summed, index, joint)
+        return summed
+
     def _distinct_joint(self) -> FloatArray:
         """p(x, y) over the distinct patterns, (N' <= N, C)."""
-        _, index = np.unique(self.inputs, axis=0, return_inverse=True)
-        joint = np.zeros((index.max() + 1, self.n_classes))
-        np.add.at(joint, index.reshape(-1), self.joint)
-        return joint
+        return self._summed(self._distinct(), self.joint)
 
 
 def _as_floats(name: str, value: npt.ArrayLike) -> FloatArray:

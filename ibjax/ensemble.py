@@ -326,6 +326,9 @@ def _trajectory(
     chosen = np.concatenate(patterns)
     mask = np.zeros((len(chosen), dataset.n_patterns), bool)
     np.put_along_axis(mask, chosen, True, axis=1)
+    if config.measure_on != "all":
+        h_x, i_xy = dataset.restricted(mask == (config.measure_on == "train"))
+        extras = extras | {"h_x_measured": h_x, "i_xy_measured": i_xy}
     return Trajectory(
         config={
             "config": dataclasses.asdict(config),

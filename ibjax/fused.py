@@ -28,7 +28,7 @@ from jax.experimental.pallas import triton
 
 from ibjax import gradients
 from ibjax.network import Perceptron
-from ibjax.training import Sample, State, Trainer, epoch_positions
+from ibjax.training import Sample, Settings, State, Trainer, epoch_positions
 
 _TILE = 64
 _SMALLEST, _LARGEST = 16, 64
@@ -147,7 +147,7 @@ class FusedTrainer:
         def step(index: Array, carry: Any) -> Any:
             params, optimizer, moments = carry
             gradient = self._gradient(words_ref, index, params)
-            updates, updated = trainer.optimizer.update(gradient, optimizer, params)
+            updates, updated = trainer.optimizer_of(Settings()).update(gradient, optimizer, params)
             changed = ([p + u for p, u in zip(params, updates, strict=True)], updated)
             kept = jax.tree.map(lambda new, old: jnp.where(learn, new, old), changed, (params, optimizer))
             return *kept, gradients.add(moments, gradient)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ibjax.blocks import Integers, block_size, compile_all, cores, precision, split
-from ibjax.config import Config
+from ibjax.config import PER_SEED, Config
 from ibjax.data import Dataset, spherical_dataset
 from ibjax.ensemble import origin
 from ibjax.estimates import Estimate, described
@@ -142,6 +142,9 @@ def _configuration(trajectory: Trajectory) -> Config:
         what = f"the fields {', '.join(strange)}" if isinstance(fields, dict) else "no fields"
         raise ValueError(f"trajectory.config has {what}; allowed: those of ibjax.Config of this version")
     values: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in fields.items()}
+    for field in PER_SEED:
+        if isinstance(fields.get(field), list):
+            values[field] = tuple(trajectory.setting(field).tolist())
     # Weights do not tell how they were found: the plain path knows every network.
     values |= {"seeds": tuple(trajectory.seeds.tolist()), "estimators": (), "backend": "plain"}
     return Config(**values)

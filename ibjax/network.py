@@ -14,7 +14,7 @@ import dataclasses
 import functools
 import itertools
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -23,6 +23,7 @@ import numpy as np
 from jax import Array, lax
 
 Params = Any  # a pytree of arrays
+Noise = Sequence[Array] | None
 
 # Above this many weights a library product is faster than a sum of scaled rows.
 _LARGEST_UNROLLED = 1024
@@ -44,13 +45,18 @@ class Model(NamedTuple):
 
     Attributes:
       init: key -> params.
-      forward: params, inputs -> logits, activations; shaped as `patterns_axis` says.
+      forward: params, inputs -> logits, activations; shaped as `patterns_axis` says. With a third argument, one array
+        of noise for each hidden layer, where `hidden` is not None.
       patterns_axis: 0 where arrays are (B, features), 1 where they are (features, B).
+      hidden: widths of the hidden layers, where noise may be added to their activations.
+      names: of the groups of parameters that hold a kernel, in their order, where they have names.
     """
 
     init: Callable[[Array], Params]
-    forward: Callable[[Params, Array], tuple[Array, list[Array]]]
+    forward: Callable[..., tuple[Array, list[Array]]]
     patterns_axis: int
+    hidden: tuple[int, ...] | None = None
+    names: tuple[str, ...] | None = None
 
 
 def _sum(terms: Iterable[Array]) -> Array:
@@ -134,20 +140,41 @@ class Perceptron:
             for shape, part in zip(shapes, drawn, strict=True)
         ]
 
-    def forward(self, params: Params, inputs: Array) -> tuple[Array, list[Array]]:
-        """Logits (C, B) and activations (U, B) of each layer for inputs (F, B)."""
+    @property
+    def wide(self) -> bool:
+        """Whether library products on (B, U) serve it better than sums of scaled rows on (U, B)."""
+        return max(a * b for a, b in itertools.pairwise(self.widths)) > _LARGEST_UNROLLED
+
+    def forward(self, params: Params, inputs: Array, noise: Noise = None) -> tuple[Array, list[Array]]:
+        """Logits (C, B) and activations (U, B) of each layer for inputs (F, B).
+
+        Args:
+          noise: (U, B) for each hidden layer, which the next layer sees added to its activations.
+        """
+        return self._layers(params, inputs, noise, dense, 0)
+
+    def rows(self, params: Params, inputs: Array, noise: Noise = None) -> tuple[Array, list[Array]]:
+        """The same with the patterns first, as the textbook writes it: inputs (B, F), noise (B, U)."""
+        return self._layers(params, inputs, noise, lambda kernel, bias, a: a @ kernel + bias, 1)
+
+    def _layers(
+        self, params: Params, inputs: Array, noise: Noise, product: Callable[..., Array], classes: int
+    ) -> tuple[Array, list[Array]]:
         act = _ACTIVATIONS[self.activation]
         activations = []
         a = inputs
-        for layer in params[:-1]:
-            a = act(dense(layer["kernel"], layer["bias"], a))
+        for index, layer in enumerate(params[:-1]):
+            a = act(product(layer["kernel"], layer["bias"], a))
             activations.append(a)
-        logits = dense(params[-1]["kernel"], params[-1]["bias"], a)
-        probabilities = jax.nn.sigmoid(logits) if self.output == "sigmoid" else jax.nn.softmax(logits, axis=0)
+            a = a if noise is None else a + noise[index]
+        logits = product(params[-1]["kernel"], params[-1]["bias"], a)
+        probabilities = jax.nn.sigmoid(logits) if self.output == "sigmoid" else jax.nn.softmax(logits, axis=classes)
         return logits, [*activations, probabilities]
 
     def apply(self, params: Params, inputs: Array) -> tuple[Array, list[Array]]:
-        """The same in the public layout: inputs (B, F) -> logits (B, C), activations (B, U)."""
+        """The public layout: inputs (B, F) -> logits (B, C), activations (B, U)."""
+        if self.wide:
+            return self.rows(params, jnp.asarray(inputs))
         logits, activations = self.forward(params, jnp.asarray(inputs).T)
         return logits.T, [a.T for a in activations]
 
@@ -162,11 +189,19 @@ def as_model(network: Any, sample: np.ndarray) -> Model:
 
     Raises:
       TypeError: none of these.
+      ValueError: a callable that makes no module.
     """
     if isinstance(network, Perceptron):
-        return Model(network.init, network.forward, 1)
+        hidden = network.widths[1:-1]
+        if network.wide:
+            return Model(network.init, network.rows, 0, hidden)
+        return Model(network.init, network.forward, 1, hidden)
     if isinstance(network, Network):
-        return Model(lambda key: _in_order(network.init(key, jnp.asarray(sample))), network.apply, 0)
+
+        def init(key: Array) -> Params:
+            return _in_order(network.init(key, jnp.asarray(sample)))
+
+        return Model(init, network.apply, 0, names=_kernel_names(init))
     if callable(network):
         return _from_nnx(network)
     raise TypeError(
@@ -182,16 +217,38 @@ def _in_order(params: Params) -> Params:
     return collections.OrderedDict((name, _in_order(part)) for name, part in params.items())
 
 
+def _kernel_names(init: Callable[[Array], Params]) -> tuple[str, ...] | None:
+    """Names of the groups of parameters whose kernels `gradients.kernels` finds; None where they have none."""
+    try:
+        params = jax.eval_shape(init, jax.eval_shape(lambda: jax.random.key(0)))
+    except Exception:  # said in full by `check_contract`
+        return None
+    while isinstance(params, Mapping) and len(params) == 1 and "params" in params:  # a flax variable collection
+        params = params["params"]
+    if not isinstance(params, Mapping):
+        return None
+    return tuple(str(name) for name, group in params.items() if any(a.ndim >= 2 for a in jax.tree.leaves(group)))
+
+
 def _from_nnx(factory: Callable[[Any], Any]) -> Model:
     from flax import nnx
 
-    graph, _ = nnx.split(nnx.eval_shape(lambda: factory(nnx.Rngs(0))))
+    try:
+        module = nnx.eval_shape(lambda: factory(nnx.Rngs(0)))
+    except Exception as error:
+        raise ValueError(f"network(rngs) makes no nnx.Module: {type(error).__name__}: {error}") from error
+    if not isinstance(module, nnx.Module):
+        raise ValueError(f"network(rngs) makes a {type(module).__name__}; allowed: an nnx.Module")
+    graph, _ = nnx.split(module)
 
     def init(key: Array) -> Params:
-        return nnx.split(factory(nnx.Rngs(key)))[1]
+        module = factory(nnx.Rngs(key))
+        state = nnx.split(module)[1]
+        # nnx sorts by name; what a module holds is told in the order in which it was made.
+        return collections.OrderedDict((name, state[name]) for name in vars(module) if name in state)
 
     def forward(params: Params, inputs: Array) -> tuple[Array, list[Array]]:
-        logits, activations = nnx.merge(graph, params)(inputs)
+        logits, activations = nnx.merge(graph, nnx.State(dict(params)))(inputs)
         return logits, activations
 
-    return Model(init, forward, 0)
+    return Model(init, forward, 0, names=_kernel_names(init))

@@ -16,7 +16,7 @@ _MOST_SEEDS = 10**7  # as many as `Config` takes; a longer range would fill the 
 
 # In the words of the command line; `Config` documents the same fields for Python.
 _HELP = {
-    "dataset": "the task",
+    "dataset": "the task, or a .mat or .npz file with the fields F and y",
     "seeds": "N for the networks 0..N-1, A:B for A..B-1, or a list A,B,C (one alone: A,)",
     "epochs": "passes over the training set",
     "logged_epochs": "how many log-spaced epochs to measure at (duplicates merged, 0 and the last always among them), "
@@ -24,14 +24,17 @@ _HELP = {
     "hidden_widths": "units of each hidden layer, from the input on",
     "activation": "of the hidden layers",
     "output": "sigmoid is one unit for binary labels, softmax a unit per class",
-    "train_fraction": "share of the patterns used for training, more than 0, at most 1",
+    "train_fraction": "share of the patterns used for training, more than 0, at most 1; or a list, one a seed",
     "split": "random: drawn anew for each seed; ordered: the first patterns in counting order",
     "batch_size": "patterns in a minibatch, the last of an epoch may be smaller; all: the full batch",
     "shuffle": "a new order of the patterns each epoch, or as they stand",
     "optimizer": "how the weights are updated",
-    "learning_rate": "step size of the optimizer, more than 0",
+    "learning_rate": "step size of the optimizer, more than 0; or a list, one a seed",
+    "noise": "standard deviation of Gaussian noise on the activations of the hidden layers in training; or a list, "
+    "one a seed",
     "initializer": "kernels are drawn from a normal distribution cut at two standard deviations, 1/sqrt(fan-in) or "
     "1/sqrt(fan-out) before the cut; biases start at zero",
+    "measure_on": "the patterns whose information is measured; train and test are each network's own",
     "bins": "cells of the histogram for each unit, 2 to 4096",
     "compat": "idnns: take the bins as the number of edges from -1 to 1, as the released code does, which makes one "
     "interval fewer and one more cell for values >= 1; none: equal cells",
@@ -42,10 +45,14 @@ _HELP = {
     "estimators": f"what to measure at every logged epoch, of {', '.join(ESTIMATORS)}; the histogram always is",
 }
 _METAVARS = {
+    "dataset": "NAME|FILE",
     "seeds": "N|A:B|A,B",
     "logged_epochs": "N|E,E",
     "hidden_widths": "W,W",
     "batch_size": "N|all",
+    "train_fraction": "X|X,X",
+    "learning_rate": "X|X,X",
+    "noise": "X|X,X",
     "compat": "NAME|none",
     "estimators": "NAME,NAME",
 }
@@ -106,18 +113,20 @@ def _parsed(field: dataclasses.Field[Any], text: str | bool) -> Any:
         allowed = "N, A:B or a comma-separated list"
         if span := re.fullmatch(r"([0-9]{1,12}):([0-9]{1,12})", text):
             return _seed_range(text, int(span[1]), int(span[2]))
+    elif "tuple[float" in kind:
+        allowed = "a number or comma-separated numbers"
     elif "tuple" in kind:
         allowed = "comma-separated integers" if "int |" not in kind else "an integer or comma-separated integers"
     elif field.name in _ABSENT:
         allowed += f" or {_ABSENT[field.name][0]}"
     try:
-        if "tuple" in kind and ("," in text or "int |" not in kind):
+        if "tuple" in kind and ("," in text or "| tuple" not in kind):
             items = text.removesuffix(",")  # a single item is told from a number by its comma, as in Python
-            one = str if "tuple[str" in kind else int
+            one = str if "tuple[str" in kind else float if "tuple[float" in kind else int
             return tuple(one(item) for item in items.split(",")) if items else ()
-        if "int" in kind:
-            return int(text)
-        return float(text) if "float" in kind else text
+        if "float" in kind:
+            return float(text)
+        return int(text) if "int" in kind else text
     except ValueError:
         raise UsageError(f"{option(field.name)} = {text!r}; allowed: {allowed}") from None
 

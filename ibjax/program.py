@@ -16,7 +16,8 @@ import optax
 from jax import Array
 
 from ibjax import gradients
-from ibjax.config import Config
+from ibjax.config import PER_SEED, Config
+from ibjax.contract import check_contract
 from ibjax.data import Dataset
 from ibjax.estimates import Estimate
 from ibjax.fused import FusedTrainer, supports
@@ -24,7 +25,7 @@ from ibjax.information import cells
 from ibjax.information.estimator import Estimator, make
 from ibjax.information.histogram import histogram_information, own_range
 from ibjax.network import BOUNDED, Model, Perceptron, as_model
-from ibjax.training import Sample, State, Trainer, correct, cross_entropy
+from ibjax.training import Sample, Settings, State, Trainer, correct, cross_entropy
 
 _OPTIMIZERS: dict[str, Callable[[float], optax.GradientTransformation]] = {
     "sgd": optax.sgd,
@@ -63,22 +64,33 @@ class Program:
         self, config: Config, dataset: Dataset, network: Any, optimizer: optax.GradientTransformation | None
     ) -> None:
         n = dataset.n_patterns
-        n_train = int(config.train_fraction * n)
-        if n_train < 1:
-            raise ValueError(f"train_fraction = {config.train_fraction:g} leaves none of {n} patterns for training")
-        if config.batch_size is not None and config.batch_size > n_train:
-            raise ValueError(f"batch_size = {config.batch_size}; allowed: at most the {n_train} training patterns")
+        fraction = config.train_fraction
+        own_n = [int(f * n) for f in (fraction if isinstance(fraction, tuple) else (fraction,))]
+        fewest, n_train = min(own_n), max(own_n)
+        if fewest < 1:
+            least = min(fraction) if isinstance(fraction, tuple) else fraction
+            raise ValueError(f"train_fraction = {least:g} leaves none of {n} patterns for training")
+        if config.batch_size is not None and config.batch_size > fewest:
+            raise ValueError(f"batch_size = {config.batch_size}; allowed: at most the {fewest} training patterns")
+        if config.measure_on == "test" and n_train == n:
+            raise ValueError(f"measure_on = 'test' with train_fraction = {n_train / n:g}; allowed: less than 1")
         if network is None and config.output == "sigmoid" and dataset.n_classes != 2:
             raise ValueError(f"output = 'sigmoid' with {dataset.n_classes} classes; allowed: 'softmax'")
         if optimizer is not None and not isinstance(optimizer, optax.GradientTransformation):
             raise TypeError(f"optimizer = {optimizer!r}; allowed: an optax.GradientTransformation")
+        if optimizer is not None and isinstance(config.learning_rate, tuple):
+            raise ValueError("learning_rate of each seed with an optimizer of your own; allowed: one number")
         self.config, self.dataset = config, dataset
         self.dtype = jnp.dtype(config.precision)
         self.network = self._perceptron() if network is None else network
         model = as_model(self.network, dataset.inputs[: min(n, 2)].astype(self.dtype))
+        if model.hidden is None and _positive(config.noise):
+            raise ValueError(f"noise = {config.noise} with a network of your own; allowed: 0 (add it in the network)")
+        self._own, self._own_seeds = _own_settings(config, own_n)
+        configured, rate = _OPTIMIZERS[config.optimizer], config.learning_rate
         self.trainer = Trainer(
             model=model,
-            optimizer=_OPTIMIZERS[config.optimizer](config.learning_rate) if optimizer is None else optimizer,
+            optimizer=optimizer or (configured if isinstance(rate, tuple) else configured(rate)),
             elementwise=optimizer is None,
             n_train=n_train,
             batch_size=config.batch_size or n_train,
@@ -87,10 +99,10 @@ class Program:
             bits=_packable_bits(dataset),
         )
         self.fused = self._fused()
-        self.layer_widths = self._widths(model)
+        self.layer_widths = check_contract(model, dataset, self.dtype, trusted=network is None)
         count = len(self.layer_widths)
         known = isinstance(self.network, Perceptron)
-        self.layer_names = self.network.layer_names if known else (*(f"layer_{i}" for i in range(1, count)), "output")
+        self.layer_names = self.network.layer_names if known else _names(model, count)
         self.fixed_range = [known and config.activation in BOUNDED] * (count - 1) + [known]
         self.inputs = dataset.inputs.astype(self.dtype)
         self.conditional = dataset.conditional.astype(self.dtype)
@@ -121,8 +133,13 @@ class Program:
         """Another estimator of all layers, to be compiled beside `measure`.
 
         Raises:
-          ValueError: a layer is out of its reach.
+          ValueError: a layer is out of its reach, or not all patterns are measured.
         """
+        if self.config.measure_on != "all":
+            raise ValueError(
+                f"estimator {estimator.name!r} with measure_on = {self.config.measure_on!r}; allowed: 'all' "
+                "(a part of the patterns is for the run's own histogram)"
+            )
         return Estimate(
             estimator,
             model=self.trainer.model,
@@ -147,44 +164,22 @@ class Program:
     def _fused(self) -> FusedTrainer | None:
         """The GPU's trainer, where `config.backend` asks for it."""
         backend, on_gpu = self.config.backend, jax.default_backend() == "gpu"
-        if backend == "plain" or (backend == "auto" and not (on_gpu and supports(self.network, self.trainer))):
+        can = supports(self.network, self.trainer) and not jax.tree.leaves(self._own)
+        if backend == "plain" or (backend == "auto" and not (on_gpu and can)):
             return None
-        if not supports(self.network, self.trainer):
+        if not can:
             raise ValueError(
                 "backend = 'fused'; allowed for the built-in network of tanh units narrower than 64, in float32, with "
-                "an optimizer of the configuration, on inputs of 0 and 1 that fit 30 bits; else 'plain' or 'auto'"
+                "an optimizer of the configuration, on inputs of 0 and 1 that fit 30 bits, without noise and with one "
+                "learning_rate and train_fraction for all seeds; else 'plain' or 'auto'"
             )
         return FusedTrainer(self.network, self.trainer, interpret=not on_gpu)
 
-    def _widths(self, model: Model) -> tuple[int, ...]:
-        """The layers' widths, from the network's shapes; refuses a network that does not keep the contract."""
-        size = min(self.dataset.n_patterns, 2)
-        shape = (size, self.dataset.n_features)
-
-        def forward(key: Array) -> Any:
-            inputs = jnp.zeros(shape if model.patterns_axis == 0 else shape[::-1], self.dtype)
-            return model.forward(model.init(key), inputs)
-
-        result = jax.eval_shape(forward, jax.eval_shape(lambda: jax.random.key(0)))
-        try:
-            logits, activations = result
-            shapes = [a.shape for a in activations]
-        except (TypeError, ValueError, AttributeError):
-            raise TypeError(
-                "network returned no pair (logits, activations) with one activation array a layer"
-            ) from None
-        axis = model.patterns_axis
-        wrong = [s for s in (logits.shape, *shapes) if len(s) != 2 or s[axis] != size]
-        classes = self.dataset.n_classes
-        if wrong or not shapes:
-            raise ValueError(f"network returned arrays of shape {wrong} for {size} patterns; allowed: (batch, width)")
-        if logits.shape[1 - axis] not in ({1, 2} if classes == 2 else {classes}):
-            raise ValueError(f"network returned {logits.shape[1 - axis]} logits for {classes} classes")
-        return tuple(s[1 - axis] for s in shapes)
-
     def start(self, seeds: Array, inputs: Array, conditional: Array) -> tuple[Sample, State]:
-        """Fresh networks for a block of seeds (K,)."""
-        return jax.vmap(self.trainer.start, in_axes=(0, None, None))(seeds, inputs, conditional)
+        """Fresh networks for a block of seeds (K,), each with its own hyper-parameters."""
+        row = jnp.clip(jnp.searchsorted(self._own_seeds, seeds), 0, len(self._own_seeds) - 1)
+        own = jax.tree.map(lambda values: jnp.asarray(values)[row], self._own)
+        return jax.vmap(self.trainer.start, in_axes=(0, None, None, 0))(seeds, inputs, conditional, own)
 
     def train(self, sample: Sample, state: State, inputs: Array, first: Array, last: Array, learn: Array) -> State:
         """Epochs first, first + 1, ... last - 1 of a block; one program for any number of them."""
@@ -208,11 +203,17 @@ class Program:
         def mean(values: Array, weight: Array) -> Array:
             return cells.tree_sum(values * weight) / cells.tree_sum(weight)  # 0/0 = NaN where there are no tests
 
-        p_x = self.dataset.p_x
-        y = cells.labels(conditional, None if p_x is None else jnp.asarray(p_x, self.dtype), self.dtype)
+        p_x = None if self.dataset.p_x is None else jnp.asarray(self.dataset.p_x, self.dtype)
+        inside = None if self.config.measure_on == "all" else (trained > 0) == (self.config.measure_on == "train")
+        if inside is None:
+            y = cells.labels(conditional, p_x, self.dtype)
+        else:
+            y = cells.labels_each(conditional, inside.astype(self.dtype) * (1 if p_x is None else p_x), self.dtype)
         information, ranges = [], []
         for layer, fixed in zip(activations, self.fixed_range, strict=True):
             units_first = jnp.moveaxis(layer, 2 - axis, 0)  # (U, K, N)
+            if inside is not None:
+                units_first = _only(units_first, inside)
             low, high = (jnp.full((1, len(layer), 1), end, self.dtype) for end in (-1, 1))
             if not fixed:
                 low, high = own_range(units_first)
@@ -262,6 +263,41 @@ class Program:
         """(K, kernels) as (K, L); NaN where a network's kernels are not one a layer."""
         layers = len(self.layer_widths)
         return values if values.shape[1] == layers else jnp.full((len(values), layers), jnp.nan, values.dtype)
+
+
+def _positive(value: float | tuple[float, ...]) -> bool:
+    return any(value) if isinstance(value, tuple) else value > 0
+
+
+def _own_settings(config: Config, own_n: list[int]) -> tuple[Settings, npt.NDArray[np.uint32]]:
+    """What differs between the seeds, (S,) each, or is not for all programs; and these seeds, increasing."""
+    seeds = np.array(config.seed_list, np.uint32)
+    order = np.argsort(seeds)
+
+    def of_seeds(value: Any, dtype: Any) -> Any:
+        return np.broadcast_to(np.asarray(value, dtype), seeds.shape)[order]
+
+    varied = {field for field in PER_SEED if isinstance(getattr(config, field), tuple)}
+    own = Settings(
+        train_fraction=of_seeds(own_n, np.int32) if "train_fraction" in varied else None,
+        learning_rate=of_seeds(config.learning_rate, config.precision) if "learning_rate" in varied else None,
+        noise=of_seeds(config.noise, config.precision) if _positive(config.noise) else None,
+    )
+    return own, seeds[order]
+
+
+def _names(model: Model, count: int) -> tuple[str, ...]:
+    """The network's own names of its layers, where it has one for each; else layer_1 ... output."""
+    own = model.names
+    if own is not None and len(own) == count == len(set(own)) and all(name and name.isprintable() for name in own):
+        return own
+    return (*(f"layer_{i}" for i in range(1, count)), "output")
+
+
+def _only(activations: Array, inside: Array) -> Array:
+    """(U, K, N) activations where patterns outside, (K, N), repeat the first one inside: they widen no range."""
+    there = jnp.where(inside, jnp.arange(inside.shape[1]), jnp.argmax(inside, axis=1)[:, None])
+    return jnp.take_along_axis(activations, there[None], axis=2)
 
 
 def _packable_bits(dataset: Dataset) -> int:

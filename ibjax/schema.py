@@ -39,6 +39,8 @@ _EXTRAS = {
     "params": "SEP",
     "i_xt_error": "SEL",
     "i_ty_error": "SEL",
+    "h_x_measured": "S",
+    "i_xy_measured": "S",
     "train_labels": "SN",
     "inputs": "N*",
     "p_y_given_x": "N*",

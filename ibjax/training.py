@@ -26,6 +26,27 @@ _ROUNDS_TOGETHER = 8
 """In one loop; longer chains run out of registers."""
 
 
+_NOISE = np.uint32(2**32 - 1)
+"""Sets the keys of the noise apart from those of the batch orders, whose numbers are epochs."""
+
+
+class Settings(NamedTuple):
+    """Hyper-parameters in which the networks of one run may differ, () each; None where they do not.
+
+    Attributes:
+      train_fraction: n, int32: patterns of this network; the others of `Sample.patterns` repeat the first.
+      learning_rate: of the optimizer.
+      noise: standard deviation of the noise on the hidden activations; None for no noise.
+    """
+
+    train_fraction: Array | None = None
+    learning_rate: Array | None = None
+    noise: Array | None = None
+
+
+_NOTHING = Settings()
+
+
 class Sample(NamedTuple):
     """What one network learns from: its split and its labels, drawn from its seed.
 
@@ -34,12 +55,14 @@ class Sample(NamedTuple):
       labels: (N,) int32, a label for every pattern, drawn from p(y|x).
       order: key of the batch orders.
       packed: (n,) uint32, input bits and label of each training pattern in one word; () where they do not fit.
+      own: what is this network's own of the hyper-parameters.
     """
 
     patterns: Array
     labels: Array
     order: Array
     packed: Array
+    own: Settings = _NOTHING
 
 
 class State(NamedTuple):
@@ -62,10 +85,10 @@ class Trainer:
 
     Attributes:
       model: the network.
-      optimizer: any optax gradient transformation.
+      optimizer: any optax gradient transformation, or what makes one from a network's own learning rate.
       elementwise: the optimizer treats every parameter alike, so that it may see them as one vector; others see
         the network's own tree (layer-wise rates, masks, norms of a layer).
-      n_train: n.
+      n_train: n, the largest where networks have their own.
       batch_size: B, at most n; the last batch of an epoch holds what is left.
       shuffle: a new order each epoch.
       ordered_split: the first n patterns, rather than n drawn ones.
@@ -74,7 +97,7 @@ class Trainer:
     """
 
     model: Model
-    optimizer: optax.GradientTransformation
+    optimizer: optax.GradientTransformation | Callable[[Array], optax.GradientTransformation]
     elementwise: bool
     n_train: int
     batch_size: int
@@ -82,31 +105,59 @@ class Trainer:
     ordered_split: bool
     bits: int = 0
 
-    def start(self, seed: Array, inputs: Array, p_y_given_x: Array) -> tuple[Sample, State]:
+    def start(self, seed: Array, inputs: Array, p_y_given_x: Array, own: Settings = _NOTHING) -> tuple[Sample, State]:
         """A fresh network: everything random about it comes from `seed` alone.
 
         Args:
           seed: () uint32.
           inputs: (N, F).
           p_y_given_x: (N, C).
+          own: the network's own hyper-parameters.
         """
         n_patterns = p_y_given_x.shape[0]
         of_init, of_split, of_labels, order = jax.random.split(jax.random.key(seed, impl="threefry2x32"), 4)
         everyone = jnp.arange(n_patterns, dtype=jnp.int32)
         drawn = everyone if self.ordered_split else jax.random.permutation(of_split, everyone)
-        patterns = jnp.sort(drawn[: self.n_train])
+        chosen = drawn[: self.n_train]
+        if own.train_fraction is not None:
+            chosen = jnp.where(jnp.arange(self.n_train) < own.train_fraction, chosen, n_patterns)
+        patterns = jnp.sort(chosen)
+        if own.train_fraction is not None:
+            patterns = jnp.where(patterns < n_patterns, patterns, patterns[0])
         # Inverse distribution function: label c where u lies between the cumulated probabilities of c-1 and c.
         u = jax.random.uniform(of_labels, (n_patterns, 1), jnp.float32)
         labels = jnp.sum(u >= jnp.cumsum(p_y_given_x, axis=1)[:, :-1], axis=1, dtype=jnp.int32)
         tree = self.model.init(of_init)
         params, _ = ravel_pytree(tree)
-        state = State(params, self.optimizer.init(params if self.elementwise else tree), gradients.begin(params))
+        optimizer = self.optimizer_of(own).init(params if self.elementwise else tree)
+        state = State(params, optimizer, gradients.begin(params))
         packed = jnp.zeros((), jnp.uint32)
         if self.bits:
             shift = jnp.arange(self.bits, dtype=jnp.uint32)
             word = jnp.sum(inputs.astype(jnp.uint32) << shift, axis=1, dtype=jnp.uint32)
             packed = (word | labels.astype(jnp.uint32) << self.bits)[patterns]
-        return Sample(patterns, labels, order, packed), state
+        return Sample(patterns, labels, order, packed, own), state
+
+    def optimizer_of(self, own: Settings) -> optax.GradientTransformation:
+        """The optimizer of a network with these hyper-parameters."""
+        if isinstance(self.optimizer, optax.GradientTransformation):
+            return self.optimizer
+        if own.learning_rate is None:
+            raise ValueError("own.learning_rate = None, but the optimizer is made from one")
+        return self.optimizer(own.learning_rate)
+
+    def _forward(self, sample: Sample, params: Params, x: Array, number: Array, index: Array) -> Array:
+        """Logits in training, with the noise of step `index` of epoch `number`."""
+        if sample.own.noise is None:
+            return self.model.forward(params, x)[0]
+        if self.model.hidden is None:
+            raise ValueError("noise needs a model that takes it")
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(sample.order, _NOISE), number), index)
+        # Patterns first, so that a longer batch begins with the numbers of a shorter one.
+        drawn = jax.random.normal(key, (self.batch_size, sum(self.model.hidden)), x.dtype)
+        noise = sample.own.noise.astype(x.dtype) * (drawn if self.model.patterns_axis == 0 else drawn.T)
+        ends = np.cumsum(self.model.hidden)[:-1]
+        return self.model.forward(params, x, jnp.split(noise, ends, axis=1 - self.model.patterns_axis))[0]
 
     @cached_property
     def unravel(self) -> Callable[[Array], Params]:
@@ -124,6 +175,7 @@ class Trainer:
           learn: () bool; False leaves parameters and optimizer alone, and only the moments are gathered.
         """
         n, size, axis = self.n_train, self.batch_size, self.model.patterns_axis
+        optimizer, uneven = self.optimizer_of(sample.own), sample.own.train_fraction is not None
         position, present = epoch_positions(sample, number, n, size, self.shuffle)
         steps = len(position)
         source = (sample.packed if self.bits else sample.patterns).at[position].get(mode="promise_in_bounds")
@@ -141,22 +193,27 @@ class Trainer:
             state, (x, y, here) = carry
 
             def loss(params: Params) -> Array:
-                logits, _ = self.model.forward(params, x)
+                logits = self._forward(sample, params, x, number, index)
                 weight = here.astype(logits.dtype)
-                return jnp.sum(weight * cross_entropy(logits, y, axis)) / jnp.sum(weight)
+                count = jnp.sum(weight)
+                return jnp.sum(weight * cross_entropy(logits, y, axis)) / (jnp.maximum(count, 1) if uneven else count)
 
             tree = self.unravel(state.params)
             gradient, _ = ravel_pytree(jax.grad(loss)(tree))
             if self.elementwise:
-                updates, optimizer = self.optimizer.update(gradient, state.optimizer, state.params)
+                updates, updated = optimizer.update(gradient, state.optimizer, state.params)
             else:
-                tree_updates, optimizer = self.optimizer.update(self.unravel(gradient), state.optimizer, tree)
+                tree_updates, updated = optimizer.update(self.unravel(gradient), state.optimizer, tree)
                 updates, _ = ravel_pytree(tree_updates)
-            changed = (state.params + updates, optimizer)
-            kept = jax.tree.map(lambda new, old: jnp.where(learn, new, old), changed, (state.params, state.optimizer))
+            changed, was = (state.params + updates, updated), (state.params, state.optimizer)
+            taken = learn & here.any() if uneven else learn
+            kept = jax.tree.map(lambda new, old: jnp.where(taken, new, old), changed, was)
+            moments = gradients.add(state.moments, gradient)
+            if uneven:  # a step without patterns, at the end of the epoch of a network with few, is none
+                moments = jax.tree.map(lambda new, old: jnp.where(here.any(), new, old), moments, state.moments)
             # The next batch travels in the carry: what a loop carries is laid out in memory, where the compiler would
             # else gather or unpack it anew in every loop that reads it (the first layer took ten times as long).
-            state = State(kept[0], kept[1], gradients.add(state.moments, gradient))
+            state = State(kept[0], kept[1], moments)
             return state, batch(jnp.minimum(index + 1, steps - 1))
 
         fresh = state._replace(moments=gradients.begin(state.params))
@@ -167,13 +224,15 @@ def epoch_positions(sample: Sample, number: Array, n: int, size: int, shuffle: b
     """Which of the n training patterns each batch of an epoch takes, and whether the place is taken at all.
 
     Returns:
-      (steps, B) int32 in [0, n); (steps, B) bool, False at the end of an incomplete last batch.
+      (steps, B) int32 in [0, n); (steps, B) bool, False at the end of an incomplete last batch, and in all batches
+      after the last of a network with fewer patterns of its own.
     """
     position = jnp.arange(-(-n // size) * size, dtype=jnp.int32).reshape(-1, size)
-    present = position < n
+    own = n if sample.own.train_fraction is None else sample.own.train_fraction
+    present = position < own
     position = jnp.where(present, position, 0)
     if shuffle:
-        position = swap_or_not(position, n, round_keys(jax.random.fold_in(sample.order, number), n))
+        position = swap_or_not(position, own, round_keys(jax.random.fold_in(sample.order, number), own))
     return position, present
 
 
@@ -199,13 +258,14 @@ def correct(logits: Array, labels: Array, patterns_axis: int) -> Array:
     return jnp.argmax(logits, axis=classes) == labels
 
 
-def round_keys(key: Array, n: int) -> Array:
+def round_keys(key: Array, n: int | Array) -> Array:
     """Keys of one shuffle of n things, (rounds, 3) uint32: a reflection in [0, n), an odd factor and a summand."""
     bits = jax.random.bits(key, (_ROUNDS, 3), jnp.uint32)
-    return jnp.stack([bits[:, 0] % np.uint32(n), bits[:, 1] | 1, bits[:, 2]], axis=1)
+    modulus = n.astype(jnp.uint32) if isinstance(n, Array) else np.uint32(n)
+    return jnp.stack([bits[:, 0] % modulus, bits[:, 1] | 1, bits[:, 2]], axis=1)
 
 
-def swap_or_not(position: Array, n: int, keys: Array) -> Array:
+def swap_or_not(position: Array, n: int | Array, keys: Array) -> Array:
     """Where a random permutation of range(n) takes `position`.
 
     Swap-or-not shuffle (Hoang, Morris & Rogaway, CRYPTO 2012): each round pairs every position with its reflection

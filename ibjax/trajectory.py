@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ibjax.archive import Archive, ArchiveError, write_arrays
+from ibjax.config import PER_SEED
 from ibjax.schema import (
     AXES,
     FLAGS,
@@ -73,8 +74,9 @@ class Trajectory:
             own `params` (S, E, P); `i_xt_<estimator>`, `i_ty_<estimator>` (S, E, L) bits; standard errors of
             Monte-Carlo estimates, `i_xt_error`, `i_ty_error`, `i_xt_error_<estimator>`, `i_ty_error_<estimator>`
             (S, E, L) bits; `range_low`, `range_high` (S, E, L) ends of the histogram's range; `singleton_share`
-            (S, E, L) share of the cells that hold one pattern; `train_labels` (S, N); the data set's `inputs` (N, d),
-            `p_y_given_x` (N,) or (N, C), `p_x` (N,).
+            (S, E, L) share of the cells that hold one pattern; `train_labels` (S, N); `h_x_measured`,
+            `i_xy_measured` (S,) bits, H(X) and I(X;Y) of the patterns measured on where these are not all; the data
+            set's `inputs` (N, d), `p_y_given_x` (N,) or (N, C), `p_x` (N,).
 
     Raises:
         TrajectoryError: an entry has another type, dtype, shape or range; names it and what is expected.
@@ -146,6 +148,24 @@ class Trajectory:
     def epoch_index(self, epoch: float) -> int:
         """Index of the logged epoch nearest to `epoch` (the earlier of two)."""
         return int(np.argmin(np.abs(self.epochs - epoch)))
+
+    def setting(self, field: str) -> npt.NDArray[Any]:
+        """The value of a field of the configuration in each network, (S,), also where it is one a seed.
+
+        Raises:
+            TrajectoryError: the configuration has no such field, or not one value for each of its seeds.
+        """
+        config = self.config.get("config")
+        if not isinstance(config, dict) or field not in config:
+            raise TrajectoryError(f"the configuration has no field {field!r}")
+        value, seeds = config[field], config.get("seeds")
+        if not isinstance(value, list) or field not in PER_SEED:
+            return np.array([value] * self.seeds.size)
+        named = list(range(seeds)) if isinstance(seeds, int) else seeds
+        if not isinstance(named, list) or len(named) != len(value) or not set(self.seeds.tolist()) <= set(named):
+            raise TrajectoryError(f"{field} of the configuration has not one value for each of its seeds")
+        of_seed = dict(zip(named, value, strict=True))
+        return np.array([of_seed[seed] for seed in self.seeds.tolist()])
 
     def of_seeds(self, seeds: Iterable[int]) -> "Trajectory":
         """The same trajectory with these seeds only, in the order given.
@@ -303,7 +323,8 @@ def _from_archive(archive: Archive) -> Trajectory:
 def concatenate(trajectories: Sequence[Trajectory]) -> Trajectory:
     """Join runs of one configuration over different seeds, in the order given.
 
-    The joint `config` is the first's, with all seeds; "merged_from" lists seeds, versions, device and command
+    Runs may differ in a field that holds a value a seed (`setting`) in any of them. The joint `config` is the first's,
+    with all seeds and their values; "merged_from" lists seeds, versions, device and command
     of each run.
 
     Raises:
@@ -324,7 +345,8 @@ def concatenate(trajectories: Sequence[Trajectory]) -> Trajectory:
         return first
     config = dict(first.config)
     if isinstance(config.get("config"), dict):
-        config["config"] = {**config["config"], "seeds": seeds.tolist()}
+        swept = {key: np.concatenate([t.setting(key) for t in trajectories]).tolist() for key in _swept(trajectories)}
+        config["config"] = {**config["config"], "seeds": seeds.tolist(), **swept}
     config["merged_from"] = [part for t in trajectories for part in _sources(t)]
     joint: dict[str, Any] = {key: np.concatenate([getattr(t, key) for t in trajectories]) for key in AXES}
     extras = dict(first.extras)
@@ -347,7 +369,7 @@ def _differing(a: Trajectory, b: Trajectory) -> list[str]:
     found = [
         f"config {key} ({ours.get(key)!r}, {others.get(key)!r})"
         for key in sorted(ours.keys() | others.keys())
-        if key != "seeds" and (key in ours, ours.get(key)) != (key in others, others.get(key))
+        if key not in ("seeds", *_swept([a, b])) and (key in ours, ours.get(key)) != (key in others, others.get(key))
     ]
     found += [
         f"{key} ({mine!r}, {theirs!r})"
@@ -374,6 +396,12 @@ def _asked(trajectory: Trajectory, key: str) -> Any:
     if key == "measured" and isinstance(entry, dict):
         return {part: entry.get(part) for part in ("estimator", "options")}
     return entry
+
+
+def _swept(trajectories: Sequence[Trajectory]) -> list[str]:
+    """The fields that hold a value a seed in one of the runs at least."""
+    configs = [t.config.get("config") for t in trajectories]
+    return [key for key in PER_SEED if any(isinstance(c, dict) and isinstance(c.get(key), list) for c in configs)]
 
 
 def _kind(array: npt.NDArray[Any]) -> tuple[np.dtype[Any], tuple[int, ...]]:

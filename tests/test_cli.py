@@ -94,7 +94,8 @@ def test_options_reach_the_configuration(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(ibjax, "run", run, raising=False)
     options = (
-        "--seeds 3,5 --batch-size all --no-shuffle --compat idnns --train-fraction 0.5 --logged-epochs 0,7 --epochs 9"
+        "--seeds 3,5 --batch-size all --no-shuffle --compat idnns --train-fraction 0.5 --logged-epochs 0,7 --epochs 9 "
+        "--learning-rate 0.1,0.2 --noise 0,0.01 --measure-on train"
     )
     assert main(["run", "--preset", "saxe", *options.split()]) == 130
     expected = dataclasses.replace(
@@ -104,6 +105,9 @@ def test_options_reach_the_configuration(monkeypatch: pytest.MonkeyPatch) -> Non
         shuffle=False,
         compat="idnns",
         train_fraction=0.5,
+        learning_rate=(0.1, 0.2),
+        noise=(0.0, 0.01),
+        measure_on="train",
         logged_epochs=(0, 7),
         epochs=9,
     )
@@ -148,6 +152,10 @@ BAD = [
     (["--learning-rate", "-0.1"], ["learning_rate", "-0.1"]),
     (["--learning-rate", "inf"], ["learning_rate", "inf"]),
     (["--learning-rate", "fast"], ["--learning-rate", "fast", "number"]),
+    (["--learning-rate", "0.1,x"], ["--learning-rate", "0.1,x", "comma-separated numbers"]),
+    (["--learning-rate", "0.1,0.2"], ["learning_rate", "2 numbers for 50 seeds"]),
+    (["--noise", "-1"], ["noise", "-1"]),
+    (["--measure-on", "validation"], ["measure_on", "validation", "'train'"]),
     (["--initializer", "glorot"], ["initializer", "glorot", "fan_in"]),
     (["--bins", "1"], ["bins", "1", "2"]),
     (["--bins", "5000"], ["bins", "5000", "4096"]),

@@ -98,7 +98,17 @@ BAD: list[Case] = [
     (Config, "learning_rate", -0.1, ValueError, "-0.1", "more than 0"),
     (Config, "learning_rate", math.inf, ValueError, "inf", "finite"),
     (Config, "learning_rate", True, TypeError, "True", "number"),
-    (Config, "learning_rate", [0.1], TypeError, "[0.1]", "number"),
+    (Config, "learning_rate", [0.1], ValueError, "1 numbers for 50 seeds", "one a seed"),
+    (Config, "learning_rate", (), ValueError, "0 numbers for 50 seeds", "one a seed"),
+    (Config, "learning_rate", (0.1,) * 49 + (0,), ValueError, "learning_rate[49] = 0", "more than 0"),
+    (Config, "train_fraction", (0.5,) * 49 + (1.5,), ValueError, "train_fraction[49] = 1.5", "at most 1"),
+    (Config, "train_fraction", (0.5,) * 49 + ("x",), TypeError, "train_fraction[49] = 'x'", "number"),
+    (Config, "noise", -0.1, ValueError, "-0.1", "at least 0"),
+    (Config, "noise", math.nan, ValueError, "nan", "finite"),
+    (Config, "noise", "0.1", TypeError, "'0.1'", "number"),
+    (Config, "noise", (0.0,) * 51, ValueError, "51 numbers for 50 seeds", "one a seed"),
+    (Config, "measure_on", "tset", ValueError, "'tset'", "did you mean 'test'?"),
+    (Config, "measure_on", True, TypeError, "True", "'train'"),
     (Config, "learning_rate", 10**400, ValueError, "1000", "finite"),
     (Config, "initializer", "fanin", ValueError, "'fanin'", "did you mean 'fan_in'?"),
     (Config, "bins", 1, ValueError, "1", "from 2"),
@@ -368,3 +378,12 @@ class TestPresets:
         quick, paper = PRESETS["quick"], PRESETS["paper"]
         assert len(quick.seed_list) * quick.epochs <= len(paper.seed_list) * paper.epochs / 20
         assert quick.logged[-1] == quick.epochs
+
+
+def test_a_value_a_seed() -> None:
+    config = Config(seeds=(7, 3), learning_rate=np.array([1, 2]), noise=[0, 0.5])  # type: ignore[arg-type]
+    assert config.learning_rate == (1.0, 2.0)
+    assert config.noise == (0.0, 0.5)
+    assert hash(config) == hash(Config(seeds=(7, 3), learning_rate=(1.0, 2.0), noise=(0.0, 0.5)))
+    with pytest.raises(ValueError, match="learning_rate holds 2 numbers for 3 seeds"):
+        dataclasses.replace(config, seeds=3)

@@ -222,3 +222,36 @@ class TestDataset:
         with_ghost = Dataset(np.arange(3.0)[:, None], np.array([0.0, 1.0, 0.3]), np.array([0.5, 0.5, 0.0]))
         assert with_ghost.h_x == pytest.approx(1, abs=1e-12)
         assert with_ghost.information == pytest.approx(1, abs=1e-12)
+
+
+class TestRandomLabels:
+    def test_hard_and_of_the_same_classes(self) -> None:
+        task = spherical_dataset()
+        random = task.with_random_labels(3)
+        assert random.p_y_given_x.shape == (4096,)
+        assert set(np.unique(random.p_y_given_x)) == {0.0, 1.0}
+        assert abs(random.p_y_given_x.mean() - 0.5) < 4 * 0.5 / 64  # four standard errors of 4096 fair coins
+        assert abs(np.corrcoef(random.p_y_given_x, task.p_y_given_x)[0, 1]) < 4 / 64
+        assert np.array_equal(random.p_y_given_x, task.with_random_labels(3).p_y_given_x)
+        assert not np.array_equal(random.p_y_given_x, task.with_random_labels(4).p_y_given_x)
+
+    def test_patterns_that_occur_twice_share_one(self) -> None:
+        inputs = np.repeat(np.arange(30.0), 3)[:, None]
+        random = Dataset(inputs, np.full((90, 4), 0.25)).with_random_labels(0)
+        labels = random.p_y_given_x.argmax(axis=1).reshape(30, 3)
+        assert (labels == labels[:, :1]).all()
+        assert len(np.unique(labels)) == 4
+        assert random.information == pytest.approx(random.h_y, abs=1e-12)
+
+
+def test_restricted_entropies_are_those_of_the_smaller_set() -> None:
+    rng = np.random.default_rng(12)
+    inputs = rng.integers(0, 2, (40, 4)).astype(float)  # many patterns twice
+    p_x = rng.dirichlet(np.ones(40))
+    task = Dataset(inputs, rng.dirichlet(np.ones(3), 40), p_x)
+    masks = rng.random((5, 40)) < 0.5
+    h_x, i_xy = task.restricted(masks)
+    for mask, h, i in zip(masks, h_x, i_xy, strict=True):
+        part = Dataset(inputs[mask], task.p_y_given_x[mask], p_x[mask] / p_x[mask].sum())
+        assert h == pytest.approx(part.h_x, abs=1e-12)
+        assert i == pytest.approx(part.information, abs=1e-12)

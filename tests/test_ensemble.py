@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ from flax import nnx
 
 import ibjax
 from ibjax import Config, Dataset, Trajectory
+from ibjax.analysis import check_bounds
+from ibjax.network import Perceptron
 
 TINY = Config(seeds=2, epochs=3, logged_epochs=3, hidden_widths=(4, 3))
 
@@ -209,11 +212,109 @@ class Nnx(nnx.Module):  # type: ignore[misc]
         return logits, [a, nnx.softmax(logits)]
 
 
+def test_a_sweep_is_one_run() -> None:
+    """Rates, shares of training patterns and noise by seed: each network to the bit as where all have its values."""
+    config = replace(TINY, seeds=3, epochs=20, dataset="var_u", backend="plain")
+    rates, shares, noises = (0.1, 0.4, 0.1), (0.85, 0.3, 0.85), (0.1, 0.0, 0.0)
+    with compilations() as compiled:
+        sweep = ibjax.run(replace(config, learning_rate=rates, train_fraction=shares, noise=noises))
+    assert len(compiled) == 3
+    for seed, (rate, share, noise) in enumerate(zip(rates[:2], shares, noises, strict=False)):
+        alone = ibjax.run(replace(config, seeds=(seed,), learning_rate=rate, train_fraction=share, noise=noise))
+        assert sweep.of_seeds([seed]).differences(alone) == {}
+    assert sweep.train_mask.sum(axis=1).tolist() == [3481, 1228, 3481]
+    assert sweep.of_seeds([2, 1]).setting("learning_rate").tolist() == [0.1, 0.4]
+    assert sweep.setting("bins").tolist() == [30, 30, 30]
+    other = ibjax.run(replace(config, seeds=(9, 7), learning_rate=(0.2, 0.3), noise=0.5))
+    joint = ibjax.concatenate([sweep.of_seeds([2, 0]), other])
+    assert joint.setting("learning_rate").tolist() == [0.1, 0.1, 0.2, 0.3]
+    assert joint.setting("train_fraction").tolist() == [0.85, 0.85, 0.85, 0.85]
+    assert joint.of_seeds([9, 0]).setting("noise").tolist() == [0.5, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("activation", "p_x"),
+    [("tanh", None), ("relu", np.random.default_rng(5).dirichlet(np.ones(64)))],
+    ids=["uniform", "weighted"],
+)
+def test_measured_on_some_of_the_patterns(activation: str, p_x: Any) -> None:
+    """Against the kernel applied to the patterns of the set alone, network by network."""
+    toy = replace(toy_dataset(3), p_x=p_x)
+    config = replace(TINY, epochs=4, batch_size=8, output="softmax", activation=activation, store_weights=True)
+    for part in ("train", "test"):
+        traj = ibjax.run(replace(config, measure_on=part), dataset=toy)
+        for seed in range(2):
+            chosen = traj.train_mask[seed] == (part == "train")
+            weight = toy.marginal[chosen] / toy.marginal[chosen].sum()
+            a = jnp.asarray(toy.inputs[chosen], jnp.float32)
+            for layer, name in enumerate(traj.layer_names):
+                a = a @ traj.extras[f"weights_{name}"][seed, -1] + traj.extras[f"biases_{name}"][seed, -1]
+                a = getattr(jax.nn, activation)(a) if name != "output" else jax.nn.softmax(a)
+                ends: dict[str, Any] = {}
+                if activation == "relu" and name != "output":
+                    low, high = float(a.min()), float(a.max())
+                    assert traj.extras["range_high"][seed, -1, layer] == pytest.approx(high, rel=1e-5)
+                    assert traj.extras["range_low"][seed, -1, layer] == pytest.approx(low, rel=1e-5, abs=1e-7)
+                    ends = {"low": low, "high": high}
+                i_xt, i_ty = ibjax.layer_information(
+                    a, toy.p_y_given_x[chosen], p_x=None if p_x is None else weight, **ends
+                )
+                # A rounding of an activation may move one pattern across an edge of a bin.
+                slack = 1e-5 if activation == "tanh" else 2 * float(weight.max()) * np.log2(64)
+                assert traj.i_xt[seed, -1, layer] == pytest.approx(float(i_xt), abs=slack)
+                assert traj.i_ty[seed, -1, layer] == pytest.approx(float(i_ty), abs=slack)
+            part_alone = Dataset(toy.inputs[chosen], toy.p_y_given_x[chosen], weight)
+            assert traj.extras["h_x_measured"][seed] == pytest.approx(part_alone.h_x, abs=1e-12)
+            assert traj.extras["i_xy_measured"][seed] == pytest.approx(part_alone.information, abs=1e-12)
+        assert np.all(traj.i_xt <= traj.extras["h_x_measured"][:, None, None] + 1e-5)
+        assert check_bounds(traj).ok
+
+
+class Copy:
+    """The built-in network as a flax module, with its weights."""
+
+    def __init__(self, widths: tuple[int, ...]) -> None:
+        self._own = Perceptron(widths)
+
+        class Module(nn.Module):  # type: ignore[misc]
+            @nn.compact  # type: ignore[untyped-decorator]
+            def __call__(self, x: jax.Array) -> Any:
+                activations = []
+                for index, width in enumerate(widths[1:-1], 1):
+                    x = nn.tanh(nn.Dense(width, name=f"hidden_{index}")(x))
+                    activations.append(x)
+                logits = nn.Dense(1, name="output")(x)
+                return logits, [*activations, nn.sigmoid(logits)]
+
+        self._module = Module()
+
+    def init(self, key: jax.Array, inputs: jax.Array) -> Any:
+        names = self._own.layer_names
+        return {"params": dict(zip(names, self._own.init(key), strict=True))}
+
+    def apply(self, params: Any, inputs: jax.Array) -> Any:
+        return self._module.apply(params, inputs)
+
+
+@pytest.mark.parametrize("hidden", [(4, 3), (100, 20, 3)], ids=["narrow", "wide"])
+def test_the_built_in_network_and_its_copy_in_flax(hidden: tuple[int, ...]) -> None:
+    """The unrolled sums of narrow layers, the products of wide ones, and flax's: the same up to 300 roundings."""
+    config = replace(TINY, hidden_widths=hidden, epochs=20, dataset="var_u")
+    own, copy = ibjax.run(config), ibjax.run(config, network=Copy((12, *hidden, 1)))
+    assert copy.layer_names == own.layer_names
+    assert copy.layer_widths == own.layer_widths
+    for key in ("train_loss", "test_loss", "weight_norm"):
+        np.testing.assert_allclose(getattr(copy, key), getattr(own, key), rtol=3e-5)
+    for key in ("gradient_mean", "gradient_std"):
+        np.testing.assert_allclose(getattr(copy, key), getattr(own, key), rtol=1e-3, atol=1e-6)
+
+
 @pytest.mark.parametrize("network", [Linen(), Nnx], ids=["linen", "nnx"])
 def test_other_peoples_networks_train(network: Any) -> None:
     config = Config(seeds=3, epochs=60, logged_epochs=(0, 60), batch_size=16)
     traj = ibjax.run(config, dataset=toy_dataset(3), network=network, optimizer=optax.adam(1e-2))
     assert traj.layer_widths == (5, 3)
+    assert traj.layer_names == ("first", "second")
     assert np.all(traj.train_loss[:, -1] < traj.train_loss[:, 0])
     assert np.isfinite(traj.gradient_mean).all()
     assert np.all(traj.extras["range_low"] < traj.extras["range_high"])
@@ -312,9 +413,74 @@ class ManyLogits(NoPair):
         return a, [a]
 
 
+class ChangesShape(NoPair):
+    def apply(self, params: Any, inputs: jax.Array) -> Any:
+        logits = inputs @ params["w"]
+        return logits, [jnp.tile(logits, (1, len(inputs)))]
+
+
+class Fails(NoPair):
+    def apply(self, params: Any, inputs: jax.Array) -> Any:
+        return inputs @ params["w"].T, [inputs]
+
+
+class Random(NoPair):
+    """Python's own random numbers, a constant of every trace."""
+
+    def apply(self, params: Any, inputs: jax.Array) -> Any:
+        logits = inputs @ params["w"] * random.random()
+        return logits, [logits]
+
+
+class RandomArray(NoPair):
+    def apply(self, params: Any, inputs: jax.Array) -> Any:
+        logits = inputs @ params["w"] + np.random.default_rng().normal(size=(len(inputs), 1))
+        return logits, [logits]
+
+
+class Counts(NoPair):
+    def init(self, key: jax.Array, inputs: jax.Array) -> Any:
+        return {"w": jnp.ones((inputs.shape[1], 1)), "calls": jnp.int32(0)}
+
+
+class Dropout(nn.Module):  # type: ignore[misc]
+    @nn.compact  # type: ignore[untyped-decorator]
+    def __call__(self, x: jax.Array) -> Any:
+        logits = nn.Dense(1)(nn.Dropout(0.5, deterministic=False)(x))
+        return logits, [logits]
+
+
+class NnxDropout(nnx.Module):  # type: ignore[misc]
+    def __init__(self, rngs: nnx.Rngs) -> None:
+        self.dense, self.dropout = nnx.Linear(12, 1, rngs=rngs), nnx.Dropout(0.5, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> Any:
+        logits = self.dense(self.dropout(x))
+        return logits, [logits]
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
+        ({"network": ChangesShape()}, ValueError, ["widths (2,) for 2 patterns and (3,) for 3", "always the same"]),
+        ({"network": Fails()}, ValueError, ["network fails on 2 patterns of 12 features"]),
+        ({"network": Random()}, ValueError, ["not deterministic", "random numbers"]),
+        ({"network": RandomArray()}, ValueError, ["not deterministic"]),
+        ({"network": Counts()}, TypeError, ["int32", "calls", "floating"]),
+        ({"network": Dropout()}, ValueError, ["network", "PRNG"]),
+        ({"network": NnxDropout}, TypeError, ["dropout", "floating point only"]),
+        ({"network": lambda rngs: 3}, ValueError, ["nnx.Module"]),
+        ({"network": Dropout, "config": TINY}, ValueError, ["network"]),
+        ({"network": NoPair(), "config": replace(TINY, noise=0.1)}, ValueError, ["noise = 0.1", "your own"]),
+        (
+            {"optimizer": optax.sgd(0.1), "config": replace(TINY, learning_rate=(0.1, 0.2))},
+            ValueError,
+            ["learning_rate", "optimizer of your own"],
+        ),
+        ({"config": replace(TINY, train_fraction=(0.5, 1e-5))}, ValueError, ["train_fraction", "1e-05"]),
+        ({"config": replace(TINY, train_fraction=(0.5, 0.05))}, ValueError, ["batch_size = 256", "204"]),
+        ({"config": replace(TINY, train_fraction=1.0, measure_on="test")}, ValueError, ["measure_on", "less than 1"]),
+        ({"config": replace(TINY, noise=0.1, backend="fused")}, ValueError, ["backend", "without noise"]),
         ({"config": {"seeds": 3}}, TypeError, ["config", "ibjax.Config"]),
         ({"config": replace(TINY, batch_size=3482)}, ValueError, ["batch_size", "3482", "3481"]),
         ({"config": replace(TINY, train_fraction=1e-5)}, ValueError, ["train_fraction", "1e-05"]),

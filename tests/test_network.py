@@ -15,6 +15,7 @@ import pytest
 from flax import linen, nnx
 
 from ibjax import network
+from ibjax.gradients import kernels
 from ibjax.network import Model, Perceptron, as_model, dense
 
 Floats = npt.NDArray[np.float64]
@@ -168,6 +169,41 @@ class TestPerceptron:
             assert logits.dtype == np.float64
             np.testing.assert_allclose(logits, forward(layers_of(params), x)[0][-1], rtol=0, atol=1e-14)
 
+    @pytest.mark.parametrize("output", ["sigmoid", "softmax"])
+    def test_both_layouts_are_one_network(self, output: str) -> None:
+        """Activations and gradients with the patterns last and first, with and without noise; float32 sums of 12."""
+        net = Perceptron((12, 10, 7, 1 if output == "sigmoid" else 3), output=output)
+        params = net.init(jax.random.key(8))
+        x = jnp.asarray(inputs(33, 12), jnp.float32)
+        noise = [jnp.asarray(inputs(33, width, width), jnp.float32) for width in (10, 7)]
+        for added in (None, noise):
+            flipped = None if added is None else [a.T for a in added]
+
+            def last(params: Any, flipped: Any = flipped) -> Any:
+                return net.forward(params, x.T, flipped)
+
+            def first(params: Any, added: Any = added) -> Any:
+                return net.rows(params, x, added)
+
+            for ours, theirs in zip(jax.tree.leaves(last(params)), jax.tree.leaves(first(params)), strict=True):
+                np.testing.assert_allclose(ours.T, theirs, rtol=0, atol=2e-6)
+            one = jax.grad(lambda params, last=last: jnp.sum(jnp.sin(last(params)[0])))(params)
+            other = jax.grad(lambda params, first=first: jnp.sum(jnp.sin(first(params)[0])))(params)
+            for ours, theirs in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+                np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-5)
+
+    def test_noise_enters_the_next_layer_and_no_activation_told(self) -> None:
+        net = Perceptron((3, 2, 1))
+        params = net.init(jax.random.key(9))
+        x, z = jnp.asarray(inputs(4, 3), jnp.float32), jnp.asarray(inputs(4, 2, 1), jnp.float32)
+        plain, noisy = net.rows(params, x), net.rows(params, x, [z])
+        assert np.array_equal(plain[1][0], noisy[1][0])
+        np.testing.assert_allclose(noisy[0] - plain[0], z @ params[1]["kernel"], rtol=0, atol=1e-6)
+
+    def test_the_layout_follows_the_widths(self) -> None:
+        for widths, axis in (((12, 10, 7, 5, 4, 3, 2, 1), 1), ((12, 32, 32, 2), 1), ((784, 1024, 20, 10), 0)):
+            assert as_model(Perceptron(widths), np.zeros((2, widths[0]))).patterns_axis == axis
+
 
 class TestDense:
     @pytest.mark.parametrize(("units_in", "units_out"), [(3, 2), (1, 1), (12, 10), (40, 30)])
@@ -256,6 +292,29 @@ class TestAsModel:
         first, again, other = draw(0), draw(0), draw(1)
         assert all(map(np.array_equal, first, again))
         assert any(not np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+    def test_layers_go_by_their_own_names_in_their_own_order(self) -> None:
+        """Also where the alphabet has another one, as nnx and jax have."""
+
+        class Reversed(nnx.Module):  # type: ignore[misc]  # flax is not typed here
+            def __init__(self, rngs: nnx.Rngs) -> None:
+                self.zeroth = nnx.Linear(5, 6, rngs=rngs)
+                self.afterwards = nnx.Linear(6, 2, rngs=rngs)
+
+            def __call__(self, x: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
+                hidden = jnp.tanh(self.zeroth(x))
+                logits = self.afterwards(hidden)
+                return logits, [hidden, jax.nn.softmax(logits)]
+
+        for given, names in (
+            (Reversed, ("zeroth", "afterwards")),
+            (LinenNetwork(), ("Dense_0", "Dense_1")),
+            (PlainNetwork(), ("first", "last")),
+        ):
+            model = as_model(given, inputs(2, 5))
+            assert model.names == names
+            params = model.init(jax.random.key(0))
+            assert [k.shape for k in kernels(params)] == [(5, 6), (6, 2)]
 
     def test_perceptron_keeps_patterns_last(self) -> None:
         net = Perceptron((5, 4, 1))

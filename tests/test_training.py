@@ -18,6 +18,7 @@ from test_network import LinenNetwork, gradient, layers_of
 from ibjax.network import Model, Perceptron, as_model
 from ibjax.training import (
     Sample,
+    Settings,
     State,
     Trainer,
     correct,
@@ -336,6 +337,49 @@ class TestTraining:
         ):
             np.testing.assert_allclose(after, before - 0.5 * d, rtol=0, atol=1e-6)
         assert not np.asarray(end.moments.deviations).any()
+
+    @pytest.mark.parametrize("size", [8, 20])
+    def test_fewer_patterns_than_others_are_fewer_steps(self, size: int) -> None:
+        """Seven of twenty places, in batches of 8 or all at once: the run of a trainer that knows of seven only."""
+        model, adam = as_model(Perceptron((5, 4, 1)), X), optax.adam(0.01)
+        alone = trainer_of(model, n_train=7, batch_size=min(size, 7), optimizer=adam)
+        _, _, expected = trained(alone, P_BINARY)
+        among = trainer_of(model, n_train=20, batch_size=size, optimizer=adam)
+        own = Settings(train_fraction=jnp.int32(7))
+        sample, state = among.start(jnp.uint32(6), X_SINGLE, jnp.asarray(P_BINARY, jnp.float32), own)
+        assert len(set(np.asarray(sample.patterns).tolist())) == 7
+        for number in range(3):
+            state = jax.jit(among.epoch)(sample, state, X_SINGLE, jnp.int32(number), jnp.asarray(True))
+        assert int(state.moments.seen) == 1
+        assert int(state.optimizer[0].count) == 3  # a step an epoch, not three
+        np.testing.assert_allclose(state.params, expected.params, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(state.moments.mean, expected.moments.mean, rtol=0, atol=1e-6)
+
+    def test_noise_is_a_plain_formula(self) -> None:
+        """One full batch: the gradient at activations shifted by the noise of step 0, drawn here by its keys."""
+        net = Perceptron((5, 4, 3, 1))
+        trainer = trainer_of(as_model(net, X), batch_size=20)
+        own = Settings(noise=jnp.float32(0.3))
+        sample, start = trainer.start(jnp.uint32(6), X_SINGLE, jnp.asarray(P_BINARY, jnp.float32), own)
+        end = jax.jit(trainer.epoch)(sample, start, X_SINGLE, jnp.int32(5), jnp.asarray(True))
+        key = sample.order
+        for data in (np.uint32(2**32 - 1), 5, 0):
+            key = jax.random.fold_in(key, data)
+        drawn = np.asarray(jax.random.normal(key, (20, 7)), np.float64) * 0.3
+        position = np.asarray(epoch_positions(sample, jnp.int32(5), 20, 20, True)[0][0])
+        batch = np.asarray(sample.patterns)[position]
+        (k1, b1), (k2, b2), (k3, b3) = layers_of(trainer.unravel(start.params))
+        x, y = X[batch], np.asarray(sample.labels)[batch][:, None]
+        a1 = np.tanh(x @ k1 + b1)
+        n1 = a1 + drawn[:, :4]
+        a2 = np.tanh(n1 @ k2 + b2)
+        n2 = a2 + drawn[:, 4:]
+        d3 = (1 / (1 + np.exp(-(n2 @ k3 + b3))) - y) / 20
+        d2 = d3 @ k3.T * (1 - a2**2)
+        d1 = d2 @ k2.T * (1 - a1**2)
+        after = layers_of(trainer.unravel(end.params))
+        for (kernel, _), before, step in zip(after, (k1, k2, k3), (x.T @ d1, n1.T @ d2, n2.T @ d3), strict=True):
+            np.testing.assert_allclose(kernel, before - 0.5 * step, rtol=0, atol=1e-6)
 
 
 class TestLoss:

@@ -14,6 +14,7 @@ import operator
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
@@ -69,6 +70,20 @@ def joint(y: Labels) -> Array:
     skipped = len(y.coarse) - len(y.fine)
     channels = y.coarse.at[skipped:].add(y.fine) * y.scale
     return channels.at[0].set(jnp.maximum(channels[0] - channels[1:].sum(axis=0), 0))
+
+
+def labels_each(p_y_given_x: Array, p_x: Array, dtype: jnp.dtype) -> Labels:
+    """`labels` where every batch element has weights of its own, which need not sum to 1.
+
+    Args:
+      p_y_given_x: (N,) or (N, C).
+      p_x: (M, N).
+
+    Returns:
+      (C, M, N) twice, and (M,).
+    """
+    each = jax.vmap(lambda weight: labels(p_y_given_x, weight, dtype))(p_x)
+    return Labels(jnp.moveaxis(each.coarse, 0, 1), jnp.moveaxis(each.fine, 0, 1), each.scale)
 
 
 def pack(codes: Array, base: int) -> list[Array]:
@@ -171,7 +186,7 @@ def partition_information(cell: Array, y: Labels) -> tuple[Array, Array]:
 
     Args:
       cell: (M, N) integers in [0, N); patterns with equal values share a cell.
-      y: the channels of `labels`.
+      y: the channels of `labels` or `labels_each`.
 
     Returns:
       i_xt, i_ty: (M,) bits.
@@ -186,16 +201,16 @@ def partition_information(cell: Array, y: Labels) -> tuple[Array, Array]:
 
     skipped = len(y.coarse) - len(y.fine)
     mass = [
-        (sums(coarse) if c < skipped else sums(coarse) + sums(y.fine[c - skipped])) * y.scale
+        (sums(coarse) if c < skipped else sums(coarse) + sums(y.fine[c - skipped])) * y.scale[..., None]
         for c, coarse in enumerate(y.coarse)
     ]
     classes = [jnp.maximum(mass[0] - sum(mass[1:]), 0), *mass[1:]]
     total = tree_sum(y.coarse) * y.scale
     total = total.at[skipped:].add(tree_sum(y.fine) * y.scale)
-    p_y = jnp.concatenate([jnp.maximum(total[:1] - total[1:].sum(), 0), total[1:]])
+    p_y = jnp.concatenate([jnp.maximum(total[:1] - total[1:].sum(axis=0), 0), total[1:]])
     i_xt = tree_sum(_surprise(mass[0], jnp.ones_like(mass[0])))
     h_y_given_t = tree_sum(functools.reduce(operator.add, (_surprise(p, mass[0]) for p in classes)))
-    return i_xt, tree_sum(_surprise(p_y, jnp.ones_like(p_y))) - h_y_given_t
+    return i_xt, tree_sum(_surprise(p_y, jnp.ones_like(p_y)).T) - h_y_given_t
 
 
 def _surprise(p: Array, of: Array) -> Array:
