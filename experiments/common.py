@@ -207,8 +207,13 @@ def paper(quick: bool, **changes: Any) -> ibjax.Config:
 
 
 def run_file(config: ibjax.Config, out: Path, *, dataset: ibjax.Dataset | None = None) -> Path:
-    """Where the run of this configuration belongs: its name holds a hash, so that no two collide."""
-    digest = hashlib.sha256(json.dumps(_plain(config), sort_keys=True).encode())
+    """Where the run of this configuration belongs: its name holds a hash, so that no two collide.
+
+    The hash is of what differs from the defaults: a field that a later version adds makes no run a stranger.
+    """
+    defaults = _plain(ibjax.Config())
+    changes = {key: value for key, value in _plain(config).items() if value != defaults[key]}
+    digest = hashlib.sha256(json.dumps(changes, sort_keys=True).encode())
     if dataset is not None:
         for array in (dataset.inputs, dataset.p_y_given_x, dataset.p_x):
             if array is not None:
@@ -238,7 +243,8 @@ def run_or_load(
         trajectory.save(path)
         return trajectory
     trajectory = ibjax.load(path)
-    stored, asked = trajectory.config.get("config", {}), _plain(config)
+    asked = _plain(config)
+    stored = _plain(ibjax.Config()) | trajectory.config.get("config", {})
     custom = ["dataset"] if dataset is not None else []
     differing = [
         f"{key} (stored {stored.get(key)!r}, asked {asked.get(key)!r})"
