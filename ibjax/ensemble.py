@@ -11,6 +11,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import hashlib
 import os
 import queue
 import sys
@@ -26,9 +27,11 @@ import numpy as np
 import numpy.typing as npt
 import optax
 
+from ibjax.checkpoint import EVERY, Arrays, Checkpoint, from_bytes, terminable, to_bytes
 from ibjax.config import Config
 from ibjax.data import Dataset, spherical_dataset
 from ibjax.program import Program, Record
+from ibjax.results import Results
 from ibjax.trajectory import Trajectory
 
 IntArray = npt.NDArray[np.integer[Any]]
@@ -68,6 +71,14 @@ class _Block(NamedTuple):
     state: Any
 
 
+class _Step(NamedTuple):
+    """One logged epoch of a block: where it stands, what was measured, the state's bytes where they are to be kept."""
+
+    block: _Block
+    record: Record
+    state: Arrays | None
+
+
 def run(
     config: Config | None = None,
     *,
@@ -75,6 +86,8 @@ def run(
     network: Any = None,
     optimizer: optax.GradientTransformation | None = None,
     progress: bool | Callable[[Progress], None] = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: float = EVERY,
 ) -> Trajectory:
     """Train an ensemble and measure the information plane of every layer at each logged epoch.
 
@@ -87,15 +100,21 @@ def run(
         binned between their own least and greatest activation, stored as `range_low`, `range_high`.
       optimizer: instead of `config.optimizer`.
       progress: True for a bar on the terminal, or a function called with a `Progress` at each logged epoch.
+      checkpoint: a folder in which the run's state is kept: the same call after a crash, at whatever moment, goes on
+        from it and returns the same arrays to the bit. SIGTERM, Ctrl-C and exceptions leave it as of that moment.
+      checkpoint_every: seconds between two checkpoints of a network, at least; writing takes a twentieth of the time
+        at most.
 
     Returns:
       The trajectory, of `config.seed_list` in that order.
 
     Raises:
-      ValueError, TypeError: an argument that is not allowed, before anything is compiled.
+      ValueError, TypeError: an argument that is not allowed, before anything is compiled; a `CheckpointError`: the
+        folder belongs to another run, is in use or damaged.
+      OSError: the folder cannot be written, or its disk has no room for the run.
 
     Warns:
-      RuntimeWarning: some networks diverged; says how many.
+      RuntimeWarning: some networks diverged (says how many); a checkpoint could not be written.
     """
     if not callable(progress) and not isinstance(progress, bool):
         raise TypeError(f"progress = {progress!r}; allowed: True, False or a function")
@@ -105,7 +124,11 @@ def run(
             from ibjax.progress import bar
 
             report = stack.enter_context(bar())
-        return Prepared(config, dataset=dataset, network=network, optimizer=optimizer).run(report)
+        kept = None
+        if checkpoint is not None:
+            stack.enter_context(terminable())
+            kept = stack.enter_context(Checkpoint(checkpoint, checkpoint_every))
+        return Prepared(config, dataset=dataset, network=network, optimizer=optimizer, checkpoint=kept).run(report)
 
 
 class Prepared:
@@ -118,6 +141,7 @@ class Prepared:
         dataset: Dataset | None = None,
         network: Any = None,
         optimizer: optax.GradientTransformation | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
         config = Config() if config is None else config
         if not isinstance(config, Config):
@@ -125,66 +149,108 @@ class Prepared:
         if dataset is not None and not isinstance(dataset, Dataset):
             raise TypeError(f"dataset = {dataset!r}; allowed: an ibjax.Dataset")
         custom = {"dataset": dataset, "network": network, "optimizer": optimizer}
+        custom = {"dataset": dataset, "network": network, "optimizer": optimizer}
         self._custom = sorted(name for name, value in custom.items() if value is not None)
         devices = jax.devices()
         size = _BLOCK if devices[0].platform == "cpu" else _BLOCK_ON_ACCELERATOR
         self._parts = _parts(np.array(config.seed_list, np.uint32), size)
         # The last block is filled up with copies of its first seed, which are dropped in the end.
         self._blocks = [np.append(part, np.full(size - len(part), part[0])) for part in self._parts]
+        self._checkpoint = checkpoint
         with _precision(config):
             self._program = Program(
                 config, spherical_dataset(config.dataset) if dataset is None else dataset, network, optimizer
             )
+            if checkpoint is not None:
+                checkpoint.claim(_facts(self._program, size, self._custom))
             self._drivers = [_compiled(self._program, size, device) for device in devices[: len(self._blocks)]]
+            if checkpoint is not None:
+                checkpoint.claim({"trainer": "plain" if self._program.fused is None else "fused"})
         # One thread keeps an accelerator busy; on a CPU each runs its own block's program on its own core.
         alone = devices[0].platform == "cpu" and len(self._drivers) == 1
         self._threads_each = min(_cores(), len(self._blocks)) if alone else 1
 
     def run(self, report: Callable[[Progress], None] | None = None) -> Trajectory:
         """Train every block through every logged epoch; `report` is called at each of them."""
-        config, logged = self._program.config, self._program.config.logged
+        config, logged, kept = self._program.config, self._program.config.logged, self._checkpoint
+        results = Results([len(part) for part in self._parts], len(logged), self._drivers[0].record)
+        patterns: list[IntArray] = [np.empty(0, np.int32)] * len(self._blocks)
         with _precision(config):
-            for number, block_seeds in enumerate(self._blocks):
-                self._drivers[number % len(self._drivers)].add(number, block_seeds)
-        finished: queue.SimpleQueue[tuple[_Block, Record] | BaseException] = queue.SimpleQueue()
+            for number in range(len(self._blocks)):
+                block = self._begin(number, logged, results)
+                patterns[number] = np.asarray(block.sample.patterns)[: len(self._parts[number])]
+        finished: queue.SimpleQueue[_Step | BaseException] = queue.SimpleQueue()
         stop = threading.Event()
+        due = (lambda number: False) if kept is None else kept.due
 
         def work(driver: _Driver) -> None:
             try:
                 with _precision(config):
                     while not stop.is_set() and (block := driver.take()) is not None:
-                        finished.put(driver.advance(block, logged, stop))
+                        if (step := driver.advance(block, logged, stop, due)) is not None:
+                            finished.put(step)
             except BaseException as error:  # handed to the caller's thread, whatever it is
                 finished.put(error)
+
+        def add(step: _Step) -> None:
+            block = step.block
+            results.add(block.number, step.record)
+            if kept is not None:
+                if step.state is not None or block.logged == len(logged):
+                    kept.keep(block.number, block.logged, block.epoch, step.state, results.part)
+                kept.watch()
 
         threads = [
             threading.Thread(target=work, args=(driver,), name="ibjax", daemon=True)
             for driver in self._drivers
             for _ in range(self._threads_each)
         ]
-        records: list[list[Record]] = [[] for _ in self._blocks]
-        patterns: list[IntArray] = [np.empty(0, np.int32)] * len(self._blocks)
         try:
             for thread in threads:
                 thread.start()
-            for _ in range(len(self._blocks) * len(logged)):
+            for _ in range(len(self._blocks) * len(logged) - sum(results.reached)):
                 done = finished.get()
                 if isinstance(done, BaseException):
                     raise done
-                block, record = done
-                kept = len(self._parts[block.number])
-                records[block.number].append(Record(*(a[:kept] for a in record)))
-                if block.logged == len(logged):
-                    patterns[block.number] = np.asarray(block.sample.patterns)[:kept]
+                add(done)
                 if report is not None:
-                    report(_progress(self._program, records))
+                    report(_progress(self._program, results))
+        except BaseException:
+            stop.set()
+            for thread in threads:
+                thread.join()
+            if kept is not None:  # whatever ends the run, nothing that was trained is lost
+                while not finished.empty():
+                    if not isinstance(step := finished.get(), BaseException):
+                        add(step)
+                for block in (block for driver in self._drivers for block in driver.waiting()):
+                    kept.keep(block.number, block.logged, block.epoch, to_bytes(block.state), results.part)
+            raise
         finally:
             stop.set()
             for thread in threads:
                 thread.join()
             for driver in self._drivers:
                 driver.clear()
-        return _trajectory(self._program, records, patterns, self._custom)
+            if kept is not None:
+                kept.finish()
+        return _trajectory(self._program, results, patterns, self._custom)
+
+    def _begin(self, number: int, logged: tuple[int, ...], results: Results) -> _Block:
+        """Hand a block to its driver, from where the checkpoint has it or afresh."""
+        driver, kept = self._drivers[number % len(self._drivers)], self._checkpoint
+        position = None if kept is None else kept.restore(number, logged)
+        block = driver.start(number, self._blocks[number])
+        if kept is not None and position is not None:
+            try:
+                results.restore(number, position.records)
+                if position.state is not None:
+                    block = driver.moved(block, position.logged, position.epoch, position.state)
+            except ValueError as error:
+                raise kept.damaged(f"block {number}", error) from error
+        if position is None or position.state is not None:
+            driver.add(block)
+        return block
 
 
 def _precision(config: Config) -> contextlib.AbstractContextManager[Any]:
@@ -209,22 +275,51 @@ def _compiled(program: Program, size: int, device: jax.Device) -> _Driver:
         return _Driver(program, size, device)
 
 
+def _facts(program: Program, size: int, custom: list[str]) -> dict[str, Any]:
+    """What decides about every bit of a run, for its checkpoint; what is not the configuration's, by its hash."""
+    dataset, hashes = program.dataset, {}
+    if "dataset" in custom:
+        arrays = (program.inputs, program.conditional, dataset.marginal)
+        hashes["dataset"] = hashlib.sha256(b"".join(repr(a.shape).encode() + a.tobytes() for a in arrays)).hexdigest()
+    if {"network", "optimizer"} & set(custom):  # code has no other name than what it compiles to
+        texts = [lowered.as_text() for lowered in _lowered(program, size, jax.devices()[0])]
+        hashes["network or optimizer"] = hashlib.sha256("".join(texts).encode()).hexdigest()
+    return {
+        "config": dataclasses.asdict(program.config),
+        "custom": custom,
+        "hash of": hashes,
+        "versions": _versions(),
+        "device": jax.devices()[0].device_kind,
+        "block": size,
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {name: metadata.version(name) for name in ("ibjax", "jax", "jaxlib", "numpy", "optax")}
+
+
 def _parts(seeds: npt.NDArray[np.uint32], size: int) -> list[npt.NDArray[np.uint32]]:
     return [seeds[i : i + size] for i in range(0, len(seeds), size)]
 
 
-def _progress(program: Program, records: list[list[Record]]) -> Progress:
-    logged = program.config.logged
-    reached = min(len(rs) for rs in records)
-    done = sum(logged[len(rs) - 1] if rs else 0 for rs in records)
-    latest = [rs[max(reached - 1, 0)] for rs in records if len(rs) > max(reached - 1, 0)]
-    accuracy = np.concatenate([r.test_accuracy for r in latest])
+def _progress(program: Program, results: Results) -> Progress:
+    logged, epochs = program.config.logged, results.reached
+    reached = min(epochs)
+    done = sum(logged[count - 1] if count else 0 for count in epochs)
+    latest = max(reached - 1, 0)
+    rows = [row for row, count in zip(results.rows, epochs, strict=True) if count > latest]
+    values = results.arrays
+
+    def at(name: str) -> npt.NDArray[Any]:
+        array = getattr(values, name)
+        return array[:, latest] if len(rows) == len(epochs) else np.concatenate([array[row, latest] for row in rows])
+
+    accuracy = at("test_accuracy")
     if np.isnan(accuracy).all():
-        accuracy = np.concatenate([r.train_accuracy for r in latest])
-    layer = max(len(program.layer_widths) - 2, 0)
-    i_xt = np.concatenate([r.i_xt[:, layer] for r in latest])
-    epoch = logged[max(reached - 1, 0)]
-    return Progress(done, logged[-1] * len(records), logged[-1], epoch, _mean(accuracy), _mean(i_xt))
+        accuracy = at("train_accuracy")
+    i_xt = at("i_xt")[:, max(len(program.layer_widths) - 2, 0)]
+    total = logged[-1] * len(epochs)
+    return Progress(done, total, logged[-1], logged[latest], _mean(accuracy), _mean(i_xt))
 
 
 def _mean(values: npt.NDArray[Any]) -> float:
@@ -239,18 +334,8 @@ class _Driver:
         self._device = device
         self._waiting: collections.deque[_Block] = collections.deque()
         self._inputs, self._conditional = self._put(program.inputs), self._put(program.conditional)
-        data = (self._inputs, self._conditional)
-        seeds, numbers = self._put(np.zeros(size, np.uint32)), self._numbers(0, 0, True)
-        here = jax.sharding.SingleDeviceSharding(device)
-        sample, state = jax.tree.map(
-            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here),
-            jax.eval_shape(program.start, seeds, *data),
-        )
-        lowered = (
-            jax.jit(program.start).lower(seeds, *data),
-            jax.jit(program.train, donate_argnums=1).lower(sample, state, self._inputs, *numbers),
-            jax.jit(program.measure).lower(sample, state, *data),
-        )
+        lowered = _lowered(program, size, device)
+        self.record = lowered[2].out_info  # shapes and dtypes of what is measured
         # XLA halves the vectors of a CPU that has 512 bits, for the sake of mixed loads; these loops gain a tenth.
         options = {"xla_cpu_prefer_vector_width": 512} if device.platform == "cpu" else {}
         with futures.ThreadPoolExecutor(len(lowered)) as pool:  # the compiler keeps one core busy a program
@@ -262,10 +347,22 @@ class _Driver:
     def _numbers(self, first: int, last: int, learn: bool) -> Any:
         return self._put((np.int32(first), np.int32(last), np.bool_(learn)))
 
-    def add(self, number: int, seeds: npt.NDArray[np.uint32]) -> None:
+    def start(self, number: int, seeds: npt.NDArray[np.uint32]) -> _Block:
         """A block of fresh networks."""
         sample, state = self._start(self._put(seeds), self._inputs, self._conditional)
-        self._waiting.append(_Block(number, 0, 0, sample, state))
+        return _Block(number, 0, 0, sample, state)
+
+    def moved(self, block: _Block, logged: int, epoch: int, state: Arrays) -> _Block:
+        """The same networks as they were later, from the bytes of their state."""
+        return _Block(block.number, logged, epoch, block.sample, self._put(from_bytes(state, block.state)))
+
+    def add(self, block: _Block) -> None:
+        """Let a block wait for its next epochs."""
+        self._waiting.append(block)
+
+    def waiting(self) -> list[_Block]:
+        """All blocks that wait."""
+        return list(self._waiting)
 
     def clear(self) -> None:
         """Forget blocks left over by an interrupted run."""
@@ -278,8 +375,14 @@ class _Driver:
         except IndexError:
             return None
 
-    def advance(self, block: _Block, logged: tuple[int, ...], stop: threading.Event) -> tuple[_Block, Record]:
-        """Train up to the block's next logged epoch, measure there, and queue the block again if more are to come."""
+    def advance(
+        self, block: _Block, logged: tuple[int, ...], stop: threading.Event, due: Callable[[int], bool]
+    ) -> _Step | None:
+        """Train up to the block's next logged epoch, measure there, and queue the block again if more are to come.
+
+        Returns:
+          What was measured, and the state's bytes where `due` wants them; None where `stop` came first.
+        """
         epoch, state = logged[block.logged], block.state
         # Before any update there is no epoch to take gradients of: one pass is made without updates.
         pieces = (
@@ -291,32 +394,42 @@ class _Driver:
             state = self._train(block.sample, state, self._inputs, *self._numbers(*piece))
             if self._device.platform == "cpu":  # elsewhere the host runs ahead of the device, and should
                 jax.block_until_ready(state)
-            if stop.is_set():
-                break
+            if stop.is_set() and piece[1] < epoch:
+                self._waiting.append(block._replace(epoch=piece[1], state=state))
+                return None
         record = self._measure(block.sample, state, self._inputs, self._conditional)
         block = _Block(block.number, block.logged + 1, epoch, block.sample, state)
         record = Record(*map(np.asarray, record))
-        if block.logged < len(logged):
+        more = block.logged < len(logged)
+        copied = to_bytes(state) if more and due(block.number) else None
+        if more:
             self._waiting.append(block)
-        return block, record
+        return _Step(block, record, copied)
 
 
-def _trajectory(
-    program: Program, records: list[list[Record]], patterns: list[IntArray], custom: list[str]
-) -> Trajectory:
-    config, dataset = program.config, program.dataset
-    stacked = Record(
-        *(
-            np.concatenate([np.stack([getattr(record, name) for record in block], axis=1) for block in records])
-            for name in Record._fields
-        )
+def _lowered(program: Program, size: int, device: jax.Device) -> tuple[Any, Any, Any]:
+    """Start, train and measure, traced for blocks of one size."""
+    here = jax.sharding.SingleDeviceSharding(device)
+
+    def of(tree: Any) -> Any:
+        return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here), tree)
+
+    seeds, data = of(np.zeros(size, np.uint32)), of((program.inputs, program.conditional))
+    sample, state = of(jax.eval_shape(program.start, seeds, *data))
+    numbers = of((np.int32(0), np.int32(0), np.bool_(True)))
+    return (
+        jax.jit(program.start).lower(seeds, *data),
+        jax.jit(program.train, donate_argnums=1).lower(sample, state, data[0], *numbers),
+        jax.jit(program.measure).lower(sample, state, *data),
     )
+
+
+def _trajectory(program: Program, results: Results, patterns: list[IntArray], custom: list[str]) -> Trajectory:
+    config, dataset, stacked = program.config, program.dataset, results.arrays
     healthy = np.logical_and.accumulate(stacked.finite, axis=1)  # once diverged, diverged
-    values = {
-        name: np.where(healthy.reshape(healthy.shape + (1,) * (array.ndim - 2)), array, np.nan).astype(array.dtype)
-        for name, array in stacked._asdict().items()
-        if name != "finite"
-    }
+    values = {name: array for name, array in stacked._asdict().items() if name != "finite"}
+    for array in values.values():
+        array[~healthy] = np.nan  # in place: of a big ensemble there is no room for a second one
     if lost := int((~healthy[:, -1]).sum()):
         warnings.warn(
             f"{lost} of {len(healthy)} networks diverged: their entries are NaN from there on",
@@ -336,7 +449,7 @@ def _trajectory(
         config={
             "config": dataclasses.asdict(config),
             "custom": custom,
-            "versions": {name: metadata.version(name) for name in ("ibjax", "jax", "jaxlib", "numpy", "optax")},
+            "versions": _versions(),
             "device_kind": jax.devices()[0].device_kind,
             "command": list(sys.argv),
         },
