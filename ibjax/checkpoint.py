@@ -36,6 +36,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ibjax.archive import Archive, ArchiveError, write_arrays
+from ibjax.storage import check_space
 
 Arrays = Sequence[npt.NDArray[Any]]
 Part = Callable[[int, int, int], Arrays]
@@ -214,14 +215,12 @@ class Checkpoint:
             raise self.damaged(path.name, error) from error
 
     def reserve(self, nbytes: int) -> None:
-        """Refuses, before anything is trained, a disk without room for so many bytes.
+        """Refuses, before anything is trained, a disk without room for a checkpoint of so many bytes.
 
         Raises:
           OSError: says how many are wanted and how many are free.
         """
-        from ibjax.storage import check_space
-
-        check_space(self.folder, nbytes)
+        check_space(self.folder, nbytes - sum(path.stat().st_size for path in self.folder.iterdir()))
 
     def due(self, number: int) -> bool:
         """Whether the state of a block should be handed over now."""

@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 import optax
 
+from ibjax.bounds import check_bounds
 from ibjax.checkpoint import EVERY, Arrays, Checkpoint, from_bytes, terminable, to_bytes
 from ibjax.config import Config
 from ibjax.data import Dataset, spherical_dataset
@@ -105,6 +106,10 @@ def run(
       checkpoint_every: seconds between two checkpoints of a network, at least; writing takes a twentieth of the time
         at most.
 
+    The compiled programs of the last eight configurations stay in the process, so that the same one with other seeds
+    does not wait for the compiler. Runs may go on in several threads at once. The memory of a run is that of its
+    results, which is the size of the file, and of the networks' states.
+
     Returns:
       The trajectory, of `config.seed_list` in that order.
 
@@ -112,12 +117,15 @@ def run(
       ValueError, TypeError: an argument that is not allowed, before anything is compiled; a `CheckpointError`: the
         folder belongs to another run, is in use or damaged.
       OSError: the folder cannot be written, or its disk has no room for the run.
+      RuntimeError: the process was forked from one that had loaded JAX.
 
     Warns:
-      RuntimeWarning: some networks diverged (says how many); a checkpoint could not be written.
+      RuntimeWarning: some networks diverged (says how many); information values break their bounds (says which); a
+        checkpoint could not be written.
     """
     if not callable(progress) and not isinstance(progress, bool):
         raise TypeError(f"progress = {progress!r}; allowed: True, False or a function")
+    _check_process()
     with contextlib.ExitStack() as stack:
         report = progress if callable(progress) else None
         if progress is True:
@@ -128,7 +136,42 @@ def run(
         if checkpoint is not None:
             stack.enter_context(terminable())
             kept = stack.enter_context(Checkpoint(checkpoint, checkpoint_every))
-        return Prepared(config, dataset=dataset, network=network, optimizer=optimizer, checkpoint=kept).run(report)
+        prepared = Prepared(
+            config, dataset=dataset, network=network, optimizer=optimizer, checkpoint=kept, spares=_SPARES
+        )
+        trajectory = prepared.run(report)
+        prepared.give_back(_SPARES)
+        return trajectory
+
+
+class Spares:
+    """Compiled programs that nobody uses at the moment, the newest few; safe to share between threads."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._guard = threading.Lock()
+        self._held: list[tuple[str, Any]] = []
+
+    def take(self, key: str) -> Any:
+        """What was put last under a key, which is then the caller's alone; None where there is nothing."""
+        with self._guard:
+            found = next((entry for entry in reversed(self._held) if entry[0] == key), None)
+            if found is not None:
+                self._held.remove(found)
+        return found[1] if found is not None else None
+
+    def put(self, key: str, value: Any) -> None:
+        """Keep something for whoever asks next."""
+        with self._guard:
+            self._held = [*self._held, (key, value)][-self._most :]
+
+    def clear(self) -> None:
+        """Forget all."""
+        with self._guard:
+            self._held = []
+
+
+_SPARES = Spares(8)
 
 
 class Prepared:
@@ -142,6 +185,7 @@ class Prepared:
         network: Any = None,
         optimizer: optax.GradientTransformation | None = None,
         checkpoint: Checkpoint | None = None,
+        spares: Spares | None = None,
     ) -> None:
         config = Config() if config is None else config
         if not isinstance(config, Config):
@@ -156,29 +200,43 @@ class Prepared:
         self._parts = _parts(np.array(config.seed_list, np.uint32), size)
         # The last block is filled up with copies of its first seed, which are dropped in the end.
         self._blocks = [np.append(part, np.full(size - len(part), part[0])) for part in self._parts]
-        self._checkpoint = checkpoint
+        self._checkpoint, self._config = checkpoint, config
+        used = devices[: len(self._blocks)]
+        # All that compiling depends on; seeds are data, and parts of the user's own have no name.
+        self._key = f"{dataclasses.replace(config, seeds=1)!r} {used} {sorted(jax.config.values.items())}"
+        spare = spares.take(self._key) if spares is not None and not self._custom else None
         with _precision(config):
-            self._program = Program(
-                config, spherical_dataset(config.dataset) if dataset is None else dataset, network, optimizer
-            )
+            if spare is not None:
+                self._program, self._drivers = spare
+            else:
+                task = spherical_dataset(config.dataset) if dataset is None else dataset
+                self._program = Program(config, task, network, optimizer)
             if checkpoint is not None:
-                checkpoint.claim(_facts(self._program, size, self._custom))
-            self._drivers = [_compiled(self._program, size, device) for device in devices[: len(self._blocks)]]
+                checkpoint.claim(_facts(config, self._program, size, self._custom))
+            if spare is None:
+                self._drivers = [_compiled(self._program, size, device) for device in used]
             if checkpoint is not None:
                 checkpoint.claim({"trainer": "plain" if self._program.fused is None else "fused"})
         # One thread keeps an accelerator busy; on a CPU each runs its own block's program on its own core.
         alone = devices[0].platform == "cpu" and len(self._drivers) == 1
         self._threads_each = min(_cores(), len(self._blocks)) if alone else 1
 
+    def give_back(self, spares: Spares) -> None:
+        """Leave the compiled programs for the next run of the configuration; this one must not run again."""
+        if not self._custom:
+            spares.put(self._key, (self._program, self._drivers))
+
     def run(self, report: Callable[[Progress], None] | None = None) -> Trajectory:
         """Train every block through every logged epoch; `report` is called at each of them."""
-        config, logged, kept = self._program.config, self._program.config.logged, self._checkpoint
+        config, logged, kept = self._config, self._config.logged, self._checkpoint
         results = Results([len(part) for part in self._parts], len(logged), self._drivers[0].record)
         patterns: list[IntArray] = [np.empty(0, np.int32)] * len(self._blocks)
         with _precision(config):
             for number in range(len(self._blocks)):
                 block = self._begin(number, logged, results)
                 patterns[number] = np.asarray(block.sample.patterns)[: len(self._parts[number])]
+        if kept is not None:  # every block's state beside the one that is to replace it
+            kept.reserve(results.nbytes + 2 * len(self._blocks) * sum(a.nbytes for a in jax.tree.leaves(block.state)))
         finished: queue.SimpleQueue[_Step | BaseException] = queue.SimpleQueue()
         stop = threading.Event()
         due = (lambda number: False) if kept is None else kept.due
@@ -214,7 +272,7 @@ class Prepared:
                     raise done
                 add(done)
                 if report is not None:
-                    report(_progress(self._program, results))
+                    report(_progress(self._program, logged, results))
         except BaseException:
             stop.set()
             for thread in threads:
@@ -234,7 +292,7 @@ class Prepared:
                 driver.clear()
             if kept is not None:
                 kept.finish()
-        return _trajectory(self._program, results, patterns, self._custom)
+        return _trajectory(config, self._program, results, patterns, self._custom)
 
     def _begin(self, number: int, logged: tuple[int, ...], results: Results) -> _Block:
         """Hand a block to its driver, from where the checkpoint has it or afresh."""
@@ -251,6 +309,17 @@ class Prepared:
         if position is None or position.state is not None:
             driver.add(block)
         return block
+
+
+_PROCESS = os.getpid()
+
+
+def _check_process() -> None:
+    if os.getpid() != _PROCESS:
+        raise RuntimeError(
+            "ibjax.run in a process forked from one that had loaded JAX, whose threads a fork does not copy: it could "
+            "wait for ever; allowed: workers of multiprocessing.get_context('spawn')"
+        )
 
 
 def _precision(config: Config) -> contextlib.AbstractContextManager[Any]:
@@ -275,7 +344,7 @@ def _compiled(program: Program, size: int, device: jax.Device) -> _Driver:
         return _Driver(program, size, device)
 
 
-def _facts(program: Program, size: int, custom: list[str]) -> dict[str, Any]:
+def _facts(config: Config, program: Program, size: int, custom: list[str]) -> dict[str, Any]:
     """What decides about every bit of a run, for its checkpoint; what is not the configuration's, by its hash."""
     dataset, hashes = program.dataset, {}
     if "dataset" in custom:
@@ -285,7 +354,7 @@ def _facts(program: Program, size: int, custom: list[str]) -> dict[str, Any]:
         texts = [lowered.as_text() for lowered in _lowered(program, size, jax.devices()[0])]
         hashes["network or optimizer"] = hashlib.sha256("".join(texts).encode()).hexdigest()
     return {
-        "config": dataclasses.asdict(program.config),
+        "config": dataclasses.asdict(config),
         "custom": custom,
         "hash of": hashes,
         "versions": _versions(),
@@ -302,8 +371,8 @@ def _parts(seeds: npt.NDArray[np.uint32], size: int) -> list[npt.NDArray[np.uint
     return [seeds[i : i + size] for i in range(0, len(seeds), size)]
 
 
-def _progress(program: Program, results: Results) -> Progress:
-    logged, epochs = program.config.logged, results.reached
+def _progress(program: Program, logged: tuple[int, ...], results: Results) -> Progress:
+    epochs = results.reached
     reached = min(epochs)
     done = sum(logged[count - 1] if count else 0 for count in epochs)
     latest = max(reached - 1, 0)
@@ -424,8 +493,10 @@ def _lowered(program: Program, size: int, device: jax.Device) -> tuple[Any, Any,
     )
 
 
-def _trajectory(program: Program, results: Results, patterns: list[IntArray], custom: list[str]) -> Trajectory:
-    config, dataset, stacked = program.config, program.dataset, results.arrays
+def _trajectory(
+    config: Config, program: Program, results: Results, patterns: list[IntArray], custom: list[str]
+) -> Trajectory:
+    dataset, stacked = program.dataset, results.arrays
     healthy = np.logical_and.accumulate(stacked.finite, axis=1)  # once diverged, diverged
     values = {name: array for name, array in stacked._asdict().items() if name != "finite"}
     for array in values.values():
@@ -445,7 +516,7 @@ def _trajectory(program: Program, results: Results, patterns: list[IntArray], cu
     chosen = np.concatenate(patterns)
     mask = np.zeros((len(chosen), dataset.n_patterns), bool)
     np.put_along_axis(mask, chosen, True, axis=1)
-    return Trajectory(
+    trajectory = Trajectory(
         config={
             "config": dataclasses.asdict(config),
             "custom": custom,
@@ -465,3 +536,8 @@ def _trajectory(program: Program, results: Results, patterns: list[IntArray], cu
         extras=extras,
         **values,
     )
+    if not (bounds := check_bounds(trajectory)).ok:
+        warnings.warn(
+            f"information values break their bounds; do not trust them\n{bounds}", RuntimeWarning, stacklevel=4
+        )
+    return trajectory

@@ -3,9 +3,27 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ibjax.config import Config
+
+_PATTERNS, _FEATURES = 4096, 12  # of the built-in tasks
+
+
+def expected_bytes(config: Config) -> int:
+    """About how large the file of a run will be, and about what its results take in memory."""
+    outputs = 1 if config.output == "sigmoid" else 2
+    widths = (_FEATURES, *config.hidden_widths, outputs)
+    numbers = 7 * (len(widths) - 1) + 4
+    if config.store_weights:
+        numbers += sum((a + 1) * b for a, b in itertools.pairwise(widths))
+    seeds = len(config.seed_list)
+    return seeds * (len(config.logged) * numbers * (8 if config.precision == "float64" else 4) + _PATTERNS) + 10_000
 
 
 def check_space(path: str | os.PathLike[str], nbytes: int) -> int:

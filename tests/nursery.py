@@ -1,0 +1,42 @@
+"""Processes of the command line for tests that end them, forked with the slow imports done but before JAX is at work.
+
+python nursery.py COMMAND ...     then lines "INDEX BLOCK": at its INDEX-th fsync the process says so, and with BLOCK
+                                  = 1 stays there until it is killed
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+import flax.linen
+import optax
+
+_SLOW_IMPORTS = (flax.linen, optax)
+
+
+def child(index: int, block: bool) -> int:
+    calls, sync = [0], os.fsync
+
+    def fsync(file: int) -> None:
+        calls[0] += 1
+        if calls[0] == index:
+            os.write(1, b"sync\n")
+            if block:
+                time.sleep(600)
+        sync(file)
+
+    os.fsync = fsync
+    from ibjax.cli import main
+
+    return main(sys.argv[1:])
+
+
+for line in sys.stdin:
+    index, block = map(int, line.split())
+    if pid := os.fork():
+        os.write(1, f"pid {pid}\n".encode())
+        os.write(1, f"ended {os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}\n".encode())
+    else:
+        os._exit(child(index, bool(block)))
