@@ -139,9 +139,10 @@ def run(
         prepared = Prepared(
             config, dataset=dataset, network=network, optimizer=optimizer, checkpoint=kept, spares=_SPARES
         )
-        trajectory = prepared.run(report)
-        prepared.give_back(_SPARES)
-        return trajectory
+        try:
+            return prepared.run(report)
+        finally:
+            prepared.give_back(_SPARES)
 
 
 class Spares:
@@ -200,7 +201,7 @@ class Prepared:
         self._parts = _parts(np.array(config.seed_list, np.uint32), size)
         # The last block is filled up with copies of its first seed, which are dropped in the end.
         self._blocks = [np.append(part, np.full(size - len(part), part[0])) for part in self._parts]
-        self._checkpoint, self._config = checkpoint, config
+        self._checkpoint, self._config, self._idle = checkpoint, config, True
         used = devices[: len(self._blocks)]
         # All that compiling depends on; seeds are data, and parts of the user's own have no name.
         self._key = f"{dataclasses.replace(config, seeds=1)!r} {used} {sorted(jax.config.values.items())}"
@@ -223,12 +224,13 @@ class Prepared:
 
     def give_back(self, spares: Spares) -> None:
         """Leave the compiled programs for the next run of the configuration; this one must not run again."""
-        if not self._custom:
+        if self._idle and not self._custom:
             spares.put(self._key, (self._program, self._drivers))
 
     def run(self, report: Callable[[Progress], None] | None = None) -> Trajectory:
         """Train every block through every logged epoch; `report` is called at each of them."""
         config, logged, kept = self._config, self._config.logged, self._checkpoint
+        self._idle = False
         results = Results([len(part) for part in self._parts], len(logged), self._drivers[0].record)
         patterns: list[IntArray] = [np.empty(0, np.int32)] * len(self._blocks)
         with _precision(config):
@@ -290,6 +292,7 @@ class Prepared:
                 thread.join()
             for driver in self._drivers:
                 driver.clear()
+            self._idle = True
             if kept is not None:
                 kept.finish()
         return _trajectory(config, self._program, results, patterns, self._custom)

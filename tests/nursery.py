@@ -1,7 +1,9 @@
 """Processes of the command line for tests that end them, forked with the slow imports done but before JAX is at work.
 
-python nursery.py COMMAND ...     then lines "INDEX BLOCK": at its INDEX-th fsync the process says so, and with BLOCK
-                                  = 1 stays there until it is killed
+    python nursery.py COMMAND ...
+
+Then, on standard input, lines "INDEX BLOCK FOLDER": a process in that folder, which says so at its INDEX-th fsync and,
+where BLOCK is 1, stays there until it is killed.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from typing import Any
 
 import flax.linen
 import optax
@@ -19,7 +22,7 @@ _SLOW_IMPORTS = (flax.linen, optax)
 def child(index: int, block: bool) -> int:
     calls, sync = [0], os.fsync
 
-    def fsync(file: int) -> None:
+    def fsync(file: Any) -> None:
         calls[0] += 1
         if calls[0] == index:
             os.write(1, b"sync\n")
@@ -34,9 +37,10 @@ def child(index: int, block: bool) -> int:
 
 
 for line in sys.stdin:
-    index, block = map(int, line.split())
+    index, block, folder = line.rstrip("\n").split(" ", 2)
     if pid := os.fork():
         os.write(1, f"pid {pid}\n".encode())
         os.write(1, f"ended {os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}\n".encode())
     else:
-        os._exit(child(index, bool(block)))
+        os.chdir(folder)
+        os._exit(child(int(index), block == "1"))
