@@ -22,13 +22,13 @@ _SLOW_IMPORTS = (flax.linen, optax)
 def child(index: int, block: bool) -> int:
     calls, sync = [0], os.fsync
 
-    def fsync(file: Any) -> None:
+    def fsync(fd: Any) -> None:
         calls[0] += 1
         if calls[0] == index:
             os.write(1, b"sync\n")
             if block:
                 time.sleep(600)
-        sync(file)
+        sync(fd)
 
     os.fsync = fsync
     from ibjax.cli import main
