@@ -203,14 +203,16 @@ class Prepared:
         self._blocks = [np.append(part, np.full(size - len(part), part[0])) for part in self._parts]
         self._checkpoint, self._config, self._idle = checkpoint, config, True
         used = devices[: len(self._blocks)]
-        # All that compiling depends on; seeds are data, and parts of the user's own have no name.
-        self._key = f"{dataclasses.replace(config, seeds=1)!r} {used} {sorted(jax.config.values.items())}"
-        spare = spares.take(self._key) if spares is not None and not self._custom else None
+        task = spherical_dataset(config.dataset) if dataset is None else dataset
+        # All that compiling depends on; seeds are arguments, and code of the user's own has no name.
+        settings = sorted(jax.config.values.items())
+        self._key = f"{dataclasses.replace(config, seeds=1)!r} {_hash_of(task)} {used} {settings}"
+        self._named = network is None and optimizer is None
+        spare = spares.take(self._key) if spares is not None and self._named else None
         with _precision(config):
             if spare is not None:
                 self._program, self._drivers = spare
             else:
-                task = spherical_dataset(config.dataset) if dataset is None else dataset
                 self._program = Program(config, task, network, optimizer)
             if checkpoint is not None:
                 checkpoint.claim(_facts(config, self._program, size, self._custom))
@@ -224,7 +226,7 @@ class Prepared:
 
     def give_back(self, spares: Spares) -> None:
         """Leave the compiled programs for the next run of the configuration; this one must not run again."""
-        if self._idle and not self._custom:
+        if self._idle and self._named:
             spares.put(self._key, (self._program, self._drivers))
 
     def run(self, report: Callable[[Progress], None] | None = None) -> Trajectory:
@@ -349,10 +351,7 @@ def _compiled(program: Program, size: int, device: jax.Device) -> _Driver:
 
 def _facts(config: Config, program: Program, size: int, custom: list[str]) -> dict[str, Any]:
     """What decides about every bit of a run, for its checkpoint; what is not the configuration's, by its hash."""
-    dataset, hashes = program.dataset, {}
-    if "dataset" in custom:
-        arrays = (program.inputs, program.conditional, dataset.marginal)
-        hashes["dataset"] = hashlib.sha256(b"".join(repr(a.shape).encode() + a.tobytes() for a in arrays)).hexdigest()
+    hashes = {"dataset": _hash_of(program.dataset)}
     if {"network", "optimizer"} & set(custom):  # code has no other name than what it compiles to
         texts = [lowered.as_text() for lowered in _lowered(program, size, jax.devices()[0])]
         hashes["network or optimizer"] = hashlib.sha256("".join(texts).encode()).hexdigest()
@@ -364,6 +363,12 @@ def _facts(config: Config, program: Program, size: int, custom: list[str]) -> di
         "device": jax.devices()[0].device_kind,
         "block": size,
     }
+
+
+def _hash_of(dataset: Dataset) -> str:
+    arrays = (dataset.inputs, dataset.conditional, dataset.marginal)
+    parts = [repr((a.shape, dataset.p_x is None)).encode() + a.tobytes() for a in arrays]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def _versions() -> dict[str, str]:

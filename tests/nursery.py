@@ -9,6 +9,7 @@ where BLOCK is 1, stays there until it is killed.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from typing import Any
@@ -31,6 +32,7 @@ def child(index: int, block: bool) -> int:
         sync(fd)
 
     os.fsync = fsync
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let their background jobs ignore it
     from ibjax.cli import main
 
     return main(sys.argv[1:])
