@@ -72,14 +72,6 @@ class _Block(NamedTuple):
     state: Any
 
 
-class _Step(NamedTuple):
-    """One logged epoch of a block: where it stands, what was measured, the state's bytes where they are to be kept."""
-
-    block: _Block
-    record: Record
-    state: Arrays | None
-
-
 def run(
     config: Config | None = None,
     *,
@@ -241,56 +233,52 @@ class Prepared:
                 patterns[number] = np.asarray(block.sample.patterns)[: len(self._parts[number])]
         if kept is not None:  # every block's state beside the one that is to replace it
             kept.reserve(results.nbytes + 2 * len(self._blocks) * sum(a.nbytes for a in jax.tree.leaves(block.state)))
-        finished: queue.SimpleQueue[_Step | BaseException] = queue.SimpleQueue()
+        finished: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         stop = threading.Event()
-        due = (lambda number: False) if kept is None else kept.due
+
+        def store(block: _Block, record: Record) -> None:
+            """In the thread that trains, where no signal comes between what was measured and the state that follows."""
+            results.add(block.number, record)
+            if kept is not None and (block.logged == len(logged) or kept.due(block.number)):
+                state = None if block.logged == len(logged) else to_bytes(block.state)
+                kept.keep(block.number, block.logged, block.epoch, state, results.part)
 
         def work(driver: _Driver) -> None:
             try:
                 with _precision(config):
                     while not stop.is_set() and (block := driver.take()) is not None:
-                        if (step := driver.advance(block, logged, stop, due)) is not None:
-                            finished.put(step)
+                        driver.advance(block, logged, stop, store)
+                        finished.put(None)
             except BaseException as error:  # handed to the caller's thread, whatever it is
                 finished.put(error)
-
-        def add(step: _Step) -> None:
-            block = step.block
-            results.add(block.number, step.record)
-            if kept is not None:
-                if step.state is not None or block.logged == len(logged):
-                    kept.keep(block.number, block.logged, block.epoch, step.state, results.part)
-                kept.watch()
 
         threads = [
             threading.Thread(target=work, args=(driver,), name="ibjax", daemon=True)
             for driver in self._drivers
             for _ in range(self._threads_each)
         ]
+        steps = len(self._blocks) * len(logged) - sum(results.reached)
         try:
             for thread in threads:
                 thread.start()
-            for _ in range(len(self._blocks) * len(logged) - sum(results.reached)):
-                done = finished.get()
-                if isinstance(done, BaseException):
-                    raise done
-                add(done)
+            for _ in range(steps):
+                if (error := finished.get()) is not None:
+                    raise error
+                if kept is not None:
+                    kept.watch()
                 if report is not None:
                     report(_progress(self._program, logged, results))
         except BaseException:
             stop.set()
-            for thread in threads:
+            for thread in filter(threading.Thread.is_alive, threads):
                 thread.join()
             if kept is not None:  # whatever ends the run, nothing that was trained is lost
-                while not finished.empty():
-                    if not isinstance(step := finished.get(), BaseException):
-                        add(step)
                 for block in (block for driver in self._drivers for block in driver.waiting()):
                     kept.keep(block.number, block.logged, block.epoch, to_bytes(block.state), results.part)
             raise
         finally:
             stop.set()
-            for thread in threads:
+            for thread in filter(threading.Thread.is_alive, threads):
                 thread.join()
             for driver in self._drivers:
                 driver.clear()
@@ -380,7 +368,7 @@ def _parts(seeds: npt.NDArray[np.uint32], size: int) -> list[npt.NDArray[np.uint
 
 
 def _progress(program: Program, logged: tuple[int, ...], results: Results) -> Progress:
-    epochs = results.reached
+    epochs = list(results.reached)  # the others go on
     reached = min(epochs)
     done = sum(logged[count - 1] if count else 0 for count in epochs)
     latest = max(reached - 1, 0)
@@ -453,12 +441,15 @@ class _Driver:
             return None
 
     def advance(
-        self, block: _Block, logged: tuple[int, ...], stop: threading.Event, due: Callable[[int], bool]
-    ) -> _Step | None:
-        """Train up to the block's next logged epoch, measure there, and queue the block again if more are to come.
+        self,
+        block: _Block,
+        logged: tuple[int, ...],
+        stop: threading.Event,
+        store: Callable[[_Block, Record], None],
+    ) -> None:
+        """Train up to the block's next logged epoch, measure and `store` there, queue the block if more are to come.
 
-        Returns:
-          What was measured, and the state's bytes where `due` wants them; None where `stop` came first.
+        Where `stop` comes first, the block is queued as it is by then.
         """
         epoch, state = logged[block.logged], block.state
         # Before any update there is no epoch to take gradients of: one pass is made without updates.
@@ -473,15 +464,12 @@ class _Driver:
                 jax.block_until_ready(state)
             if stop.is_set() and piece[1] < epoch:
                 self._waiting.append(block._replace(epoch=piece[1], state=state))
-                return None
+                return
         record = self._measure(block.sample, state, self._inputs, self._conditional)
         block = _Block(block.number, block.logged + 1, epoch, block.sample, state)
-        record = Record(*map(np.asarray, record))
-        more = block.logged < len(logged)
-        copied = to_bytes(state) if more and due(block.number) else None
-        if more:
+        store(block, Record(*map(np.asarray, record)))
+        if block.logged < len(logged):
             self._waiting.append(block)
-        return _Step(block, record, copied)
 
 
 def _lowered(program: Program, size: int, device: jax.Device) -> tuple[Any, Any, Any]:

@@ -212,7 +212,8 @@ class TestCommandLine:
     def test_wrong_options(self, options: list[str], words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         Path("file").write_text("")
         assert main([*self.options(TINY), *options]) == 2
-        assert all(word in capsys.readouterr().err for word in words)
+        message = capsys.readouterr().err
+        assert all(word in message for word in words), message
         assert not Path("d").exists()
 
     def test_no_room_for_the_file(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
