@@ -99,9 +99,9 @@ def run(
       checkpoint_every: seconds between two checkpoints of a network, at least; writing takes a twentieth of the time
         at most.
 
-    The compiled programs of the last eight configurations stay in the process, so that the same one with other seeds
-    does not wait for the compiler. Runs may go on in several threads at once. The memory of a run is that of its
-    results, which is the size of the file, and of the networks' states.
+    The compiled programs of the last eight configurations (on data of at most 16 MB) stay in the process, so that the
+    same one with other seeds does not wait for the compiler. Runs may go on in several threads at once. The memory of a
+    run is that of its results, which is the size of the file, and of the networks' states.
 
     Returns:
       The trajectory, of `config.seed_list` in that order.
@@ -139,10 +139,15 @@ def run(
 
 
 _SPARES = Spares(8)
+_SPARE_BYTES = 2**24  # of inputs; programs hold their data set, and large ones train for longer than they compile
 
 
 class Prepared:
-    """A run whose programs are compiled, to be repeated at will; arguments and errors are those of `ibjax.run`."""
+    """A run whose programs are compiled, to be repeated at will; arguments and errors are those of `ibjax.run`.
+
+    But for a `checkpoint`, which is an open one, and which ends with the first run; `spares` are where compiled
+    programs may be found.
+    """
 
     def __init__(
         self,
@@ -192,7 +197,7 @@ class Prepared:
 
     def give_back(self, spares: Spares) -> None:
         """Leave the compiled programs for the next run of the configuration; this one must not run again."""
-        if self._idle and self._named:
+        if self._idle and self._named and self._program.inputs.nbytes <= _SPARE_BYTES:
             spares.put(self._key, (self._program, self._drivers))
 
     def run(self, report: Callable[[Progress], None] | None = None) -> Trajectory:
