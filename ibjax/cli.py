@@ -86,10 +86,9 @@ def _run(arguments: argparse.Namespace) -> int:
             options["checkpoint_every"] = _numbers("--checkpoint-every", arguments.checkpoint_every)[0]
     elif arguments.checkpoint_every is not None:
         raise UsageError("--checkpoint-every without --checkpoint; allowed: together")
-    if not arguments.quiet:
-        print(f"{len(config.seed_list)} networks; the file takes about {size(wanted)}, free are {size(free)}")
+    note = f"{len(config.seed_list)} networks; the file takes about {size(wanted)}, free are {size(free)}"
     began = time.perf_counter()
-    trajectory = _trained(config, quiet=arguments.quiet, **options)
+    trajectory = _trained(config, "" if arguments.quiet else note, **options)
     if failure := _saved(trajectory, path, arguments):
         return _failed("run", failure)
     sound = _report_broken_bounds(trajectory)
@@ -99,8 +98,8 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0 if sound else 1
 
 
-def _trained(config: Config, *, quiet: bool, **options: Any) -> Trajectory:
-    """The run, with warnings as lines of this command."""
+def _trained(config: Config, note: str, **options: Any) -> Trajectory:
+    """The run, with warnings as lines of this command; without a note, quietly, else with it as training begins."""
     import ibjax  # here, not above: the compiler's start-up is not for those who mistype an option
 
     _keep_compiled_programs()
@@ -109,9 +108,25 @@ def _trained(config: Config, *, quiet: bool, **options: Any) -> Trajectory:
         warnings.filterwarnings("ignore", "information values break their bounds", RuntimeWarning)  # so does the report
         warnings.showwarning = lambda message, *_, **__: print(f"ibjax run: {message}", file=sys.stderr)
         try:
-            return ibjax.run(config, progress=not quiet, **options)
+            if not note:
+                return ibjax.run(config, **options)
+            from ibjax.progress import bar
+
+            with bar() as report:
+                return ibjax.run(config, progress=_announced(note, report), **options)
         except (ValueError, TypeError) as error:
             raise UsageError(str(error)) from error
+
+
+def _announced(note: str, report: Callable[[Any], None]) -> Callable[[Any], None]:
+    notes = [note]
+
+    def told(state: Any) -> None:
+        while notes:
+            print(notes.pop())
+        report(state)
+
+    return told
 
 
 def _saved(trajectory: Trajectory, path: Path, arguments: argparse.Namespace) -> str:
@@ -296,7 +311,7 @@ def _rerun(arguments: argparse.Namespace) -> int:
         config = recorded_config(recorded)
     except ValueError as error:
         raise UsageError(f"{arguments.file!r} cannot be repeated: {error}") from error
-    again = _trained(config, quiet=arguments.quiet)
+    again = _trained(config, "" if arguments.quiet else f"{len(config.seed_list)} networks, trained again")
     # Measures added to the file afterwards are not the run's.
     added = sorted(recorded.extras.keys() - again.extras.keys())
     for key in added:
