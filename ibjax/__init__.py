@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from ibjax.config import PRESETS, Config
     from ibjax.data import Dataset, spherical_dataset
     from ibjax.ensemble import Progress, run
+    from ibjax.information.adaptive import adaptive_information, quantile_information
     from ibjax.information.histogram import layer_information
+    from ibjax.information.kde import kde_information
+    from ibjax.information.knn import knn_information
+    from ibjax.information.noisy import noisy_information
+    from ibjax.information.quantized import quantized_information
+    from ibjax.measuring import measure
     from ibjax.trajectory import Trajectory, TrajectoryError, concatenate, load
 
 __version__ = "0.1.0"
@@ -28,10 +34,17 @@ _HOMES = {
     "Progress": "ensemble",
     "Trajectory": "trajectory",
     "TrajectoryError": "trajectory",
+    "adaptive_information": "information.adaptive",
     "concatenate": "trajectory",
     "information_curve": "bottleneck",
+    "kde_information": "information.kde",
+    "knn_information": "information.knn",
     "layer_information": "information.histogram",
     "load": "trajectory",
+    "measure": "measuring",
+    "noisy_information": "information.noisy",
+    "quantile_information": "information.adaptive",
+    "quantized_information": "information.quantized",
     "run": "ensemble",
     "spherical_dataset": "data",
 }
@@ -45,10 +58,17 @@ __all__ = [
     "Progress",
     "Trajectory",
     "TrajectoryError",
+    "adaptive_information",
     "concatenate",
     "information_curve",
+    "kde_information",
+    "knn_information",
     "layer_information",
     "load",
+    "measure",
+    "noisy_information",
+    "quantile_information",
+    "quantized_information",
     "run",
     "spherical_dataset",
 ]

@@ -14,7 +14,7 @@ import secrets
 import shutil
 import stat
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -27,6 +27,7 @@ MAX_EXPANSION = 512 * 2**20
 """Bytes that all members together may declare beyond the size of the file that holds them."""
 
 _CHUNK = 2**20
+_HEADER = 2**10  # of an array, more than it takes
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
@@ -172,12 +173,16 @@ def _read_member(member: Any, declared: int) -> npt.NDArray[Any]:
 
 
 def write_arrays(
-    path: str | os.PathLike[str], arrays: Mapping[str, npt.NDArray[Any]], *, overwrite: bool = True
+    path: str | os.PathLike[str],
+    arrays: Mapping[str, npt.NDArray[Any]],
+    *,
+    overwrite: bool = True,
+    compressed: Collection[str] = (),
 ) -> Path:
     """Write arrays as an npz, readable by `numpy.load`, so that `path` always holds a whole file.
 
     The file is written beside its place, forced to disk and renamed; whatever goes wrong before, also an
-    interrupt, leaves what was there. Equal arrays give equal bytes (members carry no date). Values are stored
+    interrupt, leaves what was there. Equal arrays give equal bytes (members carry no date). Most values are stored
     uncompressed: measured floats hardly shrink, deflate costs far more time than it saves.
 
     Args:
@@ -185,6 +190,7 @@ def write_arrays(
             replaced: replacing the link itself would leave a second, older copy behind it.
         arrays: by key; no object arrays.
         overwrite: whether an existing file may be replaced.
+        compressed: keys of arrays to deflate, as many of them as fit `MAX_EXPANSION`: what is written can be read.
 
     Returns:
         `path` as a `Path`.
@@ -201,9 +207,14 @@ def write_arrays(
     try:
         with open(temporary, "xb") as file:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+                allowance = MAX_EXPANSION
                 for key, array in arrays.items():
                     large = array.nbytes > 2**30
-                    with archive.open(zipfile.ZipInfo(f"{key}.npy"), "w", force_zip64=large) as member:
+                    info = zipfile.ZipInfo(f"{key}.npy")
+                    if key in compressed and array.nbytes + _HEADER <= allowance:
+                        allowance -= array.nbytes + _HEADER
+                        info.compress_type = zipfile.ZIP_DEFLATED
+                    with archive.open(info, "w", force_zip64=large) as member:
                         np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
             file.flush()
             os.fsync(file.fileno())

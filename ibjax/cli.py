@@ -1,4 +1,4 @@
-"""The command line: `ibjax run`, `info`, `plot`, `animate`, `bound`, `merge`, `rerun`.
+"""The command line: `ibjax run`, `info`, `plot`, `animate`, `bound`, `measure`, `merge`, `rerun`.
 
 What needs the compiler is imported only after all of the user's input has been checked.
 """
@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ibjax import __version__
 from ibjax.config import PRESETS
-from ibjax.options import UsageError, add_fields, config_of
+from ibjax.data import unknown
+from ibjax.information.estimator import ESTIMATORS
+from ibjax.options import UsageError, add_fields, add_options, config_of, options_of
 from ibjax.schema import REQUIRED
 from ibjax.storage import check_space, expected_bytes, size
 
@@ -39,9 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
       0; 1 where a file cannot be read or written, values break their bounds or a run is not repeated to the bit;
       2 where the input is not allowed; 130 after Ctrl-C, 143 after SIGTERM where there is a checkpoint.
     """
-    parser = _parser()
+    words = sys.argv[1:] if argv is None else list(argv)
     try:
-        arguments = parser.parse_args(argv)
+        arguments = _parser(words).parse_args(words)
     except SystemExit as done:  # argparse has said what there is to say
         return int(done.code or 0)
     command: Callable[[argparse.Namespace], int] = arguments.function
@@ -165,7 +167,8 @@ def _info(arguments: argparse.Namespace) -> int:
         print(f"{path}: {trajectory!r}\n")
         config = origin.get("config")
         entries = dict(config) if isinstance(config, dict) else {}
-        entries |= {key: origin[key] for key in ("custom", "versions", "device_kind", "command") if origin.get(key)}
+        told = ("custom", "estimators", "measured", "versions", "device_kind", "command")
+        entries |= {key: origin[key] for key in told if origin.get(key)}
         entries |= {"seeds held": trajectory.seeds.tolist(), "epochs logged": trajectory.epochs.tolist()}
         for key, value in entries.items():
             print(f"  {_printable(key):16} {_short(value)}")
@@ -223,9 +226,9 @@ def _animate(arguments: argparse.Namespace) -> int:
     if path.suffix.lower() not in _MOVIES or (path.suffix.lower() == ".mp4" and not FFMpegWriter.isAvailable()):
         path = path.with_suffix(".mp4" if FFMpegWriter.isAvailable() else ".gif")
     _check_output(path, force=arguments.force)
-    from ibjax.progress import frames
+    from ibjax.progress import counted
 
-    with frames() as report:
+    with counted("drawing") as report:
         written = figures.save_animation(trajectory, path, progress=report)
     arguments.written.append(written)
     print(written)
@@ -234,7 +237,7 @@ def _animate(arguments: argparse.Namespace) -> int:
 
 def _bound(arguments: argparse.Namespace) -> int:
     """The information curve of a task, or of the task of a run, with the ends of its layers."""
-    from ibjax.data import DATASETS, spherical_dataset, unknown
+    from ibjax.data import DATASETS, spherical_dataset
 
     if arguments.of not in DATASETS and not Path(arguments.of).exists():
         raise UsageError(f"{unknown('TASK', arguments.of, DATASETS)}, or the file of a run")
@@ -286,6 +289,35 @@ def _numbers(option: str, text: str) -> list[float]:
         return [float(item) for item in text.split(",")]
     except ValueError:
         raise UsageError(f"{option} = {text!r}; allowed: comma-separated numbers") from None
+
+
+def _measure(arguments: argparse.Namespace) -> int:
+    """Another estimator on the stored weights of a run."""
+    name = arguments.estimator
+    trajectory = _load(arguments.file)
+    path = Path(arguments.out or f"{Path(arguments.file).stem}_{name}.npz")
+    _check_output(path, force=arguments.force)
+    options = options_of(arguments, name)
+    custom = trajectory.config.get("custom") or []
+    if own := [part for part in ("dataset", "network") if part in custom]:
+        raise UsageError(
+            f"{arguments.file!r} was trained with a {' and a '.join(own)} of its own; allowed: ibjax.measure(..., "
+            f"{', '.join(f'{part}=...' for part in own)}) in Python"
+        )
+    import ibjax
+
+    _keep_compiled_programs()
+    try:
+        measured = ibjax.measure(trajectory, name, progress=not arguments.quiet, **options)
+    except (ValueError, TypeError) as error:
+        raise UsageError(str(error)) from error
+    measured.save(path, overwrite=arguments.force)
+    arguments.written.append(path)
+    _report_broken_bounds(measured)
+    if not arguments.quiet:
+        _print_results(measured)
+        print(f"\nwritten to {path}")
+    return 0
 
 
 def _merge(arguments: argparse.Namespace) -> int:
@@ -367,7 +399,9 @@ def _print_results(trajectory: Trajectory) -> None:
         print(f"  epoch {trajectory.epochs[-1]:,}: {', '.join(accuracies)}, means of {healthy.sum()} networks")
     if lost := int(trajectory.diverged.sum()):
         print(f"  {lost} of {len(trajectory.seeds)} networks diverged and are left out of every mean")
-    if check_bounds(trajectory).ok:
+    if inexact := _inexact(trajectory):
+        print(f"  measured by {inexact}: not held to the bounds of exact values")
+    elif check_bounds(trajectory).ok:
         print("  bounds: all values lie between 0 and what H(X) and I(X;Y) allow")
 
 
@@ -375,9 +409,18 @@ def _report_broken_bounds(trajectory: Trajectory) -> bool:
     """Values that cannot be are an error of the program or the file, said also to those who want quiet."""
     from ibjax.analysis import check_bounds
 
-    if not (report := check_bounds(trajectory)).ok:
+    if not (report := check_bounds(trajectory)).ok and not _inexact(trajectory):
         print(f"ERROR: information values break their bounds; do not trust them\n{report}", file=sys.stderr)
     return report.ok
+
+
+def _inexact(trajectory: Trajectory) -> str:
+    """By what the information was measured if not exactly, and what it then is; empty if exactly."""
+    measured = trajectory.config.get("measured")
+    if not isinstance(measured, dict) or all(measured.get(key) == "exact" for key in ("i_xt", "i_ty")):
+        return ""
+    what = f"I(X;T) {measured.get('i_xt')}, I(T;Y) {measured.get('i_ty')}"
+    return _printable(f"{measured.get('estimator')} ({what})")
 
 
 def _check_output(path: Path, *, force: bool, option: str = "--out") -> None:
@@ -438,7 +481,7 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(words: list[str]) -> argparse.ArgumentParser:
     parser = _Parser(prog="ibjax", description="The information plane of ensembles of neural networks.")
     parser.add_argument("--version", action="version", version=f"ibjax {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -482,6 +525,23 @@ def _parser() -> argparse.ArgumentParser:
     bound.add_argument("--force", action="store_true", help="overwrite files that exist")
     bound.set_defaults(function=_bound)
 
+    measure = commands.add_parser(
+        "measure",
+        help="apply another estimator to the stored weights of a run",
+        description="--estimator NAME --help shows the options of an estimator.",
+        allow_abbrev=False,
+    )
+    measure.add_argument("file", metavar="FILE", help="a run with --store-weights")
+    measure.add_argument("--estimator", required=True, metavar="NAME", help=f"one of {', '.join(ESTIMATORS)}")
+    measure.add_argument("--out", metavar="FILE.npz", help="where the trajectory goes (FILE_NAME.npz, here)")
+    measure.add_argument("--force", action="store_true", help="overwrite the file if it exists")
+    measure.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    if words[:1] == ["measure"] and (name := _estimator_in(words)) is not None:
+        if name not in ESTIMATORS:
+            measure.error(unknown("--estimator", name, ESTIMATORS))
+        add_options(measure.add_argument_group(f"options of {name}"), name)
+    measure.set_defaults(function=_measure)
+
     merge = commands.add_parser("merge", help="join runs of one configuration over different seeds")
     merge.add_argument("files", nargs="+", metavar="FILE")
     merge.add_argument("--out", required=True, metavar="FILE.npz")
@@ -493,3 +553,11 @@ def _parser() -> argparse.ArgumentParser:
     rerun.add_argument("--quiet", action="store_true", help="print nothing but the comparison")
     rerun.set_defaults(function=_rerun)
     return parser
+
+
+def _estimator_in(words: list[str]) -> str | None:
+    """The estimator named on the command line, which decides what options there are."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--estimator", nargs="?")
+    name: str | None = first.parse_known_args(words)[0].estimator
+    return name

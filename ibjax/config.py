@@ -7,11 +7,12 @@ import math
 import operator
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ibjax.data import DATASETS, unknown
+from ibjax.information.estimator import ESTIMATORS
 
 ACTIVATIONS = ("tanh", "relu", "linear", "softsign", "softplus")
 OUTPUTS = ("sigmoid", "softmax")
@@ -21,6 +22,8 @@ SPLITS = ("random", "ordered")
 COMPATS = ("idnns",)
 PRECISIONS = ("float32", "float64")
 BACKENDS = ("auto", "plain", "fused")
+
+_Item = TypeVar("_Item", int, str)
 
 LARGEST_SEED = 2**32 - 1
 WIDEST_LAYER = 65_536
@@ -57,7 +60,10 @@ class Config:
       backend: "plain" trains anything anywhere; "fused" trains the built-in network of tanh units, narrower than 64,
         on binary inputs in one GPU kernel an epoch (on a CPU it is interpreted, slowly); "auto" takes the fused one
         on a GPU where it can.
-      store_weights: keep kernels and biases at every logged epoch, for other estimators later.
+      store_weights: keep all parameters at every logged epoch, for `ibjax.measure` to apply other estimators later;
+        `ibjax.measuring.weight_bytes` tells how much that is.
+      estimators: names of those measured at every logged epoch. The histogram of `bins` always is, as `i_xt`, `i_ty`;
+        the others, with the defaults of their options, are stored as `i_xt_<name>`, `i_ty_<name>`.
 
     Raises:
       ValueError: a value that is not allowed.
@@ -83,6 +89,7 @@ class Config:
     precision: str = "float32"
     backend: str = "auto"
     store_weights: bool = False
+    estimators: tuple[str, ...] = ("histogram",)
 
     def __post_init__(self) -> None:
         put = lambda field, value: object.__setattr__(self, field, value)  # noqa: E731  (the class is frozen)
@@ -100,6 +107,7 @@ class Config:
         put("train_fraction", _real("train_fraction", self.train_fraction, 1.0))
         put("learning_rate", _real("learning_rate", self.learning_rate, math.inf))
         put("hidden_widths", _integers("hidden_widths", self.hidden_widths, 1, WIDEST_LAYER))
+        put("estimators", _names("estimators", self.estimators, ESTIMATORS))
         if _several(self.seeds):
             put("seeds", _distinct("seeds", _integers("seeds", self.seeds, 0, LARGEST_SEED)))
         else:
@@ -179,11 +187,20 @@ def _integers(field: str, value: Any, low: int, high: int) -> tuple[int, ...]:
     return numbers
 
 
-def _distinct(field: str, numbers: tuple[int, ...]) -> tuple[int, ...]:
-    if len(set(numbers)) < len(numbers):
-        twice = next(n for i, n in enumerate(numbers) if n in numbers[:i])
-        raise ValueError(f"{field} holds {twice} more than once; allowed: each at most once")
-    return numbers
+def _names(field: str, value: Any, allowed: tuple[str, ...]) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise TypeError(f"{field} = {value!r}; allowed: a tuple of {', '.join(map(repr, allowed))}")
+    names = tuple(value)
+    for index, name in enumerate(names):
+        _check_choice(f"{field}[{index}]", name, allowed)
+    return _distinct(field, names)
+
+
+def _distinct(field: str, items: tuple[_Item, ...]) -> tuple[_Item, ...]:
+    if len(set(items)) < len(items):
+        twice = next(item for i, item in enumerate(items) if item in items[:i])
+        raise ValueError(f"{field} holds {twice!r} more than once; allowed: each at most once")
+    return items
 
 
 def _real(field: str, value: Any, high: float) -> float:

@@ -18,7 +18,6 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
-from concurrent import futures
 from importlib import metadata
 from typing import Any, NamedTuple
 
@@ -27,10 +26,12 @@ import numpy as np
 import numpy.typing as npt
 import optax
 
+from ibjax.blocks import block_size, compile_all, cores, precision, split
 from ibjax.bounds import check_bounds
 from ibjax.checkpoint import EVERY, Arrays, Checkpoint, from_bytes, terminable, to_bytes
 from ibjax.config import Config
 from ibjax.data import Dataset, spherical_dataset
+from ibjax.estimates import described
 from ibjax.program import Program, Record
 from ibjax.results import Results
 from ibjax.spares import Spares
@@ -38,9 +39,7 @@ from ibjax.trajectory import Trajectory
 
 IntArray = npt.NDArray[np.integer[Any]]
 
-_BLOCK = 10  # seeds; larger ones train no faster on a core, and this divides the usual 50
 _PIECE = 50  # epochs in a call: how long Ctrl-C waits
-_BLOCK_ON_ACCELERATOR = 128  # a block of threads each: about as many as a GPU has multiprocessors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,10 +167,8 @@ class Prepared:
         custom = {"dataset": dataset, "network": network, "optimizer": optimizer}
         self._custom = sorted(name for name, value in custom.items() if value is not None)
         devices = jax.devices()
-        size = _BLOCK if devices[0].platform == "cpu" else _BLOCK_ON_ACCELERATOR
-        self._parts = _parts(np.array(config.seed_list, np.uint32), size)
-        # The last block is filled up with copies of its first seed, which are dropped in the end.
-        self._blocks = [np.append(part, np.full(size - len(part), part[0])) for part in self._parts]
+        size = block_size(devices[0])
+        self._parts, self._blocks = split(np.array(config.seed_list, np.uint32), size)
         self._checkpoint, self._config, self._idle = checkpoint, config, True
         used = devices[: len(self._blocks)]
         task = spherical_dataset(config.dataset) if dataset is None else dataset
@@ -180,7 +177,7 @@ class Prepared:
         self._key = f"{dataclasses.replace(config, seeds=1)!r} {_hash_of(task)} {used} {settings}"
         self._named = network is None and optimizer is None
         spare = spares.take(self._key) if spares is not None and self._named else None
-        with _precision(config):
+        with precision(config):
             if spare is not None:
                 self._program, self._drivers = spare
             else:
@@ -193,7 +190,7 @@ class Prepared:
                 checkpoint.claim({"trainer": "plain" if self._program.fused is None else "fused"})
         # One thread keeps an accelerator busy; on a CPU each runs its own block's program on its own core.
         alone = devices[0].platform == "cpu" and len(self._drivers) == 1
-        self._threads_each = min(_cores(), len(self._blocks)) if alone else 1
+        self._threads_each = min(cores(), len(self._blocks)) if alone else 1
 
     def give_back(self, spares: Spares) -> None:
         """Leave the compiled programs for the next run of the configuration; this one must not run again."""
@@ -206,7 +203,7 @@ class Prepared:
         self._idle = False
         results = Results([len(part) for part in self._parts], len(logged), self._drivers[0].record)
         patterns: list[IntArray] = [np.empty(0, np.int32)] * len(self._blocks)
-        with _precision(config):
+        with precision(config):
             for number in range(len(self._blocks)):
                 block = self._begin(number, logged, results)
                 patterns[number] = np.asarray(block.sample.patterns)[: len(self._parts[number])]
@@ -224,7 +221,7 @@ class Prepared:
 
         def work(driver: _Driver) -> None:
             try:
-                with _precision(config):
+                with precision(config):
                     while not stop.is_set() and (block := driver.take()) is not None:
                         driver.advance(block, logged, stop, store)
                         finished.put(None)
@@ -294,16 +291,6 @@ def _check_process() -> None:
         )
 
 
-def _precision(config: Config) -> contextlib.AbstractContextManager[Any]:
-    """The precision of the run, for this thread and this block of code only."""
-    context: contextlib.AbstractContextManager[Any] = jax.enable_x64(config.precision == "float64")
-    return context
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _compiled(program: Program, size: int, device: jax.Device) -> _Driver:
     try:
         return _Driver(program, size, device)
@@ -342,10 +329,6 @@ def _versions() -> dict[str, str]:
     return {name: metadata.version(name) for name in ("ibjax", "jax", "jaxlib", "numpy", "optax")}
 
 
-def _parts(seeds: npt.NDArray[np.uint32], size: int) -> list[npt.NDArray[np.uint32]]:
-    return [seeds[i : i + size] for i in range(0, len(seeds), size)]
-
-
 def _progress(program: Program, logged: tuple[int, ...], results: Results) -> Progress:
     epochs = list(results.reached)  # the others go on
     reached = min(epochs)
@@ -380,10 +363,7 @@ class _Driver:
         self._inputs, self._conditional = self._put(program.inputs), self._put(program.conditional)
         lowered = _lowered(program, size, device)
         self.record = lowered[2].out_info  # shapes and dtypes of what is measured
-        # XLA halves the vectors of a CPU that has 512 bits, for the sake of mixed loads; these loops gain a tenth.
-        options = {"xla_cpu_prefer_vector_width": 512} if device.platform == "cpu" else {}
-        with futures.ThreadPoolExecutor(len(lowered)) as pool:  # the compiler keeps one core busy a program
-            self._start, self._train, self._measure = pool.map(lambda p: p.compile(compiler_options=options), lowered)
+        self._start, self._train, self._measure, *self._estimates = compile_all(lowered, device)
 
     def _put(self, value: Any) -> Any:
         return jax.device_put(value, self._device)
@@ -445,14 +425,18 @@ class _Driver:
                 self._waiting.append(block._replace(epoch=piece[1], state=state))
                 return
         record = self._measure(block.sample, state, self._inputs, self._conditional)
+        if self._estimates:
+            number = self._put(np.int32(epoch))
+            rows = [e(block.sample, state.params, number, self._inputs, self._conditional) for e in self._estimates]
+            record = record._replace(estimates=np.concatenate([np.asarray(part) for part in rows], axis=1))
         block = _Block(block.number, block.logged + 1, epoch, block.sample, state)
         store(block, Record(*map(np.asarray, record)))
         if block.logged < len(logged):
             self._waiting.append(block)
 
 
-def _lowered(program: Program, size: int, device: jax.Device) -> tuple[Any, Any, Any]:
-    """Start, train and measure, traced for blocks of one size."""
+def _lowered(program: Program, size: int, device: jax.Device) -> tuple[Any, ...]:
+    """Start, train, measure and the further estimates, traced for blocks of one size."""
     here = jax.sharding.SingleDeviceSharding(device)
 
     def of(tree: Any) -> Any:
@@ -465,7 +449,17 @@ def _lowered(program: Program, size: int, device: jax.Device) -> tuple[Any, Any,
         jax.jit(program.start).lower(seeds, *data),
         jax.jit(program.train, donate_argnums=1).lower(sample, state, data[0], *numbers),
         jax.jit(program.measure).lower(sample, state, *data),
+        *(jax.jit(estimate).lower(sample, state.params, numbers[0], *data) for estimate in program.estimates),
     )
+
+
+def origin() -> dict[str, Any]:
+    """Of what was computed here and now: versions, device, command."""
+    return {
+        "versions": _versions(),
+        "device_kind": jax.devices()[0].device_kind,
+        "command": list(sys.argv),
+    }
 
 
 def _trajectory(
@@ -484,9 +478,10 @@ def _trajectory(
         )
     ranges = {name: values.pop(name) for name in ("range_low", "range_high")}
     extras = {} if all(program.fixed_range) else ranges
-    params = values.pop("params")
+    params, estimates = values.pop("params"), values.pop("estimates")
+    extras |= {key: estimates[:, :, row] for row, key in enumerate(program.estimate_keys)}
     if config.store_weights:
-        with _precision(config):
+        with precision(config):
             extras |= program.layer_weights(params)
     chosen = np.concatenate(patterns)
     mask = np.zeros((len(chosen), dataset.n_patterns), bool)
@@ -495,9 +490,8 @@ def _trajectory(
         config={
             "config": dataclasses.asdict(config),
             "custom": custom,
-            "versions": _versions(),
-            "device_kind": jax.devices()[0].device_kind,
-            "command": list(sys.argv),
+            "estimators": {e.name: described(e) for e in program.estimators},
+            **origin(),
         },
         seeds=np.array(config.seed_list, np.int64),
         epochs=np.array(config.logged, np.int64),

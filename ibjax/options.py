@@ -1,14 +1,16 @@
-"""The options of `ibjax run` that stand for the fields of `Config`: their help, and their values from text."""
+"""Options that stand for the fields of `Config` and of the estimators: their help, and their values from text."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import re
+from collections.abc import Callable
 from typing import Any
 
 from ibjax.config import LARGEST_SEED, PRESETS, Config, choices
 from ibjax.data import unknown
+from ibjax.information.estimator import ESTIMATORS, estimator_class
 
 _MOST_SEEDS = 10**7  # as many as `Config` takes; a longer range would fill the memory before it could refuse
 
@@ -36,7 +38,8 @@ _HELP = {
     "precision": "of the training and of the measures",
     "backend": "plain trains anything anywhere; fused trains tanh networks narrower than 64 in one GPU kernel an "
     "epoch (slowly on a CPU); auto takes the fused one on a GPU where it can",
-    "store_weights": "keep kernels and biases at every logged epoch, for other estimators later",
+    "store_weights": "keep all parameters at every logged epoch, for other estimators later (ibjax measure)",
+    "estimators": f"what to measure at every logged epoch, of {', '.join(ESTIMATORS)}; the histogram always is",
 }
 _METAVARS = {
     "seeds": "N|A:B|A,B",
@@ -44,6 +47,7 @@ _METAVARS = {
     "hidden_widths": "W,W",
     "batch_size": "N|all",
     "compat": "NAME|none",
+    "estimators": "NAME,NAME",
 }
 _ABSENT = {"batch_size": ("all", "none"), "compat": ("none",)}
 """Words for None."""
@@ -109,7 +113,8 @@ def _parsed(field: dataclasses.Field[Any], text: str | bool) -> Any:
     try:
         if "tuple" in kind and ("," in text or "int |" not in kind):
             items = text.removesuffix(",")  # a single item is told from a number by its comma, as in Python
-            return tuple(int(item) for item in items.split(",")) if items else ()
+            one = str if "tuple[str" in kind else int
+            return tuple(one(item) for item in items.split(",")) if items else ()
         if "int" in kind:
             return int(text)
         return float(text) if "float" in kind else text
@@ -123,3 +128,47 @@ def _seed_range(text: str, first: int, end: int) -> tuple[int, ...]:
             f"--seeds = {text!r}; allowed: A:B with A < B, at most {_MOST_SEEDS} seeds from 0 to {LARGEST_SEED}"
         )
     return tuple(range(first, end))
+
+
+def add_options(group: argparse._ArgumentGroup, estimator: str) -> None:
+    """One option for each of an estimator; what is not given is None."""
+    for field in dataclasses.fields(estimator_class(estimator)):
+        words, _ = _of_kind(field)
+        # The histogram's are those of the run.
+        shown = "the run's" if estimator == "histogram" and field.name in ("bins", "compat") else str(field.default)
+        text = f"{words} (default: {shown.lower()})"
+        group.add_argument(option(field.name), dest=_dest(field), metavar="X", help=text)
+
+
+def options_of(arguments: argparse.Namespace, estimator: str) -> dict[str, Any]:
+    """The options of an estimator that were given, as values; the estimator checks whether they are allowed.
+
+    Raises:
+      UsageError: a text that is no value of the option.
+    """
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(estimator_class(estimator)):
+        if (text := getattr(arguments, _dest(field))) is None:
+            continue
+        words, parse = _of_kind(field)
+        try:
+            values[field.name] = None if text == "none" and "None" in str(field.type) else parse(text)
+        except (ValueError, KeyError):
+            raise UsageError(f"{option(field.name)} = {text!r}; allowed: {words}") from None
+    return values
+
+
+def _of_kind(field: dataclasses.Field[Any]) -> tuple[str, Callable[[str], Any]]:
+    """What the text of an option may be, and how it is read."""
+    kinds: dict[str, tuple[str, Callable[[str], Any]]] = {
+        "bool": ("true or false", {"true": True, "false": False}.__getitem__),
+        "int": ("an integer", int),
+        "float": ("a number", float),
+        "str": ("a name", str),
+    }
+    words, parse = kinds[str(field.type).split(" ")[0]]
+    return words + " or none" * ("None" in str(field.type)), parse
+
+
+def _dest(field: dataclasses.Field[Any]) -> str:
+    return f"option_{field.name}"

@@ -18,8 +18,10 @@ from jax import Array
 from ibjax import gradients
 from ibjax.config import Config
 from ibjax.data import Dataset
+from ibjax.estimates import Estimate
 from ibjax.fused import FusedTrainer, supports
 from ibjax.information import cells
+from ibjax.information.estimator import Estimator, make
 from ibjax.information.histogram import histogram_information, own_range
 from ibjax.network import BOUNDED, Model, Perceptron, as_model
 from ibjax.training import Sample, State, Trainer, correct, cross_entropy
@@ -33,7 +35,9 @@ _OPTIMIZERS: dict[str, Callable[[float], optax.GradientTransformation]] = {
 class Record(NamedTuple):
     """What is measured of a block at one logged epoch: the arrays of the file, with K for S and no E.
 
-    `params` are the vectors of all parameters (K, P) where weights are stored, else (K, 0).
+    `params` are the vectors of all parameters (K, P) where weights are stored, else (K, 0); `estimates` are those of
+    the configuration's further estimators, (K, R, L) with the rows of `Program.estimate_keys`: zeros until the programs
+    of `Program.estimates` have filled them.
     """
 
     i_xt: Any
@@ -49,6 +53,7 @@ class Record(NamedTuple):
     weight_norm: Any
     params: Any
     finite: Any
+    estimates: Any
 
 
 class Program:
@@ -81,8 +86,6 @@ class Program:
             ordered_split=config.split == "ordered",
             bits=_packable_bits(dataset),
         )
-        if config.store_weights and network is not None:
-            raise ValueError("store_weights = True with a network of your own; allowed for the built-in one")
         self.fused = self._fused()
         self.layer_widths = self._widths(model)
         count = len(self.layer_widths)
@@ -91,6 +94,45 @@ class Program:
         self.fixed_range = [known and config.activation in BOUNDED] * (count - 1) + [known]
         self.inputs = dataset.inputs.astype(self.dtype)
         self.conditional = dataset.conditional.astype(self.dtype)
+        self.estimates = [self.estimate(make(name)) for name in config.estimators if name != "histogram"]
+
+    @property
+    def histogram(self) -> Estimator:
+        """What `measure` applies, as an estimator of its own."""
+        return make("histogram", bins=self.config.bins, compat=self.config.compat)
+
+    @property
+    def estimators(self) -> list[Estimator]:
+        """All that are applied, the histogram of `measure` first."""
+        return [self.histogram, *(estimate.estimator for estimate in self.estimates)]
+
+    @property
+    def n_params(self) -> int:
+        """P."""
+        tree = jax.eval_shape(self.trainer.model.init, jax.eval_shape(lambda: jax.random.key(0)))
+        return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+    @property
+    def estimate_keys(self) -> tuple[str, ...]:
+        """The file's keys of the rows R of `Record.estimates`."""
+        return tuple(f"{row}_{estimate.estimator.name}" for estimate in self.estimates for row in estimate.rows)
+
+    def estimate(self, estimator: Estimator) -> Estimate:
+        """Another estimator of all layers, to be compiled beside `measure`.
+
+        Raises:
+          ValueError: a layer is out of its reach.
+        """
+        return Estimate(
+            estimator,
+            model=self.trainer.model,
+            unravel=self.trainer.unravel,
+            names=self.layer_names,
+            widths=self.layer_widths,
+            bounded=self.fixed_range,
+            n_patterns=self.dataset.n_patterns,
+            p_x=None if self.dataset.p_x is None else np.asarray(self.dataset.p_x, self.dtype),
+        )
 
     def _perceptron(self) -> Perceptron:
         outputs = 1 if self.config.output == "sigmoid" else self.dataset.n_classes
@@ -198,10 +240,16 @@ class Program:
             norms(state.params),
             state.params if self.config.store_weights else state.params[:, :0],
             jnp.isfinite(train_loss) & jnp.isfinite(state.params).all(axis=1),
+            jnp.zeros((len(i_xt), len(self.estimate_keys), len(self.layer_widths)), self.dtype),
         )
 
     def layer_weights(self, params: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
-        """Stored vectors (S, E, P) as `weights_<layer>` (S, E, U', U) and `biases_<layer>` (S, E, U)."""
+        """Stored vectors (S, E, P) as `weights_<layer>` (S, E, U', U) and `biases_<layer>` (S, E, U).
+
+        Those of a network whose layers are not known to have these go by the name `params`, as they are.
+        """
+        if not isinstance(self.network, Perceptron):
+            return {"params": params}
         layers = jax.vmap(jax.vmap(self.trainer.unravel))(jnp.asarray(params))
         named = list(zip(self.layer_names, layers, strict=True))
         return {

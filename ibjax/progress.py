@@ -1,4 +1,4 @@
-"""Bars on the terminal: for `ibjax.run(progress=True)`, and for a movie. Nothing where there is no terminal."""
+"""Bars on the terminal: of `ibjax.run(progress=True)`, and of what is counted. Nothing where there is no terminal."""
 
 from __future__ import annotations
 
@@ -70,10 +70,10 @@ def bar(console: Console | None = None) -> Iterator[Callable[[State], None]]:
 
 
 @contextlib.contextmanager
-def frames() -> Iterator[Callable[[int, int], None]]:
-    """What to call with (frames done, frames in all)."""
+def counted(doing: str) -> Iterator[Callable[[int, int], None]]:
+    """What to call with (things done, things in all)."""
     console, draws = _terminal(None)
-    columns = (TextColumn("drawing"), BarColumn(bar_width=None), TextColumn("{task.completed}/{task.total}"), _Left())
+    columns = (TextColumn(doing), BarColumn(bar_width=None), TextColumn("{task.completed}/{task.total}"), _Left())
     with Progress(*columns, console=console, transient=True, disable=not draws) as drawn:
-        task = drawn.add_task("drawing", total=None)
+        task = drawn.add_task(doing, total=None)
         yield lambda done, total: drawn.update(task, completed=done, total=total)

@@ -1,6 +1,6 @@
 """Schema 1 of the trajectory file: its keys, their shapes, and the checks of both.
 
-Shapes: S seeds, E logged epochs, L layers (hidden layers in order, then the output), N input patterns;
+Shapes: S seeds, E logged epochs, L layers (hidden layers in order, then the output), N input patterns, P parameters;
 * any further axes.
 """
 
@@ -36,13 +36,18 @@ _EXTRAS = {
     "range_low": "SEL",
     "range_high": "SEL",
     "singleton_share": "SEL",
+    "params": "SEP",
+    "i_xt_error": "SEL",
+    "i_ty_error": "SEL",
     "train_labels": "SN",
     "inputs": "N*",
     "p_y_given_x": "N*",
     "p_x": "N",
 }
 _EXTRAS_OF_LAYER = {"weights_": "SE*", "biases_": "SE*"}
-_EXTRAS_OF_ESTIMATOR = {"i_xt_": "SEL", "i_ty_": "SEL"}
+_EXTRAS_OF_ESTIMATOR = {"i_xt_error_": "SEL", "i_ty_error_": "SEL", "i_xt_": "SEL", "i_ty_": "SEL"}
+WEIGHTS = ("params", *_EXTRAS_OF_LAYER)
+"""Beginnings of the keys that hold parameters."""
 
 
 class TrajectoryError(ValueError):
@@ -61,7 +66,9 @@ def extra_axes(key: str, layer_names: Sequence[str]) -> str:
         if key.startswith(prefix) and key.removeprefix(prefix) in layer_names:
             return axes
     for prefix, axes in _EXTRAS_OF_ESTIMATOR.items():
-        if key.startswith(prefix) and key.removeprefix(prefix).isidentifier():
+        # Only the error of "x" is called i_xt_error_x: no estimator's own name may begin so.
+        name = key.removeprefix(prefix)
+        if key.startswith(prefix) and name.isidentifier() and name.partition("_")[0] != "error":
             return axes
     patterns = [f"{p}<layer>" for p in _EXTRAS_OF_LAYER] + [f"{p}<estimator>" for p in _EXTRAS_OF_ESTIMATOR]
     raise TrajectoryError(

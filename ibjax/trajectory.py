@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from ibjax.schema import (
     REQUIRED,
     SCALARS,
     SCHEMA_VERSION,
+    WEIGHTS,
     TrajectoryError,
     check_array,
     check_config,
@@ -30,6 +31,10 @@ from ibjax.schema import (
     check_scalar,
     extra_axes,
 )
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
 
 __all__ = ["SCHEMA_VERSION", "Trajectory", "TrajectoryError", "concatenate", "load"]
 
@@ -47,7 +52,9 @@ class Trajectory:
 
     Attributes:
         config: the whole configuration as read from JSON: the fields of `Config` under "config", and
-            "versions", "device_kind", "command".
+            "versions", "device_kind", "command"; "estimators" says of each what its values are ("exact", "upper
+            bound", "lower bound" or "estimate") and its options; "measured", by which `ibjax.measure` replaced
+            `i_xt` and `i_ty`.
         seeds: (S,) which seeds, all different.
         epochs: (E,) completed epochs, increasing; 0 is before any update.
         layer_names: L names.
@@ -62,10 +69,12 @@ class Trajectory:
         train_mask: (S, N) bool, which patterns each network trained on.
         diverged: (S,) bool, the network produced a loss that is not finite.
         i_xy, h_x, h_y: I(X;Y), H(X), H(Y) of the data set, bits.
-        extras: optional arrays by key: `weights_<layer>`, `biases_<layer>` (S, E, ...); `i_xt_<estimator>`,
-            `i_ty_<estimator>` (S, E, L) bits; `range_low`, `range_high` (S, E, L) ends of the histogram's
-            range; `singleton_share` (S, E, L) share of the cells that hold one pattern; `train_labels`
-            (S, N); the data set's `inputs` (N, d), `p_y_given_x` (N,) or (N, C), `p_x` (N,).
+        extras: optional arrays by key: `weights_<layer>`, `biases_<layer>` (S, E, ...), or of a network of one's
+            own `params` (S, E, P); `i_xt_<estimator>`, `i_ty_<estimator>` (S, E, L) bits; standard errors of
+            Monte-Carlo estimates, `i_xt_error`, `i_ty_error`, `i_xt_error_<estimator>`, `i_ty_error_<estimator>`
+            (S, E, L) bits; `range_low`, `range_high` (S, E, L) ends of the histogram's range; `singleton_share`
+            (S, E, L) share of the cells that hold one pattern; `train_labels` (S, N); the data set's `inputs` (N, d),
+            `p_y_given_x` (N,) or (N, C), `p_x` (N,).
 
     Raises:
         TrajectoryError: an entry has another type, dtype, shape or range; names it and what is expected.
@@ -175,16 +184,45 @@ class Trajectory:
                 found[key] = math.inf if np.isnan(gap).any() else float(gap.max())
         return dict(sorted(found.items()))
 
+    def to_xarray(self) -> "xarray.Dataset":
+        """The trajectory as an `xarray.Dataset`: dimensions `seed`, `epoch`, `layer`, `pattern`, each with its labels.
+
+        Every array of the file is a variable under its key with `long_name` and `units` (bits, nats, epochs, or 1), the
+        informations also with the estimator, its options and what it gives (`estimate_is`: exact, upper bound, ...).
+        Scalars are variables too. The attributes hold `schema_version` and `config` as JSON. Nothing is copied.
+
+        Raises:
+            ModuleNotFoundError: xarray is not installed.
+        """
+        from ibjax.interchange import to_xarray
+
+        return to_xarray(self)
+
+    def to_dataframe(self) -> "pandas.DataFrame":
+        """The trajectory as a tidy `pandas.DataFrame`, a row for each seed, epoch and layer, in this order.
+
+        Columns: `seed`, `epoch`, `layer` (ordered from the input on), `layer_width`; the arrays of (S, E, L) under
+        their keys; those of a whole network, (S, E) and (S,), repeated for its layers. `attrs["units"]` names units.
+
+        Raises:
+            ModuleNotFoundError: pandas is not installed.
+        """
+        from ibjax.interchange import to_dataframe
+
+        return to_dataframe(self)
+
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = True) -> Path:
         """Write the npz file, whole or not at all, and return its path.
 
-        Nothing is appended to the name; a symbolic link stays and what it points to is replaced.
+        Nothing is appended to the name; a symbolic link stays and what it points to is replaced. Weights are
+        compressed.
 
         Raises:
             FileExistsError: the file is there and `overwrite` is false.
             OSError: it cannot be written; a file that was there stays as it was.
         """
-        return write_arrays(path, self._arrays(), overwrite=overwrite)
+        weights = [key for key in self.extras if key.startswith(WEIGHTS)]
+        return write_arrays(path, self._arrays(), overwrite=overwrite, compressed=weights)
 
     def _arrays(self) -> dict[str, npt.NDArray[Any]]:
         """What the file holds, by key."""
@@ -287,11 +325,16 @@ def _sources(trajectory: Trajectory) -> list[dict[str, Any]]:
 
 def _differing(a: Trajectory, b: Trajectory) -> list[str]:
     """What keeps two runs from being parts of one, in words."""
-    mine, theirs = (dict(t.config.get("config", {})) for t in (a, b))
+    ours, others = (dict(t.config.get("config", {})) for t in (a, b))
     found = [
-        f"config {key} ({mine.get(key)!r}, {theirs.get(key)!r})"
-        for key in sorted(mine.keys() | theirs.keys())
-        if key != "seeds" and (key in mine, mine.get(key)) != (key in theirs, theirs.get(key))
+        f"config {key} ({ours.get(key)!r}, {others.get(key)!r})"
+        for key in sorted(ours.keys() | others.keys())
+        if key != "seeds" and (key in ours, ours.get(key)) != (key in others, others.get(key))
+    ]
+    found += [
+        f"{key} ({mine!r}, {theirs!r})"
+        for key in ("custom", "estimators", "measured")
+        if (mine := _asked(a, key)) != (theirs := _asked(b, key))
     ]
     found += [key for key in ("layer_names", "layer_widths", *SCALARS) if getattr(a, key) != getattr(b, key)]
     if not np.array_equal(a.epochs, b.epochs):
@@ -305,6 +348,14 @@ def _differing(a: Trajectory, b: Trajectory) -> list[str]:
         if of_the_task and not np.array_equal(a.extras[key], b.extras[key]):
             found.append(key)
     return found
+
+
+def _asked(trajectory: Trajectory, key: str) -> Any:
+    """An entry of the configuration's file that must agree, less what tells where and when."""
+    entry = trajectory.config.get(key)
+    if key == "measured" and isinstance(entry, dict):
+        return {part: entry.get(part) for part in ("estimator", "options")}
+    return entry
 
 
 def _kind(array: npt.NDArray[Any]) -> tuple[np.dtype[Any], tuple[int, ...]]:

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from ibjax import archive
-from ibjax.schema import REQUIRED
+from ibjax.schema import AXES, REQUIRED
 from ibjax.trajectory import Trajectory, TrajectoryError, concatenate, load
 
 
@@ -347,6 +347,12 @@ class TestConcatenate:
             ({"i_xt": np.zeros((2, 3, 2))}, "i_xt"),
             ({"train_mask": np.zeros((2, 6), bool), "extras": {}}, "train_mask"),
             ({"extras": {}}, "i_xt_kde"),
+            (
+                {"config": {**small().config, "measured": {"estimator": "kde", "options": {}}}},
+                r"measured \(None, .*kde",
+            ),
+            ({"config": {**small().config, "estimators": {"kde": {"options": {"a": 1}}}}}, r"estimators \(None, .*1"),
+            ({"config": {**small().config, "custom": ["network"]}}, r"custom \(None, \['network'\]\)"),
             ({"seeds": np.array([3, 9])}, r"\[9\] occur in more than one"),
         ],
     )
@@ -619,3 +625,87 @@ def test_reading_imports_no_jax(saved: Path) -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == ["set()", "False"]
+
+
+class TestInterchange:
+    """xarray and pandas: every number under its labels, units, and what is missing said."""
+
+    told = {  # noqa: RUF012
+        "estimators": {"kde": {"i_xt": "upper bound", "options": {"noise_variance": 0.5}}},
+        "measured": {"estimator": "knn", "i_xt": "estimate", "options": {"k": 3}},
+    }
+
+    def whole(self) -> Trajectory:
+        floats = np.arange(12, dtype=np.float32).reshape(2, 3, 2)
+        more = {"i_xt_error": floats, "i_xt_error_kde": floats + 1, "params": np.zeros((2, 3, 7), np.float32)}
+        more |= {"biases_output": np.ones((2, 3, 1), np.float32), "p_y_given_x": np.ones((5, 2), np.float32)}
+        return small(extras={**small().extras, **more}, config={**small().config, **self.told})
+
+    def test_xarray(self) -> None:
+        traj = self.whole()
+        data = traj.to_xarray()
+        assert dict(data.sizes) == {
+            "seed": 2,
+            "epoch": 3,
+            "layer": 2,
+            "pattern": 5,
+            "parameter": 7,
+            "output_input": 3,
+            "output_unit": 1,
+            "feature": 4,
+            "label": 2,
+        }
+        scalars = {"i_xy", "h_x", "h_y"}
+        assert set(data.data_vars) == {*AXES, *scalars, *traj.extras}
+        for key in data.data_vars:
+            expected = traj.extras[key] if key in traj.extras else getattr(traj, key)
+            assert np.array_equal(data[key].values, expected)
+            assert {"long_name", "units"} <= data[key].attrs.keys()
+        assert data.i_xt.dims == ("seed", "epoch", "layer")
+        assert data.weights_output.dims == ("seed", "epoch", "output_input", "output_unit")
+        assert float(data.i_ty.sel(seed=9, epoch=10, layer="output")) == traj.i_ty[1, 2, 1]
+        assert data.layer_width.sel(layer="output") == 1
+        units = {"i_ty": "bits", "i_xy": "bits", "train_loss": "nats", "epoch": "epochs", "i_xt_error_kde": "bits"}
+        assert {key: data[key].attrs["units"] for key in units} == units
+        assert data.i_xt.attrs["estimator"] == "knn"
+        assert data.i_xt.attrs["estimate_is"] == "estimate"
+        assert data.i_xt_kde.attrs["estimator"] == data.i_xt_error_kde.attrs["estimator"] == "kde"
+        assert data.i_xt_kde.attrs["estimate_is"] == "upper bound"
+        assert json.loads(data.i_xt_kde.attrs["options"]) == {"noise_variance": 0.5}
+        assert json.loads(data.attrs["config"]) == traj.config
+        plain = small(config={"estimators": 3, "measured": []}).to_xarray()  # a file may say anything
+        assert plain.i_xt.attrs["estimator"] == "histogram"
+
+    def test_dataframe(self) -> None:
+        traj = self.whole()
+        frame = traj.to_dataframe()
+        assert len(frame) == 2 * 3 * 2
+        keys = {key for key, axes in AXES.items() if axes in ("SEL", "SE", "S")}
+        extras = {"i_xt_kde", "i_xt_error", "i_xt_error_kde"}
+        assert set(frame.columns) == {"seed", "epoch", "layer", "layer_width", *keys, *extras}
+        indexed = frame.set_index(["seed", "epoch", "layer"])
+        for s, seed in enumerate(traj.seeds):
+            for e, epoch in enumerate(traj.epochs):
+                for index, layer in enumerate(traj.layer_names):
+                    row = indexed.loc[(seed, epoch, layer)]
+                    assert row.i_ty == traj.i_ty[s, e, index]
+                    assert row.i_xt_error_kde == traj.extras["i_xt_error_kde"][s, e, index]
+                    assert row.test_loss == traj.test_loss[s, e]
+                    assert row.diverged == traj.diverged[s]
+                    assert row.layer_width == traj.layer_widths[index]
+        assert frame.layer.cat.ordered
+        assert list(frame.layer.cat.categories) == list(traj.layer_names)
+        assert frame.attrs["units"]["i_xt"] == "bits"
+        assert frame.attrs["units"]["train_loss"] == "nats"
+
+    @pytest.mark.parametrize(("package", "method"), [("xarray", "to_xarray"), ("pandas", "to_dataframe")])
+    def test_missing_packages_are_named(self, package: str, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(ModuleNotFoundError, match=rf"{method} needs {package}.*pip install 'ibjax\[{package}\]'"):
+            getattr(small(), method)()
+
+
+@pytest.mark.parametrize("key", ["i_xt_error_error_kde", "i_xt_error_", "i_ty_", "i_xt_error kde", "params_hidden"])
+def test_keys_that_could_be_taken_for_others(key: str) -> None:
+    with pytest.raises(TrajectoryError, match="is no key of schema 1"):
+        small(extras={key: small().i_xt})

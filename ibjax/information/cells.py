@@ -64,6 +64,13 @@ def labels(p_y_given_x: Array, p_x: Array | None, dtype: jnp.dtype) -> Labels:
     return Labels(coarse, (channels - coarse)[1 if p_x is None else 0 :], 1 / total)
 
 
+def joint(y: Labels) -> Array:
+    """p(x, y), (C, N), of the channels of `labels`."""
+    skipped = len(y.coarse) - len(y.fine)
+    channels = y.coarse.at[skipped:].add(y.fine) * y.scale
+    return channels.at[0].set(jnp.maximum(channels[0] - channels[1:].sum(axis=0), 0))
+
+
 def pack(codes: Array, base: int) -> list[Array]:
     """Writes the codes of all units as few 32-bit words as hold them, each the number with these digits.
 

@@ -5,9 +5,11 @@ Shapes: ... batch axes, N patterns, U units (width of the layer), C classes.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +18,10 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from ibjax.config import COMPATS, MOST_BINS
-from ibjax.data import checked_conditional, checked_marginal, unknown
-from ibjax.information import cells
+from ibjax.data import unknown
+from ibjax.information import cells, options
+from ibjax.information.estimator import EXACT, Estimator, Information
+from ibjax.information.plain import as_activations, as_distribution
 
 _WIDEST_ROWS = 64  # units; wider ones are packed with the units first
 _TOGETHER = 60  # batch elements at most, and a divisor of many a batch
@@ -88,11 +92,44 @@ def _of_words(words: list[Array], n_codes: int, finite: Array, y: cells.Labels) 
     return jnp.where(finite, i_xt, jnp.nan), jnp.where(finite, i_ty, jnp.nan)
 
 
-def own_range(activations: Array) -> tuple[Array, Array]:
-    """Least and greatest activation of each batch element, (U, M, N) -> (1, M, 1) twice; never an empty range."""
-    low = activations.min(axis=(0, 2), keepdims=True)
-    high = activations.max(axis=(0, 2), keepdims=True)
+def own_range(activations: Array, axis: int | tuple[int, ...] = (0, 2)) -> tuple[Array, Array]:
+    """Least and greatest activation over some axes, which stay with length 1; never an empty range.
+
+    The default is the range of each batch element of (U, M, N), with the units first.
+    """
+    low = activations.min(axis=axis, keepdims=True)
+    high = activations.max(axis=axis, keepdims=True)
     return low, jnp.where(high > low, high, low + jnp.maximum(jnp.abs(low), 1))
+
+
+def rows_information(
+    activations: Array, words_of: Callable[[Array], list[Array]], n_codes: int, y: cells.Labels
+) -> tuple[Array, Array]:
+    """Information of any partition of the rows of (M, N, U) activations, a few batch elements at a time.
+
+    Args:
+      activations: (M, N, U).
+      words_of: from (m, N, U) to words (w, m, N) of uint32 as `cells.representatives` takes them.
+      n_codes: how many different words there can be.
+      y: the channels of `cells.labels`.
+
+    Returns:
+      i_xt, i_ty: (M,) bits; NaN where a batch element holds a non-finite activation.
+    """
+    m, n, units = activations.shape
+
+    def some(a: Array) -> tuple[Array, Array]:
+        return _of_words(words_of(a), n_codes, jnp.isfinite(a).all(axis=(1, 2)), y)
+
+    # A few at a time keep the hash tables within the cache and the memory bounded.
+    i_xt, i_ty = lax.map(some, activations.reshape(-1, math.gcd(m, _TOGETHER), n, units))
+    return i_xt.reshape(m), i_ty.reshape(m)
+
+
+def pack_rows(codes: Array, base: int) -> list[Array]:
+    """Words of codes (M, N, U), by whichever of the two ways of `cells` suits their width."""
+    wide = codes.shape[-1] > _WIDEST_ROWS
+    return cells.pack(jnp.moveaxis(codes, -1, 0), base) if wide else cells.pack_rows(codes, base)
 
 
 @functools.partial(jax.jit, static_argnames=("bins", "compat"))
@@ -107,18 +144,9 @@ def _layer_information(
     compat: str | None,
 ) -> tuple[Array, Array]:
     batch, (n, units) = activations.shape[:-2], activations.shape[-2:]
-    flat = activations.reshape(-1, n, units)
     y = cells.labels(p_y_given_x, p_x, activations.dtype)
-
-    def some(a: Array) -> tuple[Array, Array]:
-        if units > _WIDEST_ROWS:
-            return histogram_information(jnp.moveaxis(a, -1, 0), y, bins=bins, low=low, high=high, compat=compat)
-        words = cells.pack_rows(bin_codes(a, bins, low, high, compat), bins)
-        return _of_words(words, bins**units, jnp.isfinite(a).all(axis=(1, 2)), y)
-
-    # A few batch elements at a time keep the hash tables within the cache and the memory bounded.
-    together = math.gcd(len(flat), _TOGETHER)
-    i_xt, i_ty = lax.map(some, flat.reshape(-1, together, n, units))
+    words_of = lambda a: pack_rows(bin_codes(a, bins, low, high, compat), bins)  # noqa: E731
+    i_xt, i_ty = rows_information(activations.reshape(-1, n, units), words_of, bins**units, y)
     return i_xt.reshape(batch), i_ty.reshape(batch)
 
 
@@ -155,35 +183,12 @@ def layer_information(
     Raises:
       ValueError, TypeError: a shape, value or type that is not allowed, named in the message.
     """
-    a = jnp.asarray(activations)
-    if jnp.issubdtype(a.dtype, jnp.complexfloating):
-        raise TypeError(f"activations have dtype {a.dtype}; allowed: real numbers")
-    if a.dtype not in (jnp.float32, jnp.float64):
-        a = a.astype(jnp.float32)
-    if a.ndim < 2 or a.shape[-1] < 1 or a.shape[-2] < 1:
-        raise ValueError(f"activations have shape {a.shape}; allowed: (..., N, width), at least one of each")
-    if isinstance(bins, bool) or not isinstance(bins, int | np.integer):
-        raise TypeError(f"bins = {bins!r}; allowed: an integer from 2 to {MOST_BINS}")
-    if not 2 <= bins <= MOST_BINS:
-        raise ValueError(f"bins = {bins}; allowed: an integer from 2 to {MOST_BINS}")
-    if compat is not None and compat not in COMPATS:
-        raise ValueError(unknown("compat", compat, COMPATS))
-    for name, value in (("low", low), ("high", high)):
-        if not isinstance(value, int | float | np.number) or not math.isfinite(value):
-            raise ValueError(f"{name} = {value!r}; allowed: a finite number")
-    with np.errstate(over="ignore"):
-        ends = np.array([low, high], a.dtype)
-        if not np.isfinite([*ends, MOST_BINS * (ends[1] - ends[0])]).all():
-            raise ValueError(f"low = {low:g}, high = {high:g}; allowed: a range that is finite in {a.dtype}")
-    if not ends[0] < ends[1]:
-        raise ValueError(f"low = {low:g}, high = {high:g}; allowed: low < high in {a.dtype}")
-    n = a.shape[-2]
-    conditional = _checked(p_y_given_x, checked_conditional, n)
-    marginal = None if p_x is None else _checked(p_x, checked_marginal, n)
+    a = as_activations(activations)
+    check_bins(bins, compat)
+    check_ends(low, high, a.dtype)
     return _layer_information(
         a,
-        conditional.astype(a.dtype),
-        None if marginal is None else marginal.astype(a.dtype),
+        *as_distribution(p_y_given_x, p_x, a.shape[-2], a.dtype),
         jnp.asarray(low, a.dtype),
         jnp.asarray(high, a.dtype),
         bins=int(bins),
@@ -191,8 +196,62 @@ def layer_information(
     )
 
 
-def _checked(value: Any, check: Any, n: int) -> Array:
-    """The array, after `check` where its values are known (inside `jit` they are not)."""
-    if not isinstance(value, jax.core.Tracer):
-        value = check(value, n)
-    return jnp.asarray(value)
+def check_bins(bins: Any, compat: str | None = None) -> None:
+    """The number of bins, and what it counts."""
+    options.integer("bins", bins, 2, MOST_BINS)
+    if compat is not None and compat not in COMPATS:
+        raise ValueError(unknown("compat", compat, COMPATS))
+
+
+def check_ends(low: Any, high: Any, dtype: jnp.dtype) -> None:
+    """The range of the bins, in the type of the activations."""
+    for name, value in (("low", low), ("high", high)):
+        if not isinstance(value, int | float | np.number) or not math.isfinite(value):
+            raise ValueError(f"{name} = {value!r}; allowed: a finite number")
+    with np.errstate(over="ignore"):
+        ends = np.array([low, high], dtype)
+        if not np.isfinite([*ends, MOST_BINS * (ends[1] - ends[0])]).all():
+            raise ValueError(f"low = {low:g}, high = {high:g}; allowed: a range that is finite in {dtype}")
+    if not ends[0] < ends[1]:
+        raise ValueError(f"low = {low:g}, high = {high:g}; allowed: low < high in {dtype}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Histogram(Estimator):
+    """The run's own estimator, see `layer_information`: the same cells, the same numbers to the bit.
+
+    Attributes:
+      bins: cells of each unit, 2 to 4096.
+      low, high: range of the cells. None for both is what a run takes: [-1, 1] for a layer whose activations keep
+        within it, each network's own least and greatest activation of the layer for the others.
+      compat: None or "idnns".
+
+    Raises:
+      ValueError, TypeError: an option that is not allowed.
+    """
+
+    bins: int = 30
+    low: float | None = None
+    high: float | None = None
+    compat: str | None = None
+
+    name: ClassVar[str] = "histogram"
+    i_xt_is: ClassVar[str] = EXACT
+    i_ty_is: ClassVar[str] = EXACT
+
+    def __post_init__(self) -> None:
+        check_bins(self.bins, self.compat)
+        if (self.low is None) != (self.high is None):
+            raise ValueError(f"low = {self.low!r}, high = {self.high!r}; allowed: two numbers, or None for both")
+        if self.low is not None:
+            check_ends(self.low, self.high, jnp.dtype("float32"))
+
+    def for_layer(self, width: int, n_patterns: int, bounded: bool) -> Self:
+        return dataclasses.replace(self, low=-1.0, high=1.0) if bounded and self.low is None else self
+
+    def __call__(self, activations: Array, y: cells.Labels, keys: Array) -> Information:
+        def words_of(a: Array) -> list[Array]:
+            low, high = own_range(a, (1, 2)) if self.low is None or self.high is None else (self.low, self.high)
+            return pack_rows(bin_codes(a, self.bins, low, high, self.compat), self.bins)
+
+        return Information(*rows_information(activations, words_of, self.bins ** activations.shape[-1], y))

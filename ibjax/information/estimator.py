@@ -1,0 +1,125 @@
+"""What an estimator of the information plane is, and which there are.
+
+This file imports no estimator and no jax: names and options can be checked without waiting for either.
+
+Shapes: K networks, N patterns, U units of one layer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
+
+from ibjax.data import unknown
+
+if TYPE_CHECKING:
+    from jax import Array
+
+    from ibjax.information.cells import Labels
+
+EXACT, UPPER, LOWER, ESTIMATE = "exact", "upper bound", "lower bound", "estimate"
+
+
+class Information(NamedTuple):
+    """One layer of K networks in the information plane, bits.
+
+    Attributes:
+      i_xt, i_ty: (K,) I(X;T) and I(T;Y).
+      i_xt_error, i_ty_error: (K,) standard errors of a Monte-Carlo estimate, else None.
+    """
+
+    i_xt: Array
+    i_ty: Array
+    i_xt_error: Array | None = None
+    i_ty_error: Array | None = None
+
+
+class Estimator(Protocol):
+    """A frozen dataclass whose fields are its options, all with defaults, checked when it is made.
+
+    Equal options make equal, hashable estimators: one may be a static argument of `jax.jit`.
+
+    Attributes:
+      name: what `make`, the configuration and the file call it.
+      i_xt_is, i_ty_is: "exact" (for the T that the estimator defines), "upper bound", "lower bound" or "estimate".
+      random: whether the result depends on the keys.
+    """
+
+    name: ClassVar[str]
+    i_xt_is: ClassVar[str]
+    i_ty_is: ClassVar[str]
+    random: ClassVar[bool] = False
+
+    def for_layer(self, width: int, n_patterns: int, bounded: bool) -> Self:
+        """The estimator to apply to a layer, itself but for options that depend on the layer; nothing is compiled.
+
+        Args:
+          width: U.
+          n_patterns: N.
+          bounded: whether the activations keep within [-1, 1].
+
+        Raises:
+          ValueError: the layer is out of reach; the message says the limit and what to take instead.
+        """
+        return self
+
+    def __call__(self, activations: Array, y: Labels, keys: Array) -> Information:
+        """One layer of K networks; pure JAX, for use inside `jit`.
+
+        Networks do not see each other: each result is that of its network alone. Memory is bounded by the estimator,
+        so give it all K and do not `vmap` it over networks.
+
+        Args:
+          activations: (K, N, U) float32 or float64.
+          y: p(x) and p(x, y) from `cells.labels`, in the dtype of the activations.
+          keys: (K,) typed PRNG keys, one a network (and epoch and layer, by `jax.random.fold_in`).
+
+        Returns:
+          Bits (K,), in the dtype of the activations; NaN for a network with a non-finite activation.
+        """
+        ...
+
+
+_HOMES: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "histogram": ("histogram", "Histogram"),
+        "adaptive_layer": ("adaptive", "AdaptiveLayer"),
+        "adaptive_unit": ("adaptive", "AdaptiveUnit"),
+        "quantile": ("adaptive", "Quantile"),
+        "quantized": ("quantized", "Quantized"),
+        "kde": ("kde", "Kde"),
+        "kde_lower": ("kde", "KdeLower"),
+        "noisy": ("noisy", "Noisy"),
+        "knn": ("knn", "Knn"),
+    }
+)
+ESTIMATORS: tuple[str, ...] = tuple(_HOMES)
+
+
+def estimator_class(name: str) -> type[Any]:
+    """The class of an estimator; its dataclass fields are the options, with their defaults.
+
+    Raises:
+      ValueError: an unknown name; the message suggests the nearest.
+    """
+    if name not in _HOMES:
+        raise ValueError(unknown("estimator", name, ESTIMATORS))
+    module, attribute = _HOMES[name]
+    return getattr(importlib.import_module(f"ibjax.information.{module}"), attribute)
+
+
+def make(name: str, **options: Any) -> Estimator:
+    """An estimator by name, with its options: `make("kde", noise_variance=0.1)`.
+
+    Raises:
+      ValueError, TypeError: an unknown name or option, or a value that is not allowed.
+    """
+    kind = estimator_class(name)
+    allowed = tuple(field.name for field in dataclasses.fields(kind))
+    for option in options:
+        if option not in allowed:
+            raise ValueError(unknown(f"option of {name!r}", option, allowed))
+    return kind(**options)

@@ -1,0 +1,137 @@
+"""Kernel bounds on the information of a layer with Gaussian noise.
+
+T = a(X) + Z, Z ~ N(0, v I), is a mixture of Gaussians with one component for each pattern, and so is T given y, with
+weights p(x|y). Nobody knows the entropy of a mixture in closed form; Kolchinsky & Tracey 2017 (Entropy 19, 361,
+with the Kullback-Leibler divergence and with the Bhattacharyya distance) bound it by pairwise distances:
+
+    H(T) - H(T|X)  <=  -sum_i p_i ln sum_j p_j exp(-|a_i - a_j|^2 / 2v)      `kde`
+    H(T) - H(T|X)  >=  -sum_i p_i ln sum_j p_j exp(-|a_i - a_j|^2 / 8v)      `kde_lower`
+
+Both lie between 0 and H(X), reach H(X of distinct activations) for v -> 0 and 0 for v -> infinity. They are bounds of
+the information of the *noisy* layer, with p(x) the whole population: no bias of sampling. I(T;Y) = H(T) - sum_y p(y)
+H(T|Y=y) is a difference of two bounds of one kind, hence neither an upper nor a lower bound: an estimate, between 0
+and H(Y). The choice of v is a choice of scale as that of bins is: 1e-3 (Saxe et al. 2018 take 1e-3 and 0.1) is a
+standard deviation of 0.032, half of one of 30 bins of [-1, 1].
+
+Cost: N^2 (U + 10) operations a layer of a network, 12 to 30 ms for 4096 patterns of 3 to 12 units on one CPU core.
+
+Shapes: ... batch axes, K networks, N patterns, U units (width of the layer), C classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import ClassVar
+
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.typing import ArrayLike
+
+from ibjax.information import cells, options, plain
+from ibjax.information.cells import tree_sum
+from ibjax.information.estimator import ESTIMATE, LOWER, UPPER, Estimator, Information
+from ibjax.information.pairs import (
+    label_entropy,
+    over_rows,
+    safe_log,
+    scaled_distances,
+    weigh,
+)
+from ibjax.probability import LN2
+
+LEAST_VARIANCE, GREATEST_VARIANCE = 1e-30, 1e30
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kernel(Estimator):
+    """What the two bounds share; the kernel is exp(-sharpness |a_i - a_j|^2 / 2v)."""
+
+    noise_variance: float = 1e-3
+
+    i_ty_is: ClassVar[str] = ESTIMATE
+    sharpness: ClassVar[float]
+
+    def __post_init__(self) -> None:
+        v = options.positive("noise_variance", self.noise_variance, LEAST_VARIANCE, GREATEST_VARIANCE)
+        object.__setattr__(self, "noise_variance", v)
+
+    def __call__(self, activations: Array, y: cells.Labels, keys: Array) -> Information:
+        joint = cells.joint(y)
+        bits = lax.map(lambda a: self._network(a, joint), activations)
+        return plain.where_finite(activations, Information(*bits))
+
+    def _network(self, activations: Array, joint: Array) -> tuple[Array, Array]:
+        """One network, (N, U) with p(x, y) (C, N)."""
+        columns = activations.T
+        scale = math.sqrt(self.sharpness / self.noise_variance)
+
+        def density(row: Array) -> Array:
+            return weigh(jnp.exp(-scaled_distances(row, columns, scale) / 2), joint)
+
+        joint_density = over_rows(density, activations, len(activations)).T  # (C, N)
+        total = joint_density.sum(axis=0)
+        i_xt = -tree_sum(joint.sum(axis=0) * safe_log(total))
+        # H(T) - sum_y p(y) H(T|y) = H(Y) + sum p(x,y) ln p(y|t_x), with p(y|t) from the kernels.
+        posterior = joint_density / jnp.where(total == 0, 1, total)
+        i_ty = label_entropy(joint) + tree_sum(joint * safe_log(posterior)).sum()
+        return i_xt / LN2, i_ty / LN2
+
+
+@dataclasses.dataclass(frozen=True)
+class Kde(_Kernel):
+    """The upper bound, see the module.
+
+    Attributes:
+      noise_variance: v, in squared units of the activations, 1e-30 to 1e30.
+
+    Raises:
+      ValueError, TypeError: a variance that is not allowed.
+    """
+
+    name: ClassVar[str] = "kde"
+    i_xt_is: ClassVar[str] = UPPER
+    sharpness: ClassVar[float] = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class KdeLower(_Kernel):
+    """The lower bound, see the module.
+
+    Attributes:
+      noise_variance: v, in squared units of the activations, 1e-30 to 1e30.
+
+    Raises:
+      ValueError, TypeError: a variance that is not allowed.
+    """
+
+    name: ClassVar[str] = "kde_lower"
+    i_xt_is: ClassVar[str] = LOWER
+    sharpness: ClassVar[float] = 0.25
+
+
+def kde_information(
+    activations: ArrayLike,
+    p_y_given_x: ArrayLike,
+    *,
+    p_x: ArrayLike | None = None,
+    noise_variance: float = 1e-3,
+    lower: bool = False,
+) -> tuple[Array, Array]:
+    """Kernel bound on I(X;T), and an estimate of I(T;Y), of a layer with Gaussian noise; see the module.
+
+    Args:
+      activations: (..., N, U) float32 or float64; leading axes are batch axes.
+      p_y_given_x: (N,) = p(y=1|x), or (N, C).
+      p_x: (N,), or None for uniform.
+      noise_variance: v, in squared units of the activations.
+      lower: the lower bound instead of the upper one.
+
+    Returns:
+      i_xt, i_ty: (...) bits; NaN where a batch element holds a non-finite activation.
+
+    Raises:
+      ValueError, TypeError: an argument that is not allowed.
+    """
+    estimator = KdeLower(noise_variance) if lower else Kde(noise_variance)
+    return plain.apply(estimator, activations, p_y_given_x, p_x)[:2]
