@@ -205,7 +205,7 @@ def test_a_finished_run_is_read_and_not_trained(
     assert not list((tmp_path / "a").glob("state_*"))
 
 
-def test_float64_stored_weights_and_ranges_come_back(tmp_path: Path) -> None:
+def test_float64_stored_weights_ranges_and_estimates_come_back(tmp_path: Path) -> None:
     config = Config(
         seeds=3,
         epochs=40,
@@ -214,8 +214,10 @@ def test_float64_stored_weights_and_ranges_come_back(tmp_path: Path) -> None:
         activation="relu",
         precision="float64",
         store_weights=True,
+        estimators=("quantile",),
     )
     whole = ibjax.run(config)
+    assert {"i_xt_quantile", "weights_output", "range_low"} < set(whole.extras)
     begun(tmp_path / "a", config, 4)
     assert whole.differences(ibjax.run(config, checkpoint=tmp_path / "a")) == {}
 
