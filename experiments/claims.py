@@ -39,6 +39,7 @@ EXPERIMENTS = (
     "bound",
     "compression_time",
     "bins",
+    "estimators",
     "noise",
     "movie",
 )

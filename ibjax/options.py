@@ -38,7 +38,7 @@ _HELP = {
     "precision": "of the training and of the measures",
     "backend": "plain trains anything anywhere; fused trains tanh networks narrower than 64 in one GPU kernel an "
     "epoch (slowly on a CPU); auto takes the fused one on a GPU where it can",
-    "store_weights": "keep all parameters at every logged epoch, for other estimators later (ibjax measure)",
+    "store_weights": "keep all parameters at every logged epoch, for other estimators later",
     "estimators": f"what to measure at every logged epoch, of {', '.join(ESTIMATORS)}; the histogram always is",
 }
 _METAVARS = {

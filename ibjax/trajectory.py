@@ -165,6 +165,24 @@ class Trajectory:
         }
         return replace(self, **own, extras=extras)
 
+    def of_epochs(self, epochs: Iterable[int]) -> "Trajectory":
+        """The same trajectory at these logged epochs only, such as `traj.epochs[::10]`.
+
+        Raises:
+            TrajectoryError: an epoch was not logged, they do not increase, or none is named.
+        """
+        where = {epoch: index for index, epoch in enumerate(self.epochs.tolist())}
+        wanted = [int(epoch) for epoch in epochs]
+        if missing := [epoch for epoch in wanted if epoch not in where]:
+            raise TrajectoryError(f"epochs {missing} are not among the {len(where)} that this trajectory logged")
+        entries = [where[epoch] for epoch in wanted]
+        own = {key: getattr(self, key)[:, entries] for key, axes in AXES.items() if axes.startswith("SE")}
+        extras = {
+            key: value[:, entries] if extra_axes(key, self.layer_names).startswith("SE") else value
+            for key, value in self.extras.items()
+        }
+        return replace(self, epochs=self.epochs[entries], **own, extras=extras)
+
     def differences(self, other: "Trajectory") -> dict[str, float]:
         """Where two trajectories disagree, configuration aside: key -> largest absolute difference.
 

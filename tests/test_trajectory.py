@@ -93,6 +93,18 @@ def saved(tmp_path: Path) -> Path:
     return small().save(tmp_path / "run.npz")
 
 
+def test_of_epochs(trajectory: Trajectory) -> None:
+    some = trajectory.of_epochs(trajectory.epochs[[0, 7, -1]].tolist())
+    np.testing.assert_array_equal(some.epochs, trajectory.epochs[[0, 7, -1]])
+    np.testing.assert_array_equal(some.i_xt, trajectory.i_xt[:, [0, 7, -1]])
+    np.testing.assert_array_equal(some.test_loss, trajectory.test_loss[:, [0, 7, -1]])
+    np.testing.assert_array_equal(some.train_mask, trajectory.train_mask)
+    bad: list[tuple[list[int], str]] = [([3_500_000], "3500000"), ([], "empty"), ([10_000, 0], "increase")]
+    for epochs, words in bad:
+        with pytest.raises(TrajectoryError, match=words):
+            trajectory.of_epochs(epochs)
+
+
 class TestRoundTrip:
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     def test_every_field_comes_back_to_the_bit(self, tmp_path: Path, dtype: type) -> None:
