@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ibjax.bottleneck import Curve, information_curve
+    from ibjax.checkpoint import CheckpointError
     from ibjax.config import PRESETS, Config
     from ibjax.data import Dataset, spherical_dataset
     from ibjax.ensemble import Progress, run
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "CheckpointError": "checkpoint",
     "Config": "config",
     "Curve": "bottleneck",
     "Dataset": "data",
@@ -52,6 +54,7 @@ _HOMES = {
 
 __all__ = [
     "PRESETS",
+    "CheckpointError",
     "Config",
     "Curve",
     "Dataset",

@@ -1,4 +1,4 @@
-"""The command line: `ibjax run`, `info`, `plot`, `animate`, `bound`, `measure`, `merge`.
+"""The command line: `ibjax run`, `info`, `plot`, `animate`, `bound`, `measure`, `merge`, `rerun`.
 
 What needs the compiler is imported only after all of the user's input has been checked.
 """
@@ -6,6 +6,7 @@ What needs the compiler is imported only after all of the user's input has been 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import stat
@@ -22,8 +23,11 @@ from ibjax.config import PRESETS
 from ibjax.data import unknown
 from ibjax.information.estimator import ESTIMATORS
 from ibjax.options import UsageError, add_fields, add_options, config_of, options_of
+from ibjax.schema import REQUIRED
+from ibjax.storage import check_space, expected_bytes, size
 
 if TYPE_CHECKING:
+    from ibjax.config import Config
     from ibjax.data import Dataset
     from ibjax.trajectory import Trajectory
 
@@ -35,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-      0; 1 where a file cannot be read or written; 2 where the input is not allowed; 130 after Ctrl-C.
+      0; 1 where a file cannot be read or written, values break their bounds or a run is not repeated to the bit;
+      2 where the input is not allowed; 130 after Ctrl-C, 143 after SIGTERM where there is a checkpoint.
     """
     words = sys.argv[1:] if argv is None else list(argv)
     try:
@@ -59,8 +64,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         kept = (
             f"written before: {', '.join(map(str, arguments.written))}" if arguments.written else "nothing was written"
         )
-        print(f"\nibjax {arguments.command}: interrupted; {kept}", file=sys.stderr)
+        print(f"\nibjax {arguments.command}: interrupted; {_goes_on(arguments) or kept}", file=sys.stderr)
         return _INTERRUPTED
+    except SystemExit as ended:  # SIGTERM, while there was a checkpoint to bring up to date
+        print(f"ibjax {arguments.command}: terminated; {_goes_on(arguments)}", file=sys.stderr)
+        return int(ended.code or 0)
+
+
+def _goes_on(arguments: argparse.Namespace) -> str:
+    folder = getattr(arguments, "checkpoint", None)
+    return "" if folder is None else f"the same command goes on from the checkpoint in {folder!r}"
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -68,32 +81,74 @@ def _run(arguments: argparse.Namespace) -> int:
     config = config_of(arguments)
     path = Path(f"{arguments.preset}.npz" if arguments.out is None else arguments.out)
     _check_output(path, force=arguments.force)
+    wanted = expected_bytes(config, dataset)
+    free = check_space(path, wanted)
+    options: dict[str, Any] = {} if dataset is None else {"dataset": dataset}
+    if arguments.checkpoint is not None:
+        options["checkpoint"] = arguments.checkpoint
+        if arguments.checkpoint_every is not None:
+            options["checkpoint_every"] = _numbers("--checkpoint-every", arguments.checkpoint_every)[0]
+    elif arguments.checkpoint_every is not None:
+        raise UsageError("--checkpoint-every without --checkpoint; allowed: together")
+    note = f"{len(config.seed_list)} networks; the file takes about {size(wanted)}, free are {size(free)}"
     began = time.perf_counter()
+    trajectory = _trained(config, "" if arguments.quiet else note, **options)
+    if failure := _saved(trajectory, path, arguments):
+        return _failed("run", failure)
+    sound = _report_broken_bounds(trajectory)
+    if not arguments.quiet:
+        _print_results(trajectory)
+        print(f"\n{time.perf_counter() - began:.1f} s; written to {path}")
+    return 0 if sound else 1
+
+
+def _trained(config: Config, note: str, **options: Any) -> Trajectory:
+    """The run, with warnings as lines of this command; without a note, quietly, else with it as training begins."""
     import ibjax  # here, not above: the compiler's start-up is not for those who mistype an option
 
     _keep_compiled_programs()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "[0-9]+ of [0-9]+ networks diverged", RuntimeWarning)  # the table says so
+        warnings.filterwarnings("ignore", "information values break their bounds", RuntimeWarning)  # so does the report
+        warnings.showwarning = lambda message, *_, **__: print(f"ibjax run: {message}", file=sys.stderr)
         try:
-            if config.store_weights and not arguments.quiet:
-                from ibjax.measuring import weight_bytes
+            if not note:
+                return ibjax.run(config, **options)
+            from ibjax.progress import bar
 
-                size = weight_bytes(config, dataset=dataset) / 1e6
-                counts = f"{len(config.seed_list)} networks at {len(config.logged)} epochs"
-                print(f"weights of {counts}: {size:,.1f} MB before compression", flush=True)
-            trajectory = ibjax.run(config, dataset=dataset, progress=not arguments.quiet)
+            with bar() as report:
+                return ibjax.run(config, progress=_announced(note, report), **options)
         except (ValueError, TypeError) as error:
             raise UsageError(str(error)) from error
+
+
+def _announced(note: str, report: Callable[[Any], None]) -> Callable[[Any], None]:
+    notes = [note]
+
+    def told(state: Any) -> None:
+        while notes:
+            print(notes.pop())
+        report(state)
+
+    return told
+
+
+def _saved(trajectory: Trajectory, path: Path, arguments: argparse.Namespace) -> str:
+    """Write what hours were spent on, if not where it was meant to go then elsewhere; returns what went wrong."""
     try:
-        trajectory.save(path, overwrite=arguments.force)
+        arguments.written.append(trajectory.save(path, overwrite=arguments.force))
     except OSError as error:
-        return _failed("run", f"cannot write {str(path)!r}: {error.strerror or error}; the results are lost")
-    arguments.written.append(path)
-    _report_broken_bounds(trajectory)
-    if not arguments.quiet:
-        _print_results(trajectory)
-        print(f"\n{time.perf_counter() - began:.1f} s; written to {path}")
-    return 0
+        failure = f"cannot write {str(path)!r}: {error.strerror or error}"
+    else:
+        return ""
+    if arguments.checkpoint is not None:
+        return f"{failure}; when that is mended, {_goes_on(arguments)}"
+    try:
+        with tempfile.NamedTemporaryFile(prefix=f"{path.stem}_", suffix=".npz", delete=False) as file:
+            refuge = Path(file.name)
+        return f"{failure}; the results are in {str(trajectory.save(refuge))!r} instead"
+    except OSError as error:
+        return f"{failure}; nor in the folder of temporary files: {error.strerror or error}; the results are lost"
 
 
 def _own_dataset(arguments: argparse.Namespace) -> Dataset | None:
@@ -123,6 +178,7 @@ def _keep_compiled_programs() -> None:
 
 
 def _info(arguments: argparse.Namespace) -> int:
+    sound = True
     for path in arguments.file:
         trajectory = _load(path)
         origin = trajectory.config
@@ -140,8 +196,8 @@ def _info(arguments: argparse.Namespace) -> int:
             print(f"  {key:24} {array.dtype!s:8} {array.shape}")
         print()
         _print_results(trajectory)
-        _report_broken_bounds(trajectory)
-    return 0
+        sound = _report_broken_bounds(trajectory) and sound
+    return 0 if sound else 1
 
 
 def _plot(arguments: argparse.Namespace) -> int:
@@ -296,6 +352,34 @@ def _merge(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _rerun(arguments: argparse.Namespace) -> int:
+    """Train a file's networks again, from what the file says of them, and compare all arrays."""
+    from ibjax.rerun import conditions, recorded_config
+
+    recorded = _load(arguments.file)
+    try:
+        config = recorded_config(recorded)
+    except ValueError as error:
+        raise UsageError(f"{arguments.file!r} cannot be repeated: {error}") from error
+    again = _trained(config, "" if arguments.quiet else f"{len(config.seed_list)} networks, trained again")
+    # Measures added to the file afterwards are not the run's.
+    added = sorted(recorded.extras.keys() - again.extras.keys())
+    for key in added:
+        print(f"{key} was added after the run and is not compared")
+    run = dataclasses.replace(recorded, extras={k: v for k, v in recorded.extras.items() if k not in added})
+    for line in (other := conditions(recorded, again)):
+        print(line)
+    if not (differences := run.differences(again)):
+        print(f"all {len(REQUIRED) - 1 + len(run.extras)} arrays agree to the bit")
+        return 0
+    print("largest absolute differences, inf where shapes, types or NaN differ:")
+    for key, value in differences.items():
+        print(f"  {key:24} {value:.3g}")
+    if not other:
+        print("versions and device are those of the file: on one machine that is a defect")
+    return 1
+
+
 def _load(path: str) -> Trajectory:
     from ibjax.trajectory import TrajectoryError, load
 
@@ -339,12 +423,13 @@ def _print_results(trajectory: Trajectory) -> None:
         print("  bounds: all values lie between 0 and what H(X) and I(X;Y) allow")
 
 
-def _report_broken_bounds(trajectory: Trajectory) -> None:
+def _report_broken_bounds(trajectory: Trajectory) -> bool:
     """Values that cannot be are an error of the program or the file, said also to those who want quiet."""
     from ibjax.analysis import check_bounds
 
     if not (report := check_bounds(trajectory)).ok and not _inexact(trajectory):
         print(f"ERROR: information values break their bounds; do not trust them\n{report}", file=sys.stderr)
+    return report.ok
 
 
 def _inexact(trajectory: Trajectory) -> str:
@@ -424,6 +509,10 @@ def _parser(words: list[str]) -> argparse.ArgumentParser:
     run.add_argument("--out", metavar="FILE.npz", help="where the trajectory goes (PRESET.npz)")
     run.add_argument("--force", action="store_true", help="overwrite the file if it exists")
     run.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    run.add_argument("--checkpoint", metavar="DIR", help="keep the state there; the same command goes on after a crash")
+    run.add_argument(
+        "--checkpoint-every", metavar="SECONDS", help="at most every so often, and a twentieth of the time (30)"
+    )
     fields = run.add_argument_group(
         "configuration", "each overrides the preset; the defaults shown are those of the preset paper"
     )
@@ -476,6 +565,11 @@ def _parser(words: list[str]) -> argparse.ArgumentParser:
     merge.add_argument("--out", required=True, metavar="FILE.npz")
     merge.add_argument("--force", action="store_true", help="overwrite the file if it exists")
     merge.set_defaults(function=_merge)
+
+    rerun = commands.add_parser("rerun", help="repeat the run of a file and compare every array")
+    rerun.add_argument("file", metavar="FILE")
+    rerun.add_argument("--quiet", action="store_true", help="print nothing but the comparison")
+    rerun.set_defaults(function=_rerun)
     return parser
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import hashlib
+import os
 import queue
 import sys
 import threading
@@ -25,10 +27,14 @@ import numpy.typing as npt
 import optax
 
 from ibjax.blocks import block_size, compile_all, cores, precision, split
+from ibjax.bounds import check_bounds
+from ibjax.checkpoint import EVERY, Arrays, Checkpoint, from_bytes, terminable, to_bytes
 from ibjax.config import Config
 from ibjax.data import Dataset, spherical_dataset
 from ibjax.estimates import described
 from ibjax.program import Program, Record
+from ibjax.results import Results
+from ibjax.spares import Spares
 from ibjax.trajectory import Trajectory
 
 IntArray = npt.NDArray[np.integer[Any]]
@@ -73,6 +79,8 @@ def run(
     network: Any = None,
     optimizer: optax.GradientTransformation | None = None,
     progress: bool | Callable[[Progress], None] = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: float = EVERY,
 ) -> Trajectory:
     """Train an ensemble and measure the information plane of every layer at each logged epoch.
 
@@ -85,29 +93,60 @@ def run(
         binned between their own least and greatest activation, stored as `range_low`, `range_high`.
       optimizer: instead of `config.optimizer`.
       progress: True for a bar on the terminal, or a function called with a `Progress` at each logged epoch.
+      checkpoint: a folder in which the run's state is kept: the same call after a crash, at whatever moment, goes on
+        from it and returns the same arrays to the bit. SIGTERM, Ctrl-C and exceptions leave it as of that moment.
+      checkpoint_every: seconds between two checkpoints of a network, at least; writing takes a twentieth of the time
+        at most.
+
+    The compiled programs of the last eight configurations (on data of at most 16 MB) stay in the process, so that the
+    same one with other seeds does not wait for the compiler. Runs may go on in several threads at once. The memory of a
+    run is that of its results, which is the size of the file, and of the networks' states.
 
     Returns:
       The trajectory, of `config.seed_list` in that order.
 
     Raises:
-      ValueError, TypeError: an argument that is not allowed, before anything is compiled.
+      ValueError, TypeError: an argument that is not allowed, before anything is compiled; a `CheckpointError`: the
+        folder belongs to another run, is in use or damaged.
+      OSError: the folder cannot be written, or its disk has no room for the run.
+      RuntimeError: the process was forked from one that had loaded JAX.
 
     Warns:
-      RuntimeWarning: some networks diverged; says how many.
+      RuntimeWarning: some networks diverged (says how many); information values break their bounds (says which); a
+        checkpoint could not be written.
     """
     if not callable(progress) and not isinstance(progress, bool):
         raise TypeError(f"progress = {progress!r}; allowed: True, False or a function")
+    _check_process()
     with contextlib.ExitStack() as stack:
         report = progress if callable(progress) else None
         if progress is True:
             from ibjax.progress import bar
 
             report = stack.enter_context(bar())
-        return Prepared(config, dataset=dataset, network=network, optimizer=optimizer).run(report)
+        kept = None
+        if checkpoint is not None:
+            stack.enter_context(terminable())
+            kept = stack.enter_context(Checkpoint(checkpoint, checkpoint_every))
+        prepared = Prepared(
+            config, dataset=dataset, network=network, optimizer=optimizer, checkpoint=kept, spares=_SPARES
+        )
+        try:
+            return prepared.run(report)
+        finally:
+            prepared.give_back(_SPARES)
+
+
+_SPARES = Spares(8)
+_SPARE_BYTES = 2**24  # of inputs; programs hold their data set, and large ones train for longer than they compile
 
 
 class Prepared:
-    """A run whose programs are compiled, to be repeated at will; arguments and errors are those of `ibjax.run`."""
+    """A run whose programs are compiled, to be repeated at will; arguments and errors are those of `ibjax.run`.
+
+    But for a `checkpoint`, which is an open one, and which ends with the first run; `spares` are where compiled
+    programs may be found.
+    """
 
     def __init__(
         self,
@@ -116,6 +155,8 @@ class Prepared:
         dataset: Dataset | None = None,
         network: Any = None,
         optimizer: optax.GradientTransformation | None = None,
+        checkpoint: Checkpoint | None = None,
+        spares: Spares | None = None,
     ) -> None:
         config = Config() if config is None else config
         if not isinstance(config, Config):
@@ -123,33 +164,67 @@ class Prepared:
         if dataset is not None and not isinstance(dataset, Dataset):
             raise TypeError(f"dataset = {dataset!r}; allowed: an ibjax.Dataset")
         custom = {"dataset": dataset, "network": network, "optimizer": optimizer}
+        custom = {"dataset": dataset, "network": network, "optimizer": optimizer}
         self._custom = sorted(name for name, value in custom.items() if value is not None)
         devices = jax.devices()
         size = block_size(devices[0])
         self._parts, self._blocks = split(np.array(config.seed_list, np.uint32), size)
+        self._checkpoint, self._config, self._idle = checkpoint, config, True
+        used = devices[: len(self._blocks)]
+        task = spherical_dataset(config.dataset) if dataset is None else dataset
+        # All that compiling depends on; seeds are arguments, and code of the user's own has no name.
+        settings = sorted(jax.config.values.items())
+        self._key = f"{dataclasses.replace(config, seeds=1)!r} {_hash_of(task)} {used} {settings}"
+        self._named = network is None and optimizer is None
+        spare = spares.take(self._key) if spares is not None and self._named else None
         with precision(config):
-            self._program = Program(
-                config, spherical_dataset(config.dataset) if dataset is None else dataset, network, optimizer
-            )
-            self._drivers = [_compiled(self._program, size, device) for device in devices[: len(self._blocks)]]
+            if spare is not None:
+                self._program, self._drivers = spare
+            else:
+                self._program = Program(config, task, network, optimizer)
+            if checkpoint is not None:
+                checkpoint.claim(_facts(config, self._program, size, self._custom))
+            if spare is None:
+                self._drivers = [_compiled(self._program, size, device) for device in used]
+            if checkpoint is not None:
+                checkpoint.claim({"trainer": "plain" if self._program.fused is None else "fused"})
         # One thread keeps an accelerator busy; on a CPU each runs its own block's program on its own core.
         alone = devices[0].platform == "cpu" and len(self._drivers) == 1
         self._threads_each = min(cores(), len(self._blocks)) if alone else 1
 
+    def give_back(self, spares: Spares) -> None:
+        """Leave the compiled programs for the next run of the configuration; this one must not run again."""
+        if self._idle and self._named and self._program.inputs.nbytes <= _SPARE_BYTES:
+            spares.put(self._key, (self._program, self._drivers))
+
     def run(self, report: Callable[[Progress], None] | None = None) -> Trajectory:
         """Train every block through every logged epoch; `report` is called at each of them."""
-        config, logged = self._program.config, self._program.config.logged
+        config, logged, kept = self._config, self._config.logged, self._checkpoint
+        self._idle = False
+        results = Results([len(part) for part in self._parts], len(logged), self._drivers[0].record)
+        patterns: list[IntArray] = [np.empty(0, np.int32)] * len(self._blocks)
         with precision(config):
-            for number, block_seeds in enumerate(self._blocks):
-                self._drivers[number % len(self._drivers)].add(number, block_seeds)
-        finished: queue.SimpleQueue[tuple[_Block, Record] | BaseException] = queue.SimpleQueue()
+            for number in range(len(self._blocks)):
+                block = self._begin(number, logged, results)
+                patterns[number] = np.asarray(block.sample.patterns)[: len(self._parts[number])]
+        if kept is not None:  # every block's state beside the one that is to replace it
+            kept.reserve(results.nbytes + 2 * len(self._blocks) * sum(a.nbytes for a in jax.tree.leaves(block.state)))
+        finished: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         stop = threading.Event()
+
+        def store(block: _Block, record: Record) -> None:
+            """In the thread that trains, where no signal comes between what was measured and the state that follows."""
+            results.add(block.number, record)
+            if kept is not None and (block.logged == len(logged) or kept.due(block.number)):
+                state = None if block.logged == len(logged) else to_bytes(block.state)
+                kept.keep(block.number, block.logged, block.epoch, state, results.part)
 
         def work(driver: _Driver) -> None:
             try:
                 with precision(config):
                     while not stop.is_set() and (block := driver.take()) is not None:
-                        finished.put(driver.advance(block, logged, stop))
+                        driver.advance(block, logged, stop, store)
+                        finished.put(None)
             except BaseException as error:  # handed to the caller's thread, whatever it is
                 finished.put(error)
 
@@ -158,29 +233,62 @@ class Prepared:
             for driver in self._drivers
             for _ in range(self._threads_each)
         ]
-        records: list[list[Record]] = [[] for _ in self._blocks]
-        patterns: list[IntArray] = [np.empty(0, np.int32)] * len(self._blocks)
+        steps = len(self._blocks) * len(logged) - sum(results.reached)
         try:
             for thread in threads:
                 thread.start()
-            for _ in range(len(self._blocks) * len(logged)):
-                done = finished.get()
-                if isinstance(done, BaseException):
-                    raise done
-                block, record = done
-                kept = len(self._parts[block.number])
-                records[block.number].append(Record(*(a[:kept] for a in record)))
-                if block.logged == len(logged):
-                    patterns[block.number] = np.asarray(block.sample.patterns)[:kept]
+            for _ in range(steps):
+                if (error := finished.get()) is not None:
+                    raise error
+                if kept is not None:
+                    kept.watch()
                 if report is not None:
-                    report(_progress(self._program, records))
+                    report(_progress(self._program, logged, results))
+        except BaseException:
+            stop.set()
+            for thread in filter(threading.Thread.is_alive, threads):
+                thread.join()
+            if kept is not None:  # whatever ends the run, nothing that was trained is lost
+                for block in (block for driver in self._drivers for block in driver.waiting()):
+                    kept.keep(block.number, block.logged, block.epoch, to_bytes(block.state), results.part)
+            raise
         finally:
             stop.set()
-            for thread in threads:
+            for thread in filter(threading.Thread.is_alive, threads):
                 thread.join()
             for driver in self._drivers:
                 driver.clear()
-        return _trajectory(self._program, records, patterns, self._custom)
+            self._idle = True
+            if kept is not None:
+                kept.finish()
+        return _trajectory(config, self._program, results, patterns, self._custom)
+
+    def _begin(self, number: int, logged: tuple[int, ...], results: Results) -> _Block:
+        """Hand a block to its driver, from where the checkpoint has it or afresh."""
+        driver, kept = self._drivers[number % len(self._drivers)], self._checkpoint
+        position = None if kept is None else kept.restore(number, logged)
+        block = driver.start(number, self._blocks[number])
+        if kept is not None and position is not None:
+            try:
+                results.restore(number, position.records)
+                if position.state is not None:
+                    block = driver.moved(block, position.logged, position.epoch, position.state)
+            except ValueError as error:
+                raise kept.damaged(f"block {number}", error) from error
+        if position is None or position.state is not None:
+            driver.add(block)
+        return block
+
+
+_PROCESS = os.getpid()
+
+
+def _check_process() -> None:
+    if os.getpid() != _PROCESS:
+        raise RuntimeError(
+            "ibjax.run in a process forked from one that had loaded JAX, whose threads a fork does not copy: it could "
+            "wait for ever; allowed: workers of multiprocessing.get_context('spawn')"
+        )
 
 
 def _compiled(program: Program, size: int, device: jax.Device) -> _Driver:
@@ -195,18 +303,50 @@ def _compiled(program: Program, size: int, device: jax.Device) -> _Driver:
         return _Driver(program, size, device)
 
 
-def _progress(program: Program, records: list[list[Record]]) -> Progress:
-    logged = program.config.logged
-    reached = min(len(rs) for rs in records)
-    done = sum(logged[len(rs) - 1] if rs else 0 for rs in records)
-    latest = [rs[max(reached - 1, 0)] for rs in records if len(rs) > max(reached - 1, 0)]
-    accuracy = np.concatenate([r.test_accuracy for r in latest])
+def _facts(config: Config, program: Program, size: int, custom: list[str]) -> dict[str, Any]:
+    """What decides about every bit of a run, for its checkpoint; what is not the configuration's, by its hash."""
+    hashes = {"dataset": _hash_of(program.dataset)}
+    if {"network", "optimizer"} & set(custom):  # code has no other name than what it compiles to
+        texts = [lowered.as_text() for lowered in _lowered(program, size, jax.devices()[0])]
+        hashes["network or optimizer"] = hashlib.sha256("".join(texts).encode()).hexdigest()
+    return {
+        "config": dataclasses.asdict(config),
+        "custom": custom,
+        "hash of": hashes,
+        "versions": _versions(),
+        "device": jax.devices()[0].device_kind,
+        "block": size,
+    }
+
+
+def _hash_of(dataset: Dataset) -> str:
+    arrays = (dataset.inputs, dataset.conditional, dataset.marginal)
+    parts = [repr((a.shape, dataset.p_x is None)).encode() + a.tobytes() for a in arrays]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    return {name: metadata.version(name) for name in ("ibjax", "jax", "jaxlib", "numpy", "optax")}
+
+
+def _progress(program: Program, logged: tuple[int, ...], results: Results) -> Progress:
+    epochs = list(results.reached)  # the others go on
+    reached = min(epochs)
+    done = sum(logged[count - 1] if count else 0 for count in epochs)
+    latest = max(reached - 1, 0)
+    rows = [row for row, count in zip(results.rows, epochs, strict=True) if count > latest]
+    values = results.arrays
+
+    def at(name: str) -> npt.NDArray[Any]:
+        array = getattr(values, name)
+        return array[:, latest] if len(rows) == len(epochs) else np.concatenate([array[row, latest] for row in rows])
+
+    accuracy = at("test_accuracy")
     if np.isnan(accuracy).all():
-        accuracy = np.concatenate([r.train_accuracy for r in latest])
-    layer = max(len(program.layer_widths) - 2, 0)
-    i_xt = np.concatenate([r.i_xt[:, layer] for r in latest])
-    epoch = logged[max(reached - 1, 0)]
-    return Progress(done, logged[-1] * len(records), logged[-1], epoch, _mean(accuracy), _mean(i_xt))
+        accuracy = at("train_accuracy")
+    i_xt = at("i_xt")[:, max(len(program.layer_widths) - 2, 0)]
+    total = logged[-1] * len(epochs)
+    return Progress(done, total, logged[-1], logged[latest], _mean(accuracy), _mean(i_xt))
 
 
 def _mean(values: npt.NDArray[Any]) -> float:
@@ -221,19 +361,8 @@ class _Driver:
         self._device = device
         self._waiting: collections.deque[_Block] = collections.deque()
         self._inputs, self._conditional = self._put(program.inputs), self._put(program.conditional)
-        data = (self._inputs, self._conditional)
-        seeds, numbers = self._put(np.zeros(size, np.uint32)), self._numbers(0, 0, True)
-        here = jax.sharding.SingleDeviceSharding(device)
-        sample, state = jax.tree.map(
-            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here),
-            jax.eval_shape(program.start, seeds, *data),
-        )
-        lowered = (
-            jax.jit(program.start).lower(seeds, *data),
-            jax.jit(program.train, donate_argnums=1).lower(sample, state, self._inputs, *numbers),
-            jax.jit(program.measure).lower(sample, state, *data),
-            *(jax.jit(estimate).lower(sample, state.params, numbers[0], *data) for estimate in program.estimates),
-        )
+        lowered = _lowered(program, size, device)
+        self.record = lowered[2].out_info  # shapes and dtypes of what is measured
         self._start, self._train, self._measure, *self._estimates = compile_all(lowered, device)
 
     def _put(self, value: Any) -> Any:
@@ -242,10 +371,22 @@ class _Driver:
     def _numbers(self, first: int, last: int, learn: bool) -> Any:
         return self._put((np.int32(first), np.int32(last), np.bool_(learn)))
 
-    def add(self, number: int, seeds: IntArray) -> None:
+    def start(self, number: int, seeds: npt.NDArray[np.uint32]) -> _Block:
         """A block of fresh networks."""
         sample, state = self._start(self._put(seeds), self._inputs, self._conditional)
-        self._waiting.append(_Block(number, 0, 0, sample, state))
+        return _Block(number, 0, 0, sample, state)
+
+    def moved(self, block: _Block, logged: int, epoch: int, state: Arrays) -> _Block:
+        """The same networks as they were later, from the bytes of their state."""
+        return _Block(block.number, logged, epoch, block.sample, self._put(from_bytes(state, block.state)))
+
+    def add(self, block: _Block) -> None:
+        """Let a block wait for its next epochs."""
+        self._waiting.append(block)
+
+    def waiting(self) -> list[_Block]:
+        """All blocks that wait."""
+        return list(self._waiting)
 
     def clear(self) -> None:
         """Forget blocks left over by an interrupted run."""
@@ -258,8 +399,17 @@ class _Driver:
         except IndexError:
             return None
 
-    def advance(self, block: _Block, logged: tuple[int, ...], stop: threading.Event) -> tuple[_Block, Record]:
-        """Train up to the block's next logged epoch, measure there, and queue the block again if more are to come."""
+    def advance(
+        self,
+        block: _Block,
+        logged: tuple[int, ...],
+        stop: threading.Event,
+        store: Callable[[_Block, Record], None],
+    ) -> None:
+        """Train up to the block's next logged epoch, measure and `store` there, queue the block if more are to come.
+
+        Where `stop` comes first, the block is queued as it is by then.
+        """
         epoch, state = logged[block.logged], block.state
         # Before any update there is no epoch to take gradients of: one pass is made without updates.
         pieces = (
@@ -271,45 +421,55 @@ class _Driver:
             state = self._train(block.sample, state, self._inputs, *self._numbers(*piece))
             if self._device.platform == "cpu":  # elsewhere the host runs ahead of the device, and should
                 jax.block_until_ready(state)
-            if stop.is_set():
-                break
+            if stop.is_set() and piece[1] < epoch:
+                self._waiting.append(block._replace(epoch=piece[1], state=state))
+                return
         record = self._measure(block.sample, state, self._inputs, self._conditional)
         if self._estimates:
             number = self._put(np.int32(epoch))
             rows = [e(block.sample, state.params, number, self._inputs, self._conditional) for e in self._estimates]
             record = record._replace(estimates=np.concatenate([np.asarray(part) for part in rows], axis=1))
         block = _Block(block.number, block.logged + 1, epoch, block.sample, state)
-        record = Record(*map(np.asarray, record))
+        store(block, Record(*map(np.asarray, record)))
         if block.logged < len(logged):
             self._waiting.append(block)
-        return block, record
+
+
+def _lowered(program: Program, size: int, device: jax.Device) -> tuple[Any, ...]:
+    """Start, train, measure and the further estimates, traced for blocks of one size."""
+    here = jax.sharding.SingleDeviceSharding(device)
+
+    def of(tree: Any) -> Any:
+        return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here), tree)
+
+    seeds, data = of(np.zeros(size, np.uint32)), of((program.inputs, program.conditional))
+    sample, state = of(jax.eval_shape(program.start, seeds, *data))
+    numbers = of((np.int32(0), np.int32(0), np.bool_(True)))
+    return (
+        jax.jit(program.start).lower(seeds, *data),
+        jax.jit(program.train, donate_argnums=1).lower(sample, state, data[0], *numbers),
+        jax.jit(program.measure).lower(sample, state, *data),
+        *(jax.jit(estimate).lower(sample, state.params, numbers[0], *data) for estimate in program.estimates),
+    )
 
 
 def origin() -> dict[str, Any]:
     """Of what was computed here and now: versions, device, command."""
     return {
-        "versions": {name: metadata.version(name) for name in ("ibjax", "jax", "jaxlib", "numpy", "optax")},
+        "versions": _versions(),
         "device_kind": jax.devices()[0].device_kind,
         "command": list(sys.argv),
     }
 
 
 def _trajectory(
-    program: Program, records: list[list[Record]], patterns: list[IntArray], custom: list[str]
+    config: Config, program: Program, results: Results, patterns: list[IntArray], custom: list[str]
 ) -> Trajectory:
-    config, dataset = program.config, program.dataset
-    stacked = Record(
-        *(
-            np.concatenate([np.stack([getattr(record, name) for record in block], axis=1) for block in records])
-            for name in Record._fields
-        )
-    )
+    dataset, stacked = program.dataset, results.arrays
     healthy = np.logical_and.accumulate(stacked.finite, axis=1)  # once diverged, diverged
-    values = {
-        name: np.where(healthy.reshape(healthy.shape + (1,) * (array.ndim - 2)), array, np.nan).astype(array.dtype)
-        for name, array in stacked._asdict().items()
-        if name != "finite"
-    }
+    values = {name: array for name, array in stacked._asdict().items() if name != "finite"}
+    for array in values.values():
+        array[~healthy] = np.nan  # in place: of a big ensemble there is no room for a second one
     if lost := int((~healthy[:, -1]).sum()):
         warnings.warn(
             f"{lost} of {len(healthy)} networks diverged: their entries are NaN from there on",
@@ -329,7 +489,7 @@ def _trajectory(
     if config.measure_on != "all":
         h_x, i_xy = dataset.restricted(mask == (config.measure_on == "train"))
         extras = extras | {"h_x_measured": h_x, "i_xy_measured": i_xy}
-    return Trajectory(
+    trajectory = Trajectory(
         config={
             "config": dataclasses.asdict(config),
             "custom": custom,
@@ -348,3 +508,8 @@ def _trajectory(
         extras=extras,
         **values,
     )
+    if not (bounds := check_bounds(trajectory)).ok:
+        warnings.warn(
+            f"information values break their bounds; do not trust them\n{bounds}", RuntimeWarning, stacklevel=4
+        )
+    return trajectory

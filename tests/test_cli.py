@@ -296,7 +296,7 @@ def test_broken_bounds_are_said_loudly(
     i_ty[2, 5, 1] = 7.0
     broken = dataclasses.replace(trajectory, i_ty=i_ty)
     monkeypatch.setattr(ibjax, "run", lambda *_, **__: broken, raising=False)
-    assert main(["run", "--out", "x.npz", *quiet]) == 0
+    assert main(["run", "--out", "x.npz", *quiet]) == 1
     printed = capsys.readouterr()
     assert "ERROR" in printed.err
     assert "seed 2" in printed.err

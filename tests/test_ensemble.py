@@ -21,7 +21,7 @@ import pytest
 from flax import nnx
 
 import ibjax
-from ibjax import Config, Dataset, Trajectory
+from ibjax import Config, Dataset, Trajectory, ensemble
 from ibjax.analysis import check_bounds
 from ibjax.network import Perceptron
 
@@ -75,11 +75,15 @@ def test_logging_does_not_change_the_training(optimizer: str) -> None:
 
 def test_programs_compile_once_whatever_the_length_of_the_run() -> None:
     ibjax.run(TINY)
+    ensemble._SPARES.clear()
     with compilations() as short:
         ibjax.run(TINY)
     with compilations() as long:
         ibjax.run(replace(TINY, seeds=24, epochs=40, logged_epochs=tuple(range(0, 41, 2))))
     assert len(short) == len(long) == 3  # start, train, measure
+    with compilations() as again:
+        ibjax.run(replace(TINY, seeds=(70, 71)))
+    assert len(again) == 0
 
 
 def test_untrained_networks_of_the_released_code() -> None:

@@ -1,0 +1,44 @@
+"""Repeating a run from what its file says of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from ibjax.config import Config
+from ibjax.trajectory import Trajectory
+
+
+def recorded_config(trajectory: Trajectory) -> Config:
+    """The configuration of a run's file, with the seeds the file holds.
+
+    Raises:
+      ValueError: the run had parts that no file can hold, or its configuration is not one of this ibjax.
+    """
+    if custom := trajectory.config.get("custom"):
+        names = ", ".join(map(str, custom)) if isinstance(custom, list) else repr(custom)
+        raise ValueError(f"it was trained with a {names} of its own, which the file does not hold; repeat it in Python")
+    recorded = trajectory.config.get("config")
+    if not isinstance(recorded, dict):
+        raise ValueError("it holds no configuration")
+    known = {field.name for field in dataclasses.fields(Config)}
+    if strange := sorted(map(str, recorded.keys() - known)):
+        raise ValueError(f"this ibjax does not know {', '.join(strange)} of its configuration")
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in recorded.items()
+    }
+    try:
+        return Config(**{**values, "seeds": tuple(trajectory.seeds.tolist())})
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"its configuration is not allowed: {error}") from error
+
+
+def conditions(recorded: Trajectory, again: Trajectory) -> list[str]:
+    """What else differs between two runs of one configuration: versions and device, a line each."""
+    then, now = ({"device_kind": t.config.get("device_kind"), **_versions(t)} for t in (recorded, again))
+    return [f"{key}: {then.get(key)} then, {now[key]} now" for key in now if then.get(key) != now[key]]
+
+
+def _versions(trajectory: Trajectory) -> dict[str, Any]:
+    versions = trajectory.config.get("versions")
+    return dict(versions) if isinstance(versions, dict) else {}

@@ -1,0 +1,71 @@
+"""What a run has measured so far, in arrays of the file's shapes that fill up block by block.
+
+They are made once, so that the memory of a run is known before it trains.
+
+Shapes: S seeds, E logged epochs, K seeds of a block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import numpy.typing as npt
+
+Leaves = list[npt.NDArray[Any]]
+
+
+class Results:
+    """Measured arrays (S, E, ...), and how far each block of seeds has come.
+
+    Args:
+      sizes: seeds of each block.
+      count: E.
+      record: a pytree of the shapes and dtypes of a block's record; axis 0 holds at least as many seeds as the block.
+    """
+
+    def __init__(self, sizes: Sequence[int], count: int, record: Any) -> None:
+        ends = np.cumsum(sizes).tolist()
+        self.rows = [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
+        self.reached = [0] * len(sizes)
+        leaves, self._tree = jax.tree.flatten(record)
+        self._leaves: Leaves = [np.empty((ends[-1], count, *leaf.shape[1:]), leaf.dtype) for leaf in leaves]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays when full."""
+        return sum(leaf.nbytes for leaf in self._leaves)
+
+    @property
+    def arrays(self) -> Any:
+        """The record with (S, E, ...) in place of (K, ...)."""
+        return jax.tree.unflatten(self._tree, self._leaves)
+
+    def add(self, number: int, record: Any) -> None:
+        """The next logged epoch of a block."""
+        rows, epoch = self.rows[number], self.reached[number]
+        for leaf, value in zip(self._leaves, jax.tree.leaves(record), strict=True):
+            leaf[rows, epoch] = np.asarray(value)[: rows.stop - rows.start]
+        self.reached[number] = epoch + 1
+
+    def part(self, number: int, first: int, last: int) -> Leaves:
+        """Views (K, last - first, ...) of what a block measured at some of its logged epochs."""
+        return [leaf[self.rows[number], first:last] for leaf in self._leaves]
+
+    def restore(self, number: int, pieces: Sequence[Sequence[npt.NDArray[Any]]]) -> None:
+        """What a block measured before, in pieces along the epochs.
+
+        Raises:
+          ValueError: other arrays than a block of this run measures.
+        """
+        for piece in pieces:
+            first = self.reached[number]
+            last = first + (piece[0].shape[1] if piece and piece[0].ndim > 1 else 0)
+            places = self.part(number, first, last)
+            if last == first or [(a.shape, a.dtype) for a in piece] != [(a.shape, a.dtype) for a in places]:
+                raise ValueError(f"its records from logged epoch {first} on have other shapes or types")
+            for place, array in zip(places, piece, strict=True):
+                place[:] = array
+            self.reached[number] = last

@@ -1,0 +1,311 @@
+"""What must not happen: leaks, mixed-up threads, hanging forks, numbers that cannot be, results that are lost."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+import ibjax
+from ibjax import Config, Trajectory, ensemble
+from ibjax.cli import main
+from ibjax.program import Program
+from ibjax.rerun import recorded_config
+from ibjax.results import Results
+from ibjax.storage import check_space, expected_bytes, size
+
+TINY = Config(seeds=12, epochs=4, logged_epochs=3, hidden_widths=(2,))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Programs compiled once are read from a folder of this file's own."""
+    options = {
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("programs")),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+    }
+    before = {name: jax.config.values[name] for name in options}
+    for name, value in options.items():
+        jax.config.update(name, value)
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+@pytest.fixture(scope="module")
+def truth(programs: None) -> Trajectory:
+    return ibjax.run(TINY)
+
+
+def resident() -> int:
+    """Bytes this process has in memory, for good: the collector has been round."""
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+def test_two_hundred_runs_leak_nothing(truth: Trajectory) -> None:
+    """One configuration 200 times, then eleven others, more than the programs that are kept.
+
+    The first runs warm up the allocator. A leak of a run's results, a tenth of a megabyte, would add 20 MB, that of
+    one configuration's programs several each.
+    """
+    programs, arrays = jax.devices()[0].client.live_executables, jax.live_arrays
+    for seed in range(20):
+        ibjax.run(replace(TINY, seeds=(seed,)))
+    before, compiled, held = resident(), len(programs()), len(arrays())
+    for seed in range(200):
+        last = ibjax.run(replace(TINY, seeds=(*range(seed, seed + 11), 1000)))
+    assert resident() - before < 15 * 2**20
+    assert len(programs()) == compiled
+    assert len(arrays()) == held
+    assert last.of_seeds([1000]).differences(ibjax.run(replace(TINY, seeds=(1000,)))) == {}
+    counts = []
+    for bins in range(10, 21):
+        ibjax.run(replace(TINY, seeds=1, bins=bins))
+        gc.collect()
+        counts.append(len(programs()))
+    assert counts[-1] == counts[-2] == counts[-3], counts
+    assert len(ensemble._SPARES._held) == 8
+    assert resident() - before < 150 * 2**20
+
+
+def test_programs_of_other_settings_are_not_used_again(truth: Trajectory) -> None:
+    """What JAX compiles depends on its settings; kept programs do too."""
+    keys = [ensemble.Prepared(TINY, spares=ensemble._SPARES)._key for _ in range(2)]
+    with jax.default_matmul_precision("highest"):
+        keys.append(ensemble.Prepared(TINY)._key)
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_runs_in_two_threads_do_not_mix(truth: Trajectory) -> None:
+    """Of one configuration and of another, at the same time."""
+    configs = [TINY, replace(TINY, seeds=(5, 3)), replace(TINY, bins=7)] * 2
+    found: list[Trajectory | None] = [None] * len(configs)
+
+    def work(index: int) -> None:
+        found[index] = ibjax.run(configs[index])
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(len(configs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    alone = [truth, truth.of_seeds([5, 3]), ibjax.run(configs[2])] * 2
+    assert [a.differences(b) for a, b in zip(alone, found, strict=True) if b is not None] == [{}] * len(configs)
+
+
+def test_in_a_running_event_loop(truth: Trajectory, tmp_path: Path) -> None:
+    """A notebook's cells run inside one; also in a thread of it, where signals cannot be handled."""
+
+    async def cell() -> list[Trajectory]:
+        here = ibjax.run(TINY, checkpoint=tmp_path / "a")
+        return [here, await asyncio.to_thread(ibjax.run, TINY, checkpoint=tmp_path / "b")]
+
+    assert [truth.differences(again) for again in asyncio.run(cell())] == [{}, {}]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_worker_is_told_to_be_spawned() -> None:
+    code = (
+        "import os, jax, ibjax\n"
+        "ibjax.run, jax.devices()\n"
+        "if os.fork() == 0:\n"
+        "    try: ibjax.run()\n"
+        "    except RuntimeError as error: print(error, flush=True)\n"
+        "    os._exit(0)\n"
+        "os.wait()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert "get_context('spawn')" in done.stdout
+
+
+def test_healthy_networks_make_no_nan(truth: Trajectory) -> None:
+    """Under `jax_debug_nans`, which raises where any comes out of a program; the arrays stay the same."""
+    jax.config.update("jax_debug_nans", True)
+    try:
+        assert truth.differences(ibjax.run(TINY)) == {}
+    finally:
+        jax.config.update("jax_debug_nans", False)
+
+
+class Modest(ibjax.Dataset):
+    """A data set that says less of itself than there is."""
+
+    @property
+    def information(self) -> float:
+        return 0.001
+
+
+def test_broken_bounds_are_an_error_of_the_run() -> None:
+    """Warned of and not clipped."""
+    task = ibjax.spherical_dataset()
+    with pytest.warns(RuntimeWarning, match=r"break their bounds; do not trust them[\s\S]*I\(T;Y\) <= I\(X;Y\): [1-9]"):
+        traj = ibjax.run(replace(TINY, bins=5), dataset=Modest(task.inputs, task.p_y_given_x))
+    assert traj.i_ty.max() > 0.01
+
+
+@pytest.mark.parametrize("weights", [False, True])
+def test_memory_is_made_once_and_is_that_of_the_file(weights: bool, tmp_path: Path) -> None:
+    """2,000 seeds and 2,000 logged epochs: what the arrays of the results take, and what the file is said to take."""
+    config = replace(ibjax.PRESETS["paper"], seeds=2000, epochs=100_000, logged_epochs=tuple(range(0, 100_000, 50)))
+    config = replace(config, store_weights=weights)
+    record = ensemble._lowered(Program(config, ibjax.spherical_dataset(), None, None), 10, jax.devices()[0])[2]
+    results = Results([10] * 200, len(config.logged), record.out_info)  # address space only, until it is filled
+    numbers = 7 * 8 + 4 + (453 if weights else 0)
+    assert results.nbytes == 2000 * 2000 * (4 * numbers + 1)
+    assert expected_bytes(config) == pytest.approx(results.nbytes, rel=0.05)
+
+
+def test_the_expected_size_is_about_the_files(truth: Trajectory, tmp_path: Path) -> None:
+    for config in (TINY, replace(TINY, epochs=200, logged_epochs=200, store_weights=True, precision="float64")):
+        file = ibjax.run(config).save(tmp_path / "a.npz")
+        assert 0.7 < expected_bytes(config) / file.stat().st_size < 1.5
+    with pytest.raises(OSError, match=r"100 TB wanted, [0-9.]+ [kMGT]?B free") as caught:
+        check_space(tmp_path / "absent" / "x.npz", 10**14)
+    assert caught.value.filename.endswith("x.npz")
+
+
+@pytest.mark.parametrize(("nbytes", "words"), [(0, "0 B"), (999, "999 B"), (99_960, "100 kB"), (1.5e9, "1.5 GB")])
+def test_sizes_in_words(nbytes: float, words: str) -> None:
+    assert size(nbytes) == words
+
+
+class TestCommandLine:
+    @pytest.fixture(autouse=True)
+    def quiet_place(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
+
+    def options(self, config: Config) -> list[str]:
+        names = ("seeds", "epochs", "logged_epochs")
+        found = [f"--{name.replace('_', '-')}={getattr(config, name)}" for name in names]
+        return ["run", *found, f"--hidden-widths={','.join(map(str, config.hidden_widths))}", "--out", "run.npz"]
+
+    def test_a_run_with_a_checkpoint(self, truth: Trajectory, capsys: pytest.CaptureFixture[str]) -> None:
+        """In a folder with a space and letters from elsewhere, behind a link."""
+        Path("über uns").mkdir()
+        Path("link").symlink_to("über uns")
+        assert main([*self.options(TINY), "--checkpoint", "link/a b", "--checkpoint-every", "0.5"]) == 0
+        printed = capsys.readouterr()
+        assert "12 networks; the file takes about" in printed.out
+        assert printed.err == ""
+        assert truth.differences(ibjax.load("run.npz")) == {}
+        assert Path("über uns/a b/run.json").exists()
+        assert main([*self.options(replace(TINY, epochs=5)), "--force", "--checkpoint", "link/a b"]) == 2
+        assert "config epochs (4 there, 5 asked for)" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            (["--checkpoint-every", "5"], ["--checkpoint-every", "--checkpoint"]),
+            (["--checkpoint", "d", "--checkpoint-every", "soon"], ["--checkpoint-every", "soon", "number"]),
+            (["--checkpoint", "d", "--checkpoint-every", "-5"], ["checkpoint_every", "-5"]),
+            (["--checkpoint", "file"], ["checkpoint", "file", "folder"]),
+        ],
+    )
+    def test_wrong_options(self, options: list[str], words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+        Path("file").write_text("")
+        assert main([*self.options(TINY), *options]) == 2
+        message = capsys.readouterr().err
+        assert all(word in message for word in words), message
+        assert not Path("d").exists()
+
+    def test_no_room_for_the_file(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(ibjax, "run", lambda *_, **__: pytest.fail("trained"), raising=False)
+        monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 10})())
+        assert main(self.options(TINY)) == 1
+        assert "10 B free; free some or go elsewhere" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("kept", [[], ["--checkpoint", "state"]])
+    def test_results_are_not_lost_where_the_file_cannot_be_written(
+        self, kept: list[str], truth: Trajectory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The disk of the file fills up while the networks train; that of temporary files is another."""
+        save = Trajectory.save
+
+        def full(self: Trajectory, path: Any, **options: Any) -> Path:
+            if Path(path).name == "run.npz":
+                raise OSError(28, "No space left on device")
+            return save(self, path, **options)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Trajectory, "save", full)
+            patched.setenv("TMPDIR", ".")
+            patched.setattr("tempfile.tempdir", None)
+            assert main([*self.options(TINY), *kept, "--quiet"]) == 1
+        message = capsys.readouterr().err
+        assert "cannot write 'run.npz': No space left on device" in message
+        if kept:
+            assert "the same command goes on from the checkpoint in 'state'" in message
+            assert main([*self.options(TINY), *kept, "--quiet"]) == 0
+            refuge = Path("run.npz")
+        else:
+            refuge = Path(message.split("the results are in '")[1].split("'")[0])
+        assert truth.differences(ibjax.load(refuge)) == {}
+
+    def test_rerun_agrees_to_the_bit(self, truth: Trajectory, capsys: pytest.CaptureFixture[str]) -> None:
+        """Of a part of the seeds, as merging or picking leaves them; measures added later are not the run's."""
+        part = truth.of_seeds([7, 2])
+        later = {"i_xt_kde": part.i_xt, "i_ty_kde": part.i_ty}
+        replace(part, extras=later).save("part.npz")
+        assert main(["rerun", "part.npz", "--quiet"]) == 0
+        text = capsys.readouterr().out
+        assert "agree to the bit" in text
+        assert "i_xt_kde was added after the run and is not compared" in text
+
+    def test_rerun_says_what_differs(self, truth: Trajectory, capsys: pytest.CaptureFixture[str]) -> None:
+        i_xt = truth.i_xt.copy()
+        i_xt[1, 1, 1] += 0.25
+        config = {**truth.config, "versions": {**truth.config["versions"], "jax": "0.0.1"}, "device_kind": "TPU v9"}
+        replace(truth, i_xt=i_xt, config=config).save("other.npz")
+        assert main(["rerun", "other.npz", "--quiet"]) == 1
+        text = capsys.readouterr().out
+        assert "device_kind: TPU v9 then, cpu now" in text
+        assert f"jax: 0.0.1 then, {jax.__version__} now" in text
+        lines = [line.split() for line in text.splitlines()]
+        assert ["i_xt", "0.25"] in lines
+        assert not any(line[:1] == ["i_ty"] for line in lines)
+        assert "defect" not in text
+        replace(truth, i_xt=i_xt).save("wrong.npz")
+        assert main(["rerun", "wrong.npz", "--quiet"]) == 1
+        assert "defect" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("config", "words"),
+        [
+            ({"custom": ["network", "optimizer"]}, "trained with a network, optimizer of its own"),
+            ({"config": 3}, "holds no configuration"),
+            ({"config": {"bins": 30, "telepathy": True}}, "does not know telepathy"),
+            ({"config": {"bins": 1}}, "bins = 1; allowed"),
+        ],
+    )
+    def test_rerun_refuses(
+        self, config: dict[str, Any], words: str, truth: Trajectory, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        replace(truth, config={**truth.config, **config}).save("odd.npz")
+        assert main(["rerun", "odd.npz"]) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_a_file_holds_what_repeats_it(truth: Trajectory, tmp_path: Path) -> None:
+    again = ibjax.load(truth.save(tmp_path / "a.npz"))
+    assert recorded_config(again) == replace(TINY, seeds=tuple(range(12)))
+    assert again.config["config"] == json.loads(json.dumps(asdict(TINY)))
+    assert again.config["versions"].keys() == {"ibjax", "jax", "jaxlib", "numpy", "optax"}
+    assert again.config["device_kind"] == jax.devices()[0].device_kind
+    assert again.config["command"] == sys.argv
+    assert np.array_equal(again.seeds, range(12))
