@@ -29,7 +29,7 @@ import optax
 from ibjax.blocks import block_size, compile_all, cores, precision, split
 from ibjax.bounds import check_bounds
 from ibjax.checkpoint import EVERY, Arrays, Checkpoint, from_bytes, terminable, to_bytes
-from ibjax.config import Config
+from ibjax.config import PER_SEED, Config
 from ibjax.data import Dataset, spherical_dataset
 from ibjax.estimates import described
 from ibjax.program import Program, Record
@@ -164,7 +164,6 @@ class Prepared:
         if dataset is not None and not isinstance(dataset, Dataset):
             raise TypeError(f"dataset = {dataset!r}; allowed: an ibjax.Dataset")
         custom = {"dataset": dataset, "network": network, "optimizer": optimizer}
-        custom = {"dataset": dataset, "network": network, "optimizer": optimizer}
         self._custom = sorted(name for name, value in custom.items() if value is not None)
         devices = jax.devices()
         size = block_size(devices[0])
@@ -172,9 +171,12 @@ class Prepared:
         self._checkpoint, self._config, self._idle = checkpoint, config, True
         used = devices[: len(self._blocks)]
         task = spherical_dataset(config.dataset) if dataset is None else dataset
-        # All that compiling depends on; seeds are arguments, and code of the user's own has no name.
+        # All that compiling depends on; code of the user's own has no name. Seeds are arguments, unless some have
+        # settings of their own, which are part of the program.
+        sweep = any(isinstance(getattr(config, field), tuple) for field in PER_SEED)
         settings = sorted(jax.config.values.items())
-        self._key = f"{dataclasses.replace(config, seeds=1)!r} {_hash_of(task)} {used} {settings}"
+        common = config if sweep else dataclasses.replace(config, seeds=1)
+        self._key = f"{common!r} {_hash_of(task)} {used} {settings}"
         self._named = network is None and optimizer is None
         spare = spares.take(self._key) if spares is not None and self._named else None
         with precision(config):

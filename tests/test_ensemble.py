@@ -527,3 +527,12 @@ def test_two_devices_give_the_same_to_the_bit(tmp_path: Path) -> None:
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True, capture_output=True)
     assert ibjax.run(config).differences(ibjax.load(tmp_path / "two.npz")) == {}
+
+
+def test_kept_programs_do_not_mix_up_the_settings_of_seeds() -> None:
+    """Same rates, other seeds: the second run must not take the programs of the first."""
+    first, second = (replace(TINY, seeds=seeds, learning_rate=(0.05, 0.2)) for seeds in ((0, 1), (1, 0)))
+    runs = [ibjax.run(first), ibjax.run(second)]
+    alone = ibjax.run(replace(TINY, seeds=(1,), learning_rate=0.05))
+    np.testing.assert_array_equal(runs[1].train_loss[0], alone.train_loss[0])
+    assert (runs[0].train_loss[1] != alone.train_loss[0]).any()
