@@ -123,14 +123,14 @@ def write_table(records: Sequence[Record], out: Path, quick: bool) -> None:
 
 
 def write_page(records: Sequence[Record], out: Path, folder: Path, quick: bool) -> None:
-    """The tables, and the figures with fewer pixels and 128 colours, in another folder."""
+    """The tables, and the figures with fewer pixels and 256 colours (rare ones too), in another folder."""
     write_table(records, folder, quick)
     for record in records:
         if (path := out / f"{record['name']}.png").exists():
             with Image.open(path) as whole:
                 picture = whole.convert("RGB")
             picture.thumbnail((1300, 1300))
-            picture.quantize(128).save(folder / path.name, optimize=True)
+            picture.quantize(256, Image.Quantize.MAXCOVERAGE).save(folder / path.name, optimize=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
