@@ -8,7 +8,6 @@ Shapes: S seeds, K seeds of a block, n training patterns, N patterns.
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
 import hashlib
@@ -19,18 +18,19 @@ import threading
 import warnings
 from collections.abc import Callable
 from importlib import metadata
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 import numpy.typing as npt
 import optax
 
-from ibjax.blocks import block_size, compile_all, cores, precision, split
+from ibjax.blocks import block_size, cores, precision, split
 from ibjax.bounds import check_bounds
-from ibjax.checkpoint import EVERY, Arrays, Checkpoint, from_bytes, terminable, to_bytes
+from ibjax.checkpoint import EVERY, Checkpoint, terminable, to_bytes
 from ibjax.config import PER_SEED, Config
 from ibjax.data import Dataset, spherical_dataset
+from ibjax.driver import Block, Driver, lowered
 from ibjax.estimates import described
 from ibjax.program import Program, Record
 from ibjax.results import Results
@@ -38,8 +38,6 @@ from ibjax.spares import Spares
 from ibjax.trajectory import Trajectory
 
 IntArray = npt.NDArray[np.integer[Any]]
-
-_PIECE = 50  # epochs in a call: how long Ctrl-C waits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,16 +58,6 @@ class Progress:
     epoch: int
     accuracy: float
     i_xt: float
-
-
-class _Block(NamedTuple):
-    """Where one block of seeds stands."""
-
-    number: int
-    logged: int
-    epoch: int
-    sample: Any
-    state: Any
 
 
 def run(
@@ -214,14 +202,14 @@ class Prepared:
         finished: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         stop = threading.Event()
 
-        def store(block: _Block, record: Record) -> None:
+        def store(block: Block, record: Record) -> None:
             """In the thread that trains, where no signal comes between what was measured and the state that follows."""
             results.add(block.number, record)
             if kept is not None and (block.logged == len(logged) or kept.due(block.number)):
                 state = None if block.logged == len(logged) else to_bytes(block.state)
                 kept.keep(block.number, block.logged, block.epoch, state, results.part)
 
-        def work(driver: _Driver) -> None:
+        def work(driver: Driver) -> None:
             try:
                 with precision(config):
                     while not stop.is_set() and (block := driver.take()) is not None:
@@ -265,7 +253,7 @@ class Prepared:
                 kept.finish()
         return _trajectory(config, self._program, results, patterns, self._custom)
 
-    def _begin(self, number: int, logged: tuple[int, ...], results: Results) -> _Block:
+    def _begin(self, number: int, logged: tuple[int, ...], results: Results) -> Block:
         """Hand a block to its driver, from where the checkpoint has it or afresh."""
         driver, kept = self._drivers[number % len(self._drivers)], self._checkpoint
         position = None if kept is None else kept.restore(number, logged)
@@ -293,23 +281,23 @@ def _check_process() -> None:
         )
 
 
-def _compiled(program: Program, size: int, device: jax.Device) -> _Driver:
+def _compiled(program: Program, size: int, device: jax.Device) -> Driver:
     try:
-        return _Driver(program, size, device)
+        return Driver(program, size, device)
     except Exception as error:
         if program.fused is None or program.config.backend != "auto":
             raise
         # The kernel is compiled by another compiler, which may not know the GPU at hand; the plain path runs anywhere.
         warnings.warn(f"trains on the plain path: the fused kernel does not compile here ({error})", stacklevel=4)
         program.fused = None
-        return _Driver(program, size, device)
+        return Driver(program, size, device)
 
 
 def _facts(config: Config, program: Program, size: int, custom: list[str]) -> dict[str, Any]:
     """What decides about every bit of a run, for its checkpoint; what is not the configuration's, by its hash."""
     hashes = {"dataset": _hash_of(program.dataset)}
     if {"network", "optimizer"} & set(custom):  # code has no other name than what it compiles to
-        texts = [lowered.as_text() for lowered in _lowered(program, size, jax.devices()[0])]
+        texts = [part.as_text() for part in lowered(program, size, jax.devices()[0])]
         hashes["network or optimizer"] = hashlib.sha256("".join(texts).encode()).hexdigest()
     return {
         "config": dataclasses.asdict(config),
@@ -354,105 +342,6 @@ def _progress(program: Program, logged: tuple[int, ...], results: Results) -> Pr
 def _mean(values: npt.NDArray[Any]) -> float:
     values = values[np.isfinite(values)]
     return float(values.mean()) if values.size else float("nan")
-
-
-class _Driver:
-    """A program compiled for blocks of one size on one device, and the blocks that wait there for their next epochs."""
-
-    def __init__(self, program: Program, size: int, device: jax.Device) -> None:
-        self._device = device
-        self._waiting: collections.deque[_Block] = collections.deque()
-        self._inputs, self._conditional = self._put(program.inputs), self._put(program.conditional)
-        lowered = _lowered(program, size, device)
-        self.record = lowered[2].out_info  # shapes and dtypes of what is measured
-        self._start, self._train, self._measure, *self._estimates = compile_all(lowered, device)
-
-    def _put(self, value: Any) -> Any:
-        return jax.device_put(value, self._device)
-
-    def _numbers(self, first: int, last: int, learn: bool) -> Any:
-        return self._put((np.int32(first), np.int32(last), np.bool_(learn)))
-
-    def start(self, number: int, seeds: npt.NDArray[np.uint32]) -> _Block:
-        """A block of fresh networks."""
-        sample, state = self._start(self._put(seeds), self._inputs, self._conditional)
-        return _Block(number, 0, 0, sample, state)
-
-    def moved(self, block: _Block, logged: int, epoch: int, state: Arrays) -> _Block:
-        """The same networks as they were later, from the bytes of their state."""
-        return _Block(block.number, logged, epoch, block.sample, self._put(from_bytes(state, block.state)))
-
-    def add(self, block: _Block) -> None:
-        """Let a block wait for its next epochs."""
-        self._waiting.append(block)
-
-    def waiting(self) -> list[_Block]:
-        """All blocks that wait."""
-        return list(self._waiting)
-
-    def clear(self) -> None:
-        """Forget blocks left over by an interrupted run."""
-        self._waiting.clear()
-
-    def take(self) -> _Block | None:
-        """The block that has waited longest, or None where all are finished or in other hands."""
-        try:
-            return self._waiting.popleft()
-        except IndexError:
-            return None
-
-    def advance(
-        self,
-        block: _Block,
-        logged: tuple[int, ...],
-        stop: threading.Event,
-        store: Callable[[_Block, Record], None],
-    ) -> None:
-        """Train up to the block's next logged epoch, measure and `store` there, queue the block if more are to come.
-
-        Where `stop` comes first, the block is queued as it is by then.
-        """
-        epoch, state = logged[block.logged], block.state
-        # Before any update there is no epoch to take gradients of: one pass is made without updates.
-        pieces = (
-            [(0, 1, False)]
-            if epoch == 0
-            else [(first, min(first + _PIECE, epoch), True) for first in range(block.epoch, epoch, _PIECE)]
-        )
-        for piece in pieces:
-            state = self._train(block.sample, state, self._inputs, *self._numbers(*piece))
-            if self._device.platform == "cpu":  # elsewhere the host runs ahead of the device, and should
-                jax.block_until_ready(state)
-            if stop.is_set() and piece[1] < epoch:
-                self._waiting.append(block._replace(epoch=piece[1], state=state))
-                return
-        record = self._measure(block.sample, state, self._inputs, self._conditional)
-        if self._estimates:
-            number = self._put(np.int32(epoch))
-            rows = [e(block.sample, state.params, number, self._inputs, self._conditional) for e in self._estimates]
-            record = record._replace(estimates=np.concatenate([np.asarray(part) for part in rows], axis=1))
-        block = _Block(block.number, block.logged + 1, epoch, block.sample, state)
-        store(block, Record(*map(np.asarray, record)))
-        if block.logged < len(logged):
-            self._waiting.append(block)
-
-
-def _lowered(program: Program, size: int, device: jax.Device) -> tuple[Any, ...]:
-    """Start, train, measure and the further estimates, traced for blocks of one size."""
-    here = jax.sharding.SingleDeviceSharding(device)
-
-    def of(tree: Any) -> Any:
-        return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here), tree)
-
-    seeds, data = of(np.zeros(size, np.uint32)), of((program.inputs, program.conditional))
-    sample, state = of(jax.eval_shape(program.start, seeds, *data))
-    numbers = of((np.int32(0), np.int32(0), np.bool_(True)))
-    return (
-        jax.jit(program.start).lower(seeds, *data),
-        jax.jit(program.train, donate_argnums=1).lower(sample, state, data[0], *numbers),
-        jax.jit(program.measure).lower(sample, state, *data),
-        *(jax.jit(estimate).lower(sample, state.params, numbers[0], *data) for estimate in program.estimates),
-    )
 
 
 def origin() -> dict[str, Any]:

@@ -200,7 +200,7 @@ def test_a_finished_run_is_read_and_not_trained(
     truth: Trajectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ibjax.run(CONFIG, checkpoint=tmp_path / "a")
-    monkeypatch.setattr("ibjax.ensemble._Driver.advance", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("ibjax.driver.Driver.advance", lambda *_: pytest.fail("trained again"))
     assert truth.differences(ibjax.run(CONFIG, checkpoint=tmp_path / "a")) == {}
     assert not list((tmp_path / "a").glob("state_*"))
 
@@ -446,7 +446,7 @@ def test_a_limit_of_the_kernel(folder: Path, truth: Trajectory) -> None:
 def test_a_disk_without_room_is_found_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    monkeypatch.setattr("ibjax.ensemble._Driver.advance", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr("ibjax.driver.Driver.advance", lambda *_: pytest.fail("trained"))
     with pytest.raises(OSError, match="kB wanted, 1 kB free"):
         ibjax.run(CONFIG, checkpoint=tmp_path / "a")
 

@@ -21,6 +21,7 @@ import pytest
 import ibjax
 from ibjax import Config, Trajectory, ensemble
 from ibjax.cli import main
+from ibjax.driver import lowered
 from ibjax.program import Program
 from ibjax.rerun import recorded_config
 from ibjax.results import Results
@@ -163,7 +164,7 @@ def test_memory_is_made_once_and_is_that_of_the_file(weights: bool, tmp_path: Pa
     """2,000 seeds and 2,000 logged epochs: what the arrays of the results take, and what the file is said to take."""
     config = replace(ibjax.PRESETS["paper"], seeds=2000, epochs=100_000, logged_epochs=tuple(range(0, 100_000, 50)))
     config = replace(config, store_weights=weights)
-    record = ensemble._lowered(Program(config, ibjax.spherical_dataset(), None, None), 10, jax.devices()[0])[2]
+    record = lowered(Program(config, ibjax.spherical_dataset(), None, None), 10, jax.devices()[0])[2]
     results = Results([10] * 200, len(config.logged), record.out_info)  # address space only, until it is filled
     numbers = 7 * 8 + 4 + (453 if weights else 0)
     assert results.nbytes == 2000 * 2000 * (4 * numbers + 1)
