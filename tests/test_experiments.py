@@ -262,6 +262,17 @@ def test_quick_movie(toy: ibjax.Trajectory, results: Path, capsys: pytest.Captur
     assert (results / "movie.png").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "runs"), [("own_network", 2), ("wide", 2)])
+def test_examples(name: str, runs: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert importlib.import_module(name).main(["--quick", "--seeds", "1", "--out", str(tmp_path)]) == 0
+    assert "accuracy" in capsys.readouterr().out
+    assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+    for path in (found := sorted(tmp_path.glob("*.npz"))):
+        assert np.isfinite(ibjax.load(path).i_xt).all()
+    assert len(found) == runs
+
+
 def test_no_run_no_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert compression_time.main(["--quick", "--out", str(tmp_path)]) == 1
     assert "no run to read" in capsys.readouterr().out
