@@ -29,6 +29,7 @@ weights: Any = importlib.import_module("weights")
 bound: Any = importlib.import_module("bound")
 compression_time: Any = importlib.import_module("compression_time")
 bins: Any = importlib.import_module("bins")
+estimators: Any = importlib.import_module("estimators")
 claims: Any = importlib.import_module("claims")
 snapshots: Any = importlib.import_module("snapshots")
 trajectories: Any = importlib.import_module("trajectories")
@@ -241,6 +242,7 @@ QUICK = [name for name in claims.EXPERIMENTS if name != "movie"]
 def test_quick_experiment(name: str, toy: ibjax.Trajectory, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert toy.extras
     monkeypatch.setattr(bins, "BINS", (8, 30, 65_536))
+    monkeypatch.setattr(estimators, "MOST_EPOCHS", 3)
     assert importlib.import_module(name).main(["--quick", "--out", str(results)]) == 0
     record = claims.finished(name, results, True)
     assert record is not None
