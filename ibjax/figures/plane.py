@@ -172,7 +172,7 @@ def _number_layers(ax: Axes, trajectory: Trajectory, x: np.ndarray, y: np.ndarra
     first = 0
     for layer in range(len(x)):
         if layer + 1 < len(x) and (
-            abs(x[layer + 1] - x[first]) < 0.05 * trajectory.h_x
+            abs(x[layer + 1] - x[first]) < 0.08 * trajectory.h_x
             and abs(y[layer + 1] - y[first]) < 0.05 * trajectory.i_xy
         ):
             continue
