@@ -35,9 +35,9 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from bound import stored_activations
-from common import PAPER, Finding, Runs, execute
+from common import PAPER, Finding, Runs, execute, listed
 from matplotlib.figure import Figure
-from weights import MOST_EPOCHS, judged, listed, thinned
+from weights import MOST_EPOCHS, judged, thinned
 from weights import configs as stored_configs
 
 from ibjax import Config, Trajectory, spherical_dataset

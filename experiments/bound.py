@@ -30,11 +30,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-from common import PAPER, Finding, Runs, execute
+from common import PAPER, Finding, Runs, execute, listed
 from matplotlib.figure import Figure
 from scipy import stats
 from weights import configs as stored_configs
-from weights import judged, listed, stored
+from weights import judged, stored
 
 from ibjax import Config, Curve, Trajectory, information_curve, spherical_dataset
 from ibjax.analysis import Estimate, mean_over_seeds

@@ -107,8 +107,16 @@ def verdict_below(interval: Interval, threshold: float = 0.0) -> str:
 
 
 def listed(estimate: Estimate, names: Sequence[str]) -> str:
-    """The means of an (L,) estimate with their intervals, layer by layer, in words."""
-    return ", ".join(f"{name} {at(estimate, index)}" for index, name in enumerate(names))
+    """The means of an (L,) or () estimate that are known, with their intervals, in words."""
+    entries = [at(flat(estimate), index) for index in range(len(names))]
+    known = [f"{name} {entry}" for name, entry in zip(names, entries, strict=True) if not math.isnan(entry.estimate)]
+    return ", ".join(known) or "none"
+
+
+def flat(estimate: Estimate) -> Estimate:
+    """The same with an axis at least."""
+    parts: dict[str, Any] = {name: np.atleast_1d(getattr(estimate, name)) for name in ("mean", "low", "high", "count")}
+    return dataclasses.replace(estimate, **parts)
 
 
 def log_epochs(trajectory: ibjax.Trajectory, epochs: npt.ArrayLike) -> Values:

@@ -32,10 +32,10 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from common import PAPER, Finding, Runs, paper, parser, run_file, train, write
+from common import PAPER, Finding, Runs, listed, paper, parser, run_file, train, write
 from matplotlib.figure import Figure
 from scipy import optimize
-from weights import judged, listed
+from weights import judged
 
 from ibjax import Config, Trajectory
 from ibjax.analysis import Estimate, compression, mean_over_seeds

@@ -30,7 +30,6 @@ Shapes: S networks, E logged epochs, L layers, U units, R resamples.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import itertools
 import math
@@ -50,6 +49,8 @@ from common import (
     at,
     depends_on,
     execute,
+    flat,
+    listed,
     paper,
 )
 from matplotlib.figure import Figure
@@ -279,7 +280,7 @@ def judged(
       below: whether below is right.
       on: what the entries are.
     """
-    entries = [at(_flat(estimate), index) for index in range(len(names))]
+    entries = [at(flat(estimate), index) for index in range(len(names))]
     known = [(name, entry) for name, entry in zip(names, entries, strict=True) if not math.isnan(entry.estimate)]
     if not known:
         return Finding.of(
@@ -307,18 +308,6 @@ def judged(
     else:
         verdict = depends_on(f"{on}: " + "; ".join(f"{side} {', '.join(who)}" for side, who in sides.items() if who))
     return Finding.of(interval, claim=claim, source=source, measured=measured, verdict=verdict, note=note)
-
-
-def listed(estimate: Estimate, names: Sequence[str]) -> str:
-    """Every entry that is known with its mean and interval, in words."""
-    entries = [at(_flat(estimate), index) for index in range(len(names))]
-    known = [f"{name} {entry}" for name, entry in zip(names, entries, strict=True) if not math.isnan(entry.estimate)]
-    return ", ".join(known) or "none"
-
-
-def _flat(estimate: Estimate) -> Estimate:
-    parts: dict[str, Any] = {name: np.atleast_1d(getattr(estimate, name)) for name in ("mean", "low", "high", "count")}
-    return dataclasses.replace(estimate, **parts)
 
 
 def thinned(epochs: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.intp]:

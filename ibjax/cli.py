@@ -175,11 +175,11 @@ def _own_dataset(arguments: argparse.Namespace) -> Dataset | None:
 
 def _rerun(arguments: argparse.Namespace) -> int:
     """Train a file's networks again, from what the file says of them, and compare all arrays."""
-    from ibjax.rerun import conditions, recorded_config
+    from ibjax.rerun import conditions, repeatable_config
 
     recorded = loaded(arguments.file)
     try:
-        config = recorded_config(recorded)
+        config = repeatable_config(recorded)
     except ValueError as error:
         raise UsageError(f"{arguments.file!r} cannot be repeated: {error}") from error
     again = _trained(config, "" if arguments.quiet else f"{len(config.seed_list)} networks, trained again")

@@ -17,12 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ibjax.blocks import Integers, block_size, compile_all, cores, precision, split
-from ibjax.config import PER_SEED, Config
+from ibjax.config import Config
 from ibjax.data import Dataset, spherical_dataset
 from ibjax.ensemble import origin
 from ibjax.estimates import Estimate, described
 from ibjax.information.estimator import make
 from ibjax.program import Program, Record
+from ibjax.rerun import recorded_config
 from ibjax.training import Sample, State
 from ibjax.trajectory import Trajectory
 
@@ -71,7 +72,8 @@ def measure(
         raise TypeError(f"estimator = {estimator!r}; allowed: the name of one")
     if not callable(progress) and not isinstance(progress, bool):
         raise TypeError(f"progress = {progress!r}; allowed: True, False or a function")
-    config = _configuration(trajectory)
+    # Weights do not tell how they were found: the plain path knows every network.
+    config = dataclasses.replace(recorded_config(trajectory), estimators=(), backend="plain")
     if estimator == "histogram":
         options = {"bins": config.bins, "compat": config.compat, **options}
     chosen = make(estimator, **options)
@@ -128,26 +130,6 @@ def weight_bytes(config: Config, *, dataset: Dataset | None = None, network: Any
         data = spherical_dataset(config.dataset) if dataset is None else dataset
         program = Program(config, data, network, None)
         return len(config.seed_list) * len(config.logged) * program.n_params * program.dtype.itemsize
-
-
-def _configuration(trajectory: Trajectory) -> Config:
-    """The configuration of a run, with the seeds and epochs that the trajectory holds.
-
-    Raises:
-      ValueError: it is not one of this version's.
-    """
-    fields = trajectory.config.get("config")
-    known = {field.name for field in dataclasses.fields(Config)}
-    if not isinstance(fields, dict) or (strange := sorted(fields.keys() - known)):
-        what = f"the fields {', '.join(strange)}" if isinstance(fields, dict) else "no fields"
-        raise ValueError(f"trajectory.config has {what}; allowed: those of ibjax.Config of this version")
-    values: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in fields.items()}
-    for field in PER_SEED:
-        if isinstance(fields.get(field), list):
-            values[field] = tuple(trajectory.setting(field).tolist())
-    # Weights do not tell how they were found: the plain path knows every network.
-    values |= {"seeds": tuple(trajectory.seeds.tolist()), "estimators": (), "backend": "plain"}
-    return Config(**values)
 
 
 def _parameters(trajectory: Trajectory) -> FloatArray:

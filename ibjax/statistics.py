@@ -4,7 +4,6 @@ Shapes: S seeds, R resamples; ... any further axes. Diverged seeds are left out 
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -134,13 +133,6 @@ def percentiles(
     if some.any():
         low[some], high[some] = np.nanpercentile(values[:, some], tails, axis=0, method=method)
     return low, high
-
-
-def resample_blocks(weights: Values, numbers: int) -> Iterator[Values]:
-    """Rows of `weights` in pieces such that `numbers` values per row stay within a block's memory."""
-    rows = max(1, _BLOCK // max(1, numbers))
-    for start in range(0, len(weights), rows):
-        yield weights[start : start + rows]
 
 
 def _ratio(total: Values, count: npt.NDArray[Any]) -> Values:

@@ -8,7 +8,7 @@ import pytest
 from conftest import synthetic_trajectory
 
 from ibjax import analysis
-from ibjax.statistics import resample_blocks, resampling_weights
+from ibjax.statistics import resampling_weights
 from ibjax.trajectory import Trajectory
 
 
@@ -84,8 +84,6 @@ class TestMeanOverSeeds:
         pieces = analysis.mean_over_seeds(trajectory, "i_xt", resamples=50)
         np.testing.assert_allclose(pieces.low, whole.low, atol=1e-12)
         np.testing.assert_allclose(pieces.high, whole.high, atol=1e-12)
-        weights = resampling_weights(3, 40, 0)
-        np.testing.assert_array_equal(np.concatenate(list(resample_blocks(weights, 50))), weights)
 
     def test_one_seed_has_no_interval_and_says_so(self) -> None:
         run = made(i_xt=np.zeros((1, 2, 1)))

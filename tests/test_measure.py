@@ -186,7 +186,7 @@ def test_files_that_do_not_hold_enough(stored: Trajectory, trajectory: Trajector
     strange = {"config": {**stored.config["config"], "dropout": 0.5}}
     with pytest.raises(ValueError, match="dropout"):
         ibjax.measure(replace(stored, config=strange))
-    with pytest.raises(ValueError, match="no fields"):
+    with pytest.raises(ValueError, match="holds no configuration"):
         ibjax.measure(replace(trajectory, config={}))
 
 

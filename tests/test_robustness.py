@@ -310,3 +310,10 @@ def test_a_file_holds_what_repeats_it(truth: Trajectory, tmp_path: Path) -> None
     assert again.config["device_kind"] == jax.devices()[0].device_kind
     assert again.config["command"] == sys.argv
     assert np.array_equal(again.seeds, range(12))
+
+
+def test_a_part_of_a_sweep_keeps_the_settings_of_its_seeds(truth: Trajectory) -> None:
+    recorded = truth.config | {"config": truth.config["config"] | {"learning_rate": [0.1 * (s + 1) for s in range(12)]}}
+    part = replace(truth.of_seeds([3, 1]), config=recorded)
+    assert recorded_config(part).learning_rate == pytest.approx((0.4, 0.2))
+    assert recorded_config(part).seeds == (3, 1)
