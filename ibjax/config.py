@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import operator
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -13,6 +12,7 @@ import numpy as np
 
 from ibjax.data import DATASETS, unknown
 from ibjax.information.estimator import ESTIMATORS
+from ibjax.information.options import integer
 
 ACTIVATIONS = ("tanh", "relu", "linear", "softsign", "softplus")
 OUTPUTS = ("sigmoid", "softmax")
@@ -108,10 +108,10 @@ class Config:
         for field, allowed in _CHOICES.items():
             if not (field == "compat" and self.compat is None):
                 _check_choice(field, getattr(self, field), allowed)
-        put("epochs", _integer("epochs", self.epochs, 0, 10**9))
-        put("bins", _integer("bins", self.bins, 2, MOST_BINS))
+        put("epochs", integer("epochs", self.epochs, 0, 10**9))
+        put("bins", integer("bins", self.bins, 2, MOST_BINS))
         if self.batch_size is not None:
-            put("batch_size", _integer("batch_size", self.batch_size, 1, 10**9))
+            put("batch_size", integer("batch_size", self.batch_size, 1, 10**9))
         for field in ("shuffle", "store_weights"):
             if not isinstance(getattr(self, field), bool | np.bool_):
                 raise TypeError(f"{field} = {getattr(self, field)!r}; allowed: True or False")
@@ -121,7 +121,7 @@ class Config:
         if _several(self.seeds):
             put("seeds", _distinct("seeds", _integers("seeds", self.seeds, 0, LARGEST_SEED)))
         else:
-            put("seeds", _integer("seeds", self.seeds, 1, 10**7))
+            put("seeds", integer("seeds", self.seeds, 1, 10**7))
         put("train_fraction", self._of_seeds("train_fraction", 1.0))
         put("learning_rate", self._of_seeds("learning_rate", math.inf))
         put("noise", self._of_seeds("noise", math.inf, zero=True))
@@ -131,7 +131,7 @@ class Config:
                 raise ValueError(f"logged_epochs = {epochs}; allowed: epochs in increasing order")
             put("logged_epochs", epochs)
         else:
-            put("logged_epochs", _integer("logged_epochs", self.logged_epochs, 1, 10**6))
+            put("logged_epochs", integer("logged_epochs", self.logged_epochs, 1, 10**6))
 
     def _of_seeds(self, field: str, high: float, *, zero: bool = False) -> float | tuple[float, ...]:
         """A number, or one a seed, checked."""
@@ -192,22 +192,10 @@ def _several(value: Any) -> bool:
     return isinstance(value, Iterable) and getattr(value, "ndim", 1) > 0
 
 
-def _integer(field: str, value: Any, low: int, high: int) -> int:
-    try:
-        if isinstance(value, bool | np.bool_):
-            raise TypeError
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{field} = {value!r}; allowed: an integer from {low} to {high}") from None
-    if not low <= number <= high:
-        raise ValueError(f"{field} = {number}; allowed: an integer from {low} to {high}")
-    return number
-
-
 def _integers(field: str, value: Any, low: int, high: int) -> tuple[int, ...]:
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
         raise TypeError(f"{field} = {value!r}; allowed: a tuple of integers from {low} to {high}")
-    numbers = tuple(_integer(f"{field}[{i}]", item, low, high) for i, item in enumerate(value))
+    numbers = tuple(integer(f"{field}[{i}]", item, low, high) for i, item in enumerate(value))
     if not numbers:
         raise ValueError(f"{field} is empty; allowed: at least one integer from {low} to {high}")
     return numbers

@@ -112,8 +112,8 @@ class Driver:
             self._waiting.append(block)
 
 
-def lowered(program: Program, size: int, device: jax.Device) -> tuple[Any, ...]:
-    """Start, train, measure and the further estimates, traced for blocks of one size."""
+def arguments(program: Program, size: int, device: jax.Device) -> tuple[Any, ...]:
+    """Shapes, on a device, of what a block's programs take: seeds, data, sample, state, numbers of epochs."""
     here = jax.sharding.SingleDeviceSharding(device)
 
     def of(tree: Any) -> Any:
@@ -121,7 +121,12 @@ def lowered(program: Program, size: int, device: jax.Device) -> tuple[Any, ...]:
 
     seeds, data = of(np.zeros(size, np.uint32)), of((program.inputs, program.conditional))
     sample, state = of(jax.eval_shape(program.start, seeds, *data))
-    numbers = of((np.int32(0), np.int32(0), np.bool_(True)))
+    return seeds, data, sample, state, of((np.int32(0), np.int32(0), np.bool_(True)))
+
+
+def lowered(program: Program, size: int, device: jax.Device) -> tuple[Any, ...]:
+    """Start, train, measure and the further estimates, traced for blocks of one size."""
+    seeds, data, sample, state, numbers = arguments(program, size, device)
     return (
         jax.jit(program.start).lower(seeds, *data),
         jax.jit(program.train, donate_argnums=1).lower(sample, state, data[0], *numbers),

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from ibjax.blocks import Integers, block_size, compile_all, cores, precision, split
 from ibjax.config import Config
 from ibjax.data import Dataset, spherical_dataset
+from ibjax.driver import arguments
 from ibjax.ensemble import origin
 from ibjax.estimates import Estimate, described
 from ibjax.information.estimator import make
@@ -163,17 +164,12 @@ class _Measurer:
     def __init__(self, program: Program, size: int, device: jax.Device, estimate: Estimate | None, check: bool) -> None:
         self._device = device
         self._data = self._put(program.inputs), self._put(program.conditional)
-        here = jax.sharding.SingleDeviceSharding(device)
-        seeds, epoch = self._put(np.zeros(size, np.uint32)), self._put(np.int32(0))
-        sample, state = jax.tree.map(
-            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here),
-            jax.eval_shape(program.start, seeds, *self._data),
-        )
-        lowered = {"start": jax.jit(program.start).lower(seeds, *self._data)}
+        seeds, data, sample, state, (epoch, *_) = arguments(program, size, device)
+        lowered = {"start": jax.jit(program.start).lower(seeds, *data)}
         if estimate is not None:
-            lowered["estimate"] = jax.jit(estimate).lower(sample, state.params, epoch, *self._data)
+            lowered["estimate"] = jax.jit(estimate).lower(sample, state.params, epoch, *data)
         if estimate is None or check:
-            lowered["measure"] = jax.jit(program.measure).lower(sample, state, *self._data)
+            lowered["measure"] = jax.jit(program.measure).lower(sample, state, *data)
         self._programs = dict(zip(lowered, compile_all(list(lowered.values()), device), strict=True))
 
     def _put(self, value: Any) -> Any:

@@ -1,9 +1,17 @@
-"""A made-up trajectory with the features of a real one, for every test that only reads."""
+"""A made-up trajectory for every test that only reads; information and divergence term by term, and a task's curve."""
+
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from ibjax.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    from ibjax import Curve
+
+Array = npt.NDArray[np.float64]
 
 
 def synthetic_trajectory(
@@ -80,3 +88,24 @@ def trajectory() -> Trajectory:
 def damaged() -> Trajectory:
     """Six seeds, of which seeds 1 and 4 diverged."""
     return synthetic_trajectory(diverged=(1, 4))
+
+
+def information(joint: Array) -> float:
+    product = np.outer(joint.sum(axis=1), joint.sum(axis=0))
+    inside = joint > 0
+    return float((joint[inside] * np.log2(joint[inside] / product[inside])).sum())
+
+
+def divergence(p: Array, q: Array) -> Array:
+    """KL[p_i || q_j] in nats, (N, C), (M, C) -> (N, M), term by term."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(p[:, None] > 0, p[:, None] * np.log(p[:, None] / q[None]), 0.0)
+    return np.asarray(terms.sum(axis=2))
+
+
+@pytest.fixture(scope="module")
+def task() -> "Curve":
+    """The curve of the paper's task, 4096 x 2."""
+    from ibjax import information_curve, spherical_dataset
+
+    return information_curve(spherical_dataset().joint)

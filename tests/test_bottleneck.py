@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 import pytest
+from conftest import divergence, information
 from scipy import optimize
 
 from ibjax.bottleneck import (
@@ -57,25 +58,6 @@ def gaussian(rho: float, points: int = 37, width: float = 6.0) -> Array:
 def random_joint(patterns: int = 20, classes: int = 5) -> Array:
     rng = np.random.default_rng(0)
     return np.asarray(rng.dirichlet(np.full(classes, 0.5), patterns) / patterns)
-
-
-def information(joint: Array) -> float:
-    product = np.outer(joint.sum(axis=1), joint.sum(axis=0))
-    inside = joint > 0
-    return float((joint[inside] * np.log2(joint[inside] / product[inside])).sum())
-
-
-def divergence(p: Array, q: Array) -> Array:
-    """KL[p_i || q_j] in nats, (N, C), (M, C) -> (N, M), term by term."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        terms = np.where(p[:, None] > 0, p[:, None] * np.log(p[:, None] / q[None]), 0.0)
-    return np.asarray(terms.sum(axis=2))
-
-
-@pytest.fixture(scope="module")
-def task() -> Curve:
-    """The curve of the paper's task, 4096 x 2."""
-    return information_curve(spherical_dataset().joint)
 
 
 def test_channel_meets_its_closed_form() -> None:

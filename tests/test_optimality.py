@@ -12,32 +12,14 @@ import jax
 import numpy as np
 import numpy.typing as npt
 import pytest
+from conftest import divergence, information
 from scipy import optimize
 
-from ibjax.bottleneck import Curve, information_curve
+from ibjax.bottleneck import Curve
 from ibjax.data import spherical_dataset
 from ibjax.optimality import layer_beta, random_encoder_control
 
 Array = npt.NDArray[np.float64]
-
-
-def information(joint: Array) -> float:
-    product = np.outer(joint.sum(axis=1), joint.sum(axis=0))
-    inside = joint > 0
-    return float((joint[inside] * np.log2(joint[inside] / product[inside])).sum())
-
-
-def divergence(p: Array, q: Array) -> Array:
-    """KL[p_i || q_j] in nats, (N, C), (M, C) -> (N, M), term by term."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        terms = np.where(p[:, None] > 0, p[:, None] * np.log(p[:, None] / q[None]), 0.0)
-    return np.asarray(terms.sum(axis=2))
-
-
-@pytest.fixture(scope="module")
-def task() -> Curve:
-    """The curve of the paper's task, 4096 x 2."""
-    return information_curve(spherical_dataset().joint)
 
 
 def brute_kl(beta: float, cells: npt.NDArray[np.int64], rows: Array, p_x: Array) -> float:

@@ -8,6 +8,7 @@ Shapes: ... batch axes, M batch elements, N patterns, U units (width of the laye
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from typing import ClassVar
 
@@ -31,13 +32,16 @@ class _Cells(Estimator):
     i_xt_is: ClassVar[str] = EXACT
     i_ty_is: ClassVar[str] = EXACT
 
+    def __post_init__(self) -> None:
+        check_bins(self.bins)
+
     def __call__(self, activations: Array, y: cells.Labels, keys: Array) -> Information:
         words_of = lambda a: pack_rows(self.codes(a), self.bins)  # noqa: E731
         return Information(*rows_information(activations, words_of, self.bins ** activations.shape[-1], y))
 
+    @abc.abstractmethod
     def codes(self, activations: Array) -> Array:
         """(M, N, U) activations to codes in [0, bins)."""
-        raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,9 +57,6 @@ class AdaptiveLayer(_Cells):
 
     bins: int = 30
     name: ClassVar[str] = "adaptive_layer"
-
-    def __post_init__(self) -> None:
-        check_bins(self.bins)
 
     def codes(self, activations: Array) -> Array:
         return bin_codes(activations, self.bins, *own_range(activations, (1, 2)), None)
@@ -75,9 +76,6 @@ class AdaptiveUnit(_Cells):
 
     bins: int = 30
     name: ClassVar[str] = "adaptive_unit"
-
-    def __post_init__(self) -> None:
-        check_bins(self.bins)
 
     def codes(self, activations: Array) -> Array:
         return bin_codes(activations, self.bins, *own_range(activations, 1), None)
@@ -108,7 +106,7 @@ class Quantile(_Cells):
     name: ClassVar[str] = "quantile"
 
     def __post_init__(self) -> None:
-        check_bins(self.bins)
+        super().__post_init__()
         if not isinstance(self.distinct, bool):
             raise TypeError(f"distinct = {self.distinct!r}; allowed: True or False")
 
