@@ -57,7 +57,7 @@ def cases(quick: bool) -> list[tuple[str, int, dict[str, Any]]]:
 
 def measure(changes: Row) -> dict[str, Any]:
     """Run one configuration here: seconds, peak memory of this process in MiB, and whether the result is right."""
-    from ibjax.ensemble import Prepared
+    from ibjax.ensemble.run import Prepared
 
     lists: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in changes.items()}
     config = dataclasses.replace(ibjax.PRESETS["paper"], store_weights=True, **lists)

@@ -3,9 +3,9 @@
     python benchmarks/throughput.py [--quick] [--json FILE]
 
 The paper's run takes minutes, the textbook's half an hour, so a shorter one is timed: the same 50 networks and batches,
-120 epochs, 3 logged ones (250 in 10,000). Programs are compiled before (`ibjax.ensemble.Prepared`, ahead of time for
-the textbook), and the compile time has a column of its own. Every row starts from seeds: drawing weights, splits and
-labels is inside the time, and so is handing the results to Python.
+120 epochs, 3 logged ones (250 in 10,000). Programs are compiled before (`Prepared` of `ibjax.ensemble.run`, ahead
+of time for the textbook), and the compile time has a column of its own. Every row starts from seeds: drawing weights,
+splits and labels is inside the time, and so is handing the results to Python.
 
 Rows:
   ibjax                   end to end: training, shuffling, gradient statistics, and the information, losses and
@@ -46,7 +46,7 @@ from harness import parser, report, take_turns, timed
 
 import ibjax
 from ibjax import Config, Trajectory
-from ibjax.ensemble import Prepared
+from ibjax.ensemble.run import Prepared
 
 STANDARD_ERRORS = 4
 PAPER = ibjax.PRESETS["paper"]

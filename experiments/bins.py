@@ -45,9 +45,9 @@ from ibjax.analysis import Estimate, mean_over_seeds
 from ibjax.figures import style
 from ibjax.figures.claims import compression_over_bins, side_by_side
 from ibjax.figures.style import mean_of
-from ibjax.information.cells import labels
 from ibjax.information.histogram import histogram_information, own_range
-from ibjax.network import BOUNDED
+from ibjax.information.partition import labels
+from ibjax.networks.perceptron import BOUNDED
 
 Values = npt.NDArray[np.float64]
 

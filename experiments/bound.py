@@ -38,12 +38,12 @@ from weights import judged, stored
 
 from ibjax import Config, Curve, Trajectory, information_curve, spherical_dataset
 from ibjax.analysis import Estimate, mean_over_seeds
+from ibjax.bottleneck import layer_beta, random_encoder_control
 from ibjax.figures import style
 from ibjax.figures.claims import inverse_betas, layers_and_curve, side_by_side
 from ibjax.figures.style import mean_of
 from ibjax.information.histogram import bin_codes
-from ibjax.network import Perceptron
-from ibjax.optimality import layer_beta, random_encoder_control
+from ibjax.networks.perceptron import Perceptron
 
 Values = npt.NDArray[np.float64]
 

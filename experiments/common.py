@@ -23,7 +23,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 import ibjax
-from ibjax.statistics import Estimate, percentiles, resampling_weights
+from ibjax.analysis.statistics import Estimate, percentiles, resampling_weights
 
 REPRODUCED = "reproduced"
 NOT_REPRODUCED = "not reproduced"

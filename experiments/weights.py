@@ -58,10 +58,10 @@ from scipy.optimize import linear_sum_assignment
 
 from ibjax import Config, Trajectory
 from ibjax.analysis import Estimate, phase_change
+from ibjax.analysis.statistics import percentiles, resampling_weights
 from ibjax.figures import style
 from ibjax.figures.claims import side_by_side, weight_correlations, weight_entropy
 from ibjax.figures.style import mean_of
-from ibjax.statistics import percentiles, resampling_weights
 
 Values = npt.NDArray[np.float64]
 Kernels = Sequence[npt.NDArray[Any]]

@@ -2,6 +2,6 @@
 
 import sys
 
-from ibjax.cli import main
+from ibjax.cli.main import main
 
 sys.exit(main())

@@ -10,16 +10,15 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ibjax.data import DATASETS, unknown
-from ibjax.information.estimator import ESTIMATORS
-from ibjax.information.options import integer
+from ibjax._checks import integer, unknown
+from ibjax.data.spherical import DATASETS
+from ibjax.information.estimator import COMPATS, ESTIMATORS, MOST_BINS
 
 ACTIVATIONS = ("tanh", "relu", "linear", "softsign", "softplus")
 OUTPUTS = ("sigmoid", "softmax")
 OPTIMIZERS = ("sgd", "adam")
 INITIALIZERS = ("fan_in", "fan_out")
 SPLITS = ("random", "ordered")
-COMPATS = ("idnns",)
 PRECISIONS = ("float32", "float64")
 BACKENDS = ("auto", "plain", "fused")
 MEASURED = ("all", "train", "test")
@@ -31,7 +30,6 @@ _Item = TypeVar("_Item", int, str)
 
 LARGEST_SEED = 2**32 - 1
 WIDEST_LAYER = 65_536
-MOST_BINS = 4096
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,7 +69,7 @@ class Config:
         on binary inputs in one GPU kernel an epoch (on a CPU it is interpreted, slowly); "auto" takes the fused one
         on a GPU where it can.
       store_weights: keep all parameters at every logged epoch, for `ibjax.measure` to apply other estimators later;
-        `ibjax.measuring.weight_bytes` tells how much that is.
+        `ibjax.ensemble.remeasure.weight_bytes` tells how much that is.
       estimators: names of those measured at every logged epoch. The histogram of `bins` always is, as `i_xt`, `i_ty`;
         the others, with the defaults of their options, are stored as `i_xt_<name>`, `i_ty_<name>`.
 

@@ -91,3 +91,37 @@ def checked_conditional_rows(p_y_given_x: npt.ArrayLike) -> FloatArray:
         raise ValueError(f"p_y_given_x has maximum {rows.max():g}; allowed: probabilities, at most 1")
     rows = np.stack([1.0 - rows, rows], axis=1) if rows.ndim == 1 else rows
     return checked_distribution("p_y_given_x", rows, axis=1)
+
+
+def _frozen_floats(name: str, value: npt.ArrayLike) -> FloatArray:
+    try:
+        array = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} cannot be read as an array of floats: {error}") from None
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} holds {int((~np.isfinite(array)).sum())} NaN or infinite values; allowed: finite")
+    array.flags.writeable = False
+    return array
+
+
+def checked_conditional(value: npt.ArrayLike, n: int) -> FloatArray:
+    p = _frozen_floats("p_y_given_x", value)
+    if p.ndim not in (1, 2) or p.shape[0] != n or (p.ndim == 2 and p.shape[1] < 2):
+        raise ValueError(
+            f"p_y_given_x has shape {p.shape}; allowed for {n} patterns: ({n},), or ({n}, C) with C >= 2 classes"
+        )
+    if (p < 0).any() or (p > 1).any():
+        raise ValueError(f"p_y_given_x ranges over [{p.min():g}, {p.max():g}]; allowed: probabilities in [0, 1]")
+    if p.ndim == 2 and np.abs(p.sum(axis=1) - 1).max() > _PROBABILITY_TOLERANCE:
+        worst = int(np.abs(p.sum(axis=1) - 1).argmax())
+        raise ValueError(f"p_y_given_x: row {worst} sums to {p[worst].sum():g}; allowed: rows that sum to 1")
+    return p
+
+
+def checked_marginal(value: npt.ArrayLike, n: int) -> FloatArray:
+    p = _frozen_floats("p_x", value)
+    if p.shape != (n,):
+        raise ValueError(f"p_x has shape {p.shape}; allowed for {n} patterns: ({n},)")
+    if (p < 0).any() or abs(p.sum() - 1) > _PROBABILITY_TOLERANCE:
+        raise ValueError(f"p_x has minimum {p.min():g} and sums to {p.sum():g}; allowed: probabilities that sum to 1")
+    return p

@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
+from rich import progress
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-if TYPE_CHECKING:
-    from ibjax.ensemble import Progress as State
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+      done, total: epochs times blocks of seeds.
+      last_epoch: at which the run ends.
+      epoch: the logged epoch all blocks have reached.
+      accuracy: mean test accuracy there (training accuracy where there is no test pattern).
+      i_xt: mean I(X;T) of the last hidden layer there, bits.
+    """
+
+    done: int
+    total: int
+    last_epoch: int
+    epoch: int
+    accuracy: float
+    i_xt: float
 
 
 class _Rate(ProgressColumn):
@@ -39,7 +57,7 @@ def _terminal(console: Console | None) -> tuple[Console, bool]:
 
 
 @contextlib.contextmanager
-def bar(console: Console | None = None) -> Iterator[Callable[[State], None]]:
+def bar(console: Console | None = None) -> Iterator[Callable[[Progress], None]]:
     """What to call with each `ibjax.Progress`; draws on standard error."""
     console, draws = _terminal(console)
     columns = (
@@ -50,10 +68,10 @@ def bar(console: Console | None = None) -> Iterator[Callable[[State], None]]:
         _Left(),
         TextColumn("{task.fields[now]}"),
     )
-    with Progress(*columns, console=console, transient=True, disable=not draws) as drawn:
+    with progress.Progress(*columns, console=console, transient=True, disable=not draws) as drawn:
         task = drawn.add_task("compiling", total=None, reached="", now="")
 
-        def report(state: State) -> None:
+        def report(state: Progress) -> None:
             # Blocks of seeds take turns; shown is the mean epoch of the ensemble.
             epochs = state.last_epoch
             share = state.done / state.total if state.total else 1.0
@@ -74,6 +92,6 @@ def counted(doing: str) -> Iterator[Callable[[int, int], None]]:
     """What to call with (things done, things in all)."""
     console, draws = _terminal(None)
     columns = (TextColumn(doing), BarColumn(bar_width=None), TextColumn("{task.completed}/{task.total}"), _Left())
-    with Progress(*columns, console=console, transient=True, disable=not draws) as drawn:
+    with progress.Progress(*columns, console=console, transient=True, disable=not draws) as drawn:
         task = drawn.add_task(doing, total=None)
         yield lambda done, total: drawn.update(task, completed=done, total=total)

@@ -33,7 +33,7 @@ def child(index: int, block: bool) -> int:
 
     os.fsync = fsync
     signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let their background jobs ignore it
-    from ibjax.cli import main
+    from ibjax.cli.main import main
 
     return main(sys.argv[1:])
 

@@ -8,7 +8,7 @@ import pytest
 from conftest import synthetic_trajectory
 
 from ibjax import analysis
-from ibjax.statistics import resampling_weights
+from ibjax.analysis.statistics import resampling_weights
 from ibjax.trajectory import Trajectory
 
 
@@ -80,7 +80,7 @@ class TestMeanOverSeeds:
 
     def test_blocks_do_not_matter(self, trajectory: Trajectory, monkeypatch: pytest.MonkeyPatch) -> None:
         whole = analysis.mean_over_seeds(trajectory, "i_xt", resamples=50)
-        monkeypatch.setattr("ibjax.statistics._BLOCK", 350)
+        monkeypatch.setattr("ibjax.analysis.statistics._BLOCK", 350)
         pieces = analysis.mean_over_seeds(trajectory, "i_xt", resamples=50)
         np.testing.assert_allclose(pieces.low, whole.low, atol=1e-12)
         np.testing.assert_allclose(pieces.high, whole.high, atol=1e-12)

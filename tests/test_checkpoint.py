@@ -24,7 +24,7 @@ import pytest
 
 import ibjax
 from ibjax import Config, Trajectory
-from ibjax.checkpoint import Checkpoint, CheckpointError, from_bytes, to_bytes
+from ibjax.ensemble.checkpoint import Checkpoint, CheckpointError, from_bytes, to_bytes
 
 CONFIG = Config(seeds=12, epochs=900, logged_epochs=tuple(range(0, 901, 6)), hidden_widths=(2,), optimizer="adam")
 _OPTIONS = (
@@ -200,7 +200,7 @@ def test_a_finished_run_is_read_and_not_trained(
     truth: Trajectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ibjax.run(CONFIG, checkpoint=tmp_path / "a")
-    monkeypatch.setattr("ibjax.driver.Driver.advance", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("ibjax.ensemble.driver.Driver.advance", lambda *_: pytest.fail("trained again"))
     assert truth.differences(ibjax.run(CONFIG, checkpoint=tmp_path / "a")) == {}
     assert not list((tmp_path / "a").glob("state_*"))
 
@@ -446,7 +446,7 @@ def test_a_limit_of_the_kernel(folder: Path, truth: Trajectory) -> None:
 def test_a_disk_without_room_is_found_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    monkeypatch.setattr("ibjax.driver.Driver.advance", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr("ibjax.ensemble.driver.Driver.advance", lambda *_: pytest.fail("trained"))
     with pytest.raises(OSError, match="kB wanted, 1 kB free"):
         ibjax.run(CONFIG, checkpoint=tmp_path / "a")
 

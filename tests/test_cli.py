@@ -15,10 +15,9 @@ from conftest import synthetic_trajectory
 from rich.console import Console
 
 import ibjax
-from ibjax.cli import main
+from ibjax.cli.main import main
 from ibjax.config import choices
-from ibjax.ensemble import Progress
-from ibjax.progress import bar
+from ibjax.progress import Progress, bar
 
 TINY = ["--preset", "quick", "--seeds", "2", "--epochs", "2", "--logged-epochs", "3", "--hidden-widths", "3,2"]
 
@@ -235,7 +234,7 @@ def test_files_that_are_not_ours(command: str, tmp_path: Path, capsys: pytest.Ca
 
 def test_the_command_line_does_not_wait_for_the_compiler() -> None:
     code = (
-        "import sys; from ibjax.cli import main; main(['run', '--help']); main(['run', '--bins', '0']); "
+        "import sys; from ibjax.cli.main import main; main(['run', '--help']); main(['run', '--bins', '0']); "
         "main(['info', 'absent.npz']); assert 'jax' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
@@ -365,7 +364,7 @@ def test_merge_names_what_differs(trajectory: ibjax.Trajectory, capsys: pytest.C
 
 def test_reading_and_drawing_never_import_the_compiler(made_up: Path) -> None:
     code = (
-        f"import sys; from ibjax.cli import main; assert main(['info', {str(made_up)!r}]) == 0; "
+        f"import sys; from ibjax.cli.main import main; assert main(['info', {str(made_up)!r}]) == 0; "
         f"assert main(['plot', {str(made_up)!r}]) == 0; assert 'jax' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

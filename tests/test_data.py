@@ -11,7 +11,8 @@ import numpy.typing as npt
 import pytest
 from scipy import special
 
-from ibjax.data import DATASETS, Dataset, entropy, spherical_dataset
+from ibjax.data import DATASETS, Dataset, spherical_dataset
+from ibjax.data.dataset import entropy
 
 FloatArray = npt.NDArray[np.float64]
 

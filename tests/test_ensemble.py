@@ -21,9 +21,10 @@ import pytest
 from flax import nnx
 
 import ibjax
-from ibjax import Config, Dataset, Trajectory, ensemble
+from ibjax import Config, Dataset, Trajectory
 from ibjax.analysis import check_bounds
-from ibjax.network import Perceptron
+from ibjax.ensemble import run as ensemble
+from ibjax.networks.perceptron import Perceptron
 
 TINY = Config(seeds=2, epochs=3, logged_epochs=3, hidden_widths=(4, 3))
 
@@ -146,7 +147,7 @@ def test_losses_are_of_the_right_patterns() -> None:
     """Accuracy and loss against the network itself, rebuilt from its seed and evaluated in NumPy."""
     config = replace(TINY, dataset="regular_90", epochs=0, logged_epochs=(0,), seeds=(7,))
     traj = ibjax.run(config)
-    from ibjax.program import Program
+    from ibjax.ensemble.program import Program
 
     program = Program(config, ibjax.spherical_dataset("regular_90"), None, None)
     sample, state = program.trainer.start(jnp.uint32(7), jnp.asarray(program.inputs), jnp.asarray(program.conditional))

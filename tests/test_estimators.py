@@ -21,14 +21,14 @@ from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 from scipy.special import digamma
 
-from ibjax.information import adaptive, cells, histogram, pairs, quantized
+from ibjax.information import adaptive, histogram, pairs, partition, quantized
 from ibjax.information.adaptive import adaptive_information, quantile_information
+from ibjax.information.apply import apply
 from ibjax.information.estimator import ESTIMATORS, Estimator, Information, estimator_class, make
 from ibjax.information.histogram import layer_information
 from ibjax.information.kde import kde_information
 from ibjax.information.knn import Knn, knn_information
 from ibjax.information.noisy import noise_entropy, noisy_information
-from ibjax.information.plain import apply
 from ibjax.information.quantized import quantized_information
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -163,7 +163,7 @@ class TestProtocol:
         estimator = make(name)
 
         def measure(a: Any, p_y: Any, keys: Any) -> Information:
-            return estimator(a, cells.labels(p_y, None, a.dtype), keys)
+            return estimator(a, partition.labels(p_y, None, a.dtype), keys)
 
         keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 50))
         shapes = (jax.ShapeDtypeStruct((50, 4096, 12), np.float32), jax.ShapeDtypeStruct((4096,), np.float32), keys)
@@ -181,12 +181,12 @@ class TestHistogram:
             first = jnp.moveaxis(a, 2, 0)
             low, high = histogram.own_range(first)
             low, high = jnp.where(own, low, -1), jnp.where(own, high, 1)
-            y = cells.labels(jnp.asarray(soft_labels(), jnp.float32), None, a.dtype)
+            y = partition.labels(jnp.asarray(soft_labels(), jnp.float32), None, a.dtype)
             return histogram.histogram_information(first, y, bins=30, low=low, high=high, compat="idnns")
 
         for bounded in (True, False):
             estimator: Estimator = make("histogram", compat="idnns").for_layer(5, N, bounded)
-            y = cells.labels(jnp.asarray(soft_labels(), jnp.float32), None, jnp.dtype("float32"))
+            y = partition.labels(jnp.asarray(soft_labels(), jnp.float32), None, jnp.dtype("float32"))
             got = jax.jit(estimator.__call__)(jnp.asarray(a), y, jax.random.split(KEY, 3))
             assert np.array_equal(values(got), values(of_run(a, not bounded)))
 
@@ -324,7 +324,10 @@ class TestKernel:
     @pytest.mark.parametrize("name", ["kde", "noisy"])
     def test_blocks_change_nothing(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """40 rows of 96 at a time: the last block is short."""
-        a, y = jnp.asarray(layer(2)), cells.labels(jnp.asarray(soft_labels(), jnp.float32), None, jnp.dtype("float32"))
+        a, y = (
+            jnp.asarray(layer(2)),
+            partition.labels(jnp.asarray(soft_labels(), jnp.float32), None, jnp.dtype("float32")),
+        )
         results = []
         for rows in (40, N):
             monkeypatch.setattr(pairs, "_PAIRS", {"cpu": rows * N, "gpu": rows * N})
@@ -463,8 +466,8 @@ class TestKnn:
         got = values(apply(estimator, a, soft_labels(), key=KEY))[:, 0]
         own = jax.random.fold_in(KEY, 0)
         noise = np.asarray(jax.random.normal(jax.random.fold_in(own, 0), (N * samples, width)), np.float64)
-        y = cells.labels(jnp.asarray(soft_labels(), jnp.float32), None, jnp.dtype("float32"))
-        label = np.asarray(estimator._draw(jax.random.fold_in(own, 1), cells.joint(y)))
+        y = partition.labels(jnp.asarray(soft_labels(), jnp.float32), None, jnp.dtype("float32"))
+        label = np.asarray(estimator._draw(jax.random.fold_in(own, 1), partition.joint(y)))
         pattern = np.repeat(np.arange(N), samples)
         t = a[0, pattern].astype(np.float64) + std * noise
         # A distance that float32 takes for equal to another changes one m by one.
@@ -473,8 +476,8 @@ class TestKnn:
     def test_drawn_labels(self) -> None:
         """Hard labels are themselves, soft ones come as often as they are probable."""
         p = np.repeat([0, 1, 0.25], N // 3)
-        y = cells.labels(jnp.asarray(p, jnp.float32), None, jnp.dtype("float32"))
-        label = np.asarray(Knn(samples=256)._draw(KEY, cells.joint(y))).reshape(3, -1)
+        y = partition.labels(jnp.asarray(p, jnp.float32), None, jnp.dtype("float32"))
+        label = np.asarray(Knn(samples=256)._draw(KEY, partition.joint(y))).reshape(3, -1)
         assert label[0].max() == 0
         assert label[1].min() == 1
         assert label[2].mean() == pytest.approx(0.25, abs=4 * math.sqrt(0.25 * 0.75 / label[2].size))
@@ -559,6 +562,6 @@ def test_joint_of_the_channels() -> None:
     for p_x in (None, weights()):
         p_y = np.random.default_rng(1).dirichlet(np.ones(3), N)
         given = None if p_x is None else jnp.asarray(p_x, jnp.float32)
-        joint = cells.joint(cells.labels(jnp.asarray(p_y, jnp.float32), given, jnp.dtype("float32")))
+        joint = partition.joint(partition.labels(jnp.asarray(p_y, jnp.float32), given, jnp.dtype("float32")))
         expected = p_y.T * (1 / N if p_x is None else p_x)
         np.testing.assert_allclose(joint, expected, rtol=0, atol=1e-8)

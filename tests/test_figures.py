@@ -22,8 +22,8 @@ from ibjax import figures
 from ibjax.analysis import phase_change
 from ibjax.figures.movie import film_indices
 from ibjax.figures.style import layer_colours, layer_markers
-from ibjax.schema import AXES
 from ibjax.trajectory import Trajectory
+from ibjax.trajectory.schema import AXES
 
 NAMES = (*(f"hidden {index}" for index in range(1, 8)), "output")
 

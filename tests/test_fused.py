@@ -11,8 +11,8 @@ import pytest
 
 import ibjax
 from ibjax import Config, Dataset
-from ibjax.fused import FusedTrainer
-from ibjax.program import Program
+from ibjax.ensemble.program import Program
+from ibjax.training.fused import FusedTrainer
 
 SHORT = replace(ibjax.PRESETS["paper"], seeds=2, epochs=3, logged_epochs=3)
 
@@ -20,7 +20,7 @@ SHORT = replace(ibjax.PRESETS["paper"], seeds=2, epochs=3, logged_epochs=3)
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two seeds a block: the interpreter takes one after the other."""
-    monkeypatch.setattr("ibjax.blocks._BLOCK", 2)
+    monkeypatch.setattr("ibjax.ensemble.blocks._BLOCK", 2)
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,10 @@ import pytest
 from flax import linen
 from test_network import LinenNetwork, NnxNetwork, gradient, layers_of
 
-from ibjax import gradients
-from ibjax.network import Perceptron, as_model
-from ibjax.training import Trainer, epoch_positions
+from ibjax.networks.flax import as_model
+from ibjax.networks.perceptron import Perceptron
+from ibjax.training import gradients
+from ibjax.training.trainer import Trainer, epoch_positions
 
 
 class TestMoments:

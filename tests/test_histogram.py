@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ibjax
-from ibjax.information import cells, histogram
+from ibjax.information import histogram, partition
 from ibjax.information.histogram import layer_information
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -393,17 +393,17 @@ class TestOutOfTheOrdinary:
 
 @partial(jax.jit, static_argnums=1)
 def representatives(words: Any, n_codes: int) -> Any:
-    return cells.representatives([words], n_codes)
+    return partition.representatives([words], n_codes)
 
 
 @partial(jax.jit, static_argnums=1)
 def pack(codes: Any, base: int) -> Any:
-    return jnp.concatenate(cells.pack(codes, base))
+    return jnp.concatenate(partition.pack(codes, base))
 
 
 @partial(jax.jit, static_argnums=1)
 def pack_rows(codes: Any, base: int) -> Any:
-    (words,) = cells.pack_rows(jnp.moveaxis(codes, 0, -1), base)
+    (words,) = partition.pack_rows(jnp.moveaxis(codes, 0, -1), base)
     return words
 
 
@@ -467,14 +467,14 @@ class TestCells:
     def test_tree_sum(self) -> None:
         terms = np.random.default_rng(13).random((3, 1001), np.float32)
         np.testing.assert_allclose(
-            jax.jit(cells.tree_sum)(terms), terms.astype(np.float64).sum(axis=1), rtol=10 * 2**-24
+            jax.jit(partition.tree_sum)(terms), terms.astype(np.float64).sum(axis=1), rtol=10 * 2**-24
         )
 
     @pytest.mark.parametrize("n", [100, 1000, 4096, 5000])
     def test_channel_parts_are_short_enough_to_sum_without_rounding(self, n: int) -> None:
         """Whatever the order of the sum, no partial sum of the first parts needs more than the 24 bits of float32."""
         rng = np.random.default_rng(n)
-        y = cells.labels(jnp.asarray(rng.random(n), jnp.float32), None, jnp.dtype("float32"))
+        y = partition.labels(jnp.asarray(rng.random(n), jnp.float32), None, jnp.dtype("float32"))
         coarse = np.asarray(y.coarse)
         for channel in coarse:
             exact = sum(map(Fraction, map(float, channel)), Fraction(0))

@@ -16,10 +16,10 @@ import pytest
 
 import ibjax
 from ibjax import Config, Dataset, Trajectory
-from ibjax.archive import Archive, write_arrays
-from ibjax.cli import main
+from ibjax.cli.main import main
+from ibjax.ensemble.remeasure import weight_bytes
 from ibjax.information.estimator import ESTIMATORS, estimator_class
-from ibjax.measuring import weight_bytes
+from ibjax.npz import Archive, write_arrays
 
 TINY = Config(seeds=2, epochs=4, logged_epochs=(0, 1, 4), hidden_widths=(3,), batch_size=16, store_weights=True)
 LAYERS = ("hidden_1", "output")
@@ -213,7 +213,7 @@ def test_weights_are_compressed_where_they_can_be_read_again(
         deflated = {info.filename for info in file.infolist() if info.compress_type == zipfile.ZIP_DEFLATED}
     assert deflated == {f"{kind}_{layer}.npy" for kind in ("weights", "biases") for layer in LAYERS}
     # What the reader would refuse for its expansion is stored as it is.
-    monkeypatch.setattr("ibjax.archive.MAX_EXPANSION", 10_000)
+    monkeypatch.setattr("ibjax.npz.MAX_EXPANSION", 10_000)
     arrays = {"a": np.zeros(1000), "b": np.zeros(1000), "c": np.zeros(10)}
     path = write_arrays(tmp_path / "zeros.npz", arrays, compressed=arrays)
     with zipfile.ZipFile(path) as file:

@@ -14,9 +14,11 @@ import numpy.typing as npt
 import pytest
 from flax import linen, nnx
 
-from ibjax import network
-from ibjax.gradients import kernels
-from ibjax.network import Model, Perceptron, as_model, dense
+from ibjax.networks import perceptron
+from ibjax.networks.flax import as_model
+from ibjax.networks.perceptron import Perceptron, dense
+from ibjax.networks.protocol import Model
+from ibjax.training.gradients import kernels
 
 Floats = npt.NDArray[np.float64]
 Layers = list[tuple[Floats, Floats]]  # kernel (U', U) and bias (U,) of each layer
@@ -209,7 +211,7 @@ class TestDense:
     @pytest.mark.parametrize(("units_in", "units_out"), [(3, 2), (1, 1), (12, 10), (40, 30)])
     def test_value_and_gradient_are_those_of_the_matrix_formula(self, units_in: int, units_out: int) -> None:
         """The unrolled sums of a small kernel and the library products of a wide one; 40 terms in float32."""
-        assert (units_in * units_out > network._LARGEST_UNROLLED) == (units_in == 40)
+        assert (units_in * units_out > perceptron._LARGEST_UNROLLED) == (units_in == 40)
         rng = np.random.default_rng(6)
         kernel, bias, a, weight = (
             jnp.asarray(rng.normal(size=size), jnp.float32)

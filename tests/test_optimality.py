@@ -15,9 +15,8 @@ import pytest
 from conftest import divergence, information
 from scipy import optimize
 
-from ibjax.bottleneck import Curve
+from ibjax.bottleneck import Curve, layer_beta, random_encoder_control
 from ibjax.data import spherical_dataset
-from ibjax.optimality import layer_beta, random_encoder_control
 
 Array = npt.NDArray[np.float64]
 

@@ -19,13 +19,14 @@ import numpy as np
 import pytest
 
 import ibjax
-from ibjax import Config, Trajectory, ensemble
-from ibjax.cli import main
-from ibjax.driver import lowered
-from ibjax.program import Program
-from ibjax.rerun import recorded_config
-from ibjax.results import Results
-from ibjax.storage import check_space, expected_bytes, size
+from ibjax import Config, Trajectory
+from ibjax.cli.main import main
+from ibjax.ensemble import run as ensemble
+from ibjax.ensemble.buffer import Results
+from ibjax.ensemble.driver import lowered
+from ibjax.ensemble.program import Program
+from ibjax.ensemble.rerun import recorded_config
+from ibjax.ensemble.storage import check_space, expected_bytes, size
 
 TINY = Config(seeds=12, epochs=4, logged_epochs=3, hidden_widths=(2,))
 

@@ -13,7 +13,7 @@ import pytest
 from scipy import io as matlab
 
 import ibjax
-from ibjax.cli import main
+from ibjax.cli.main import main
 from ibjax.data import spherical_dataset
 
 F = np.array([[0.0, 1], [1, 0], [1, 1], [0, 0]])

@@ -15,8 +15,10 @@ import optax
 import pytest
 from test_network import LinenNetwork, gradient, layers_of
 
-from ibjax.network import Model, Perceptron, as_model
-from ibjax.training import (
+from ibjax.networks.flax import as_model
+from ibjax.networks.perceptron import Perceptron
+from ibjax.networks.protocol import Model
+from ibjax.training.trainer import (
     Sample,
     Settings,
     State,

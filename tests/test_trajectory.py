@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ibjax import archive
-from ibjax.schema import AXES, REQUIRED
+from ibjax import npz as archive
 from ibjax.trajectory import Trajectory, TrajectoryError, concatenate, load
+from ibjax.trajectory.schema import AXES, REQUIRED
 
 
 def small(**changes: Any) -> Trajectory:

@@ -15,7 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from ibjax.analysis import mean_over_seeds
+from ibjax.analysis.phases import mean_over_seeds
+from ibjax.analysis.statistics import Estimate
 from ibjax.figures.style import (
     COLUMN,
     I_TY,
@@ -28,11 +29,10 @@ from ibjax.figures.style import (
     mean_of,
     style,
 )
-from ibjax.statistics import Estimate
-from ibjax.trajectory import Trajectory
+from ibjax.trajectory.trajectory import Trajectory
 
 if TYPE_CHECKING:  # a figure does not wait for the compiler
-    from ibjax.bottleneck import Curve
+    from ibjax.bottleneck.curve import Curve
 
 Values = npt.NDArray[np.float64]
 

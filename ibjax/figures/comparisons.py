@@ -13,11 +13,11 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
-from ibjax.analysis import mean_over_seeds
+from ibjax.analysis.phases import mean_over_seeds
+from ibjax.analysis.statistics import Estimate
 from ibjax.figures.plane import plane_axes, plane_trajectories
 from ibjax.figures.style import canvas, epoch_axis, layer_colours, layer_markers, legend_below, marker_area, style
-from ibjax.statistics import Estimate
-from ibjax.trajectory import Trajectory
+from ibjax.trajectory.trajectory import Trajectory
 
 
 def planes(runs: Mapping[str, Trajectory], *, columns: int = 3, part: SubFigure | None = None) -> Figure:

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from ibjax.analysis import mean_over_seeds, normalised_gradients, phase_change
-from ibjax.analysis import snr as signal_to_noise
+from ibjax.analysis.phases import mean_over_seeds, normalised_gradients, phase_change
+from ibjax.analysis.phases import snr as signal_to_noise
 from ibjax.figures.style import I_TY, I_XT, canvas, epoch_axis, layer_colours, legend_below, mean_of
-from ibjax.trajectory import Trajectory
+from ibjax.trajectory.trajectory import Trajectory
 
 
 def information_over_epochs(trajectory: Trajectory, *, quantity: str = "i_xt", ax: Axes | None = None) -> Axes:

@@ -15,10 +15,10 @@ from matplotlib.animation import FFMpegWriter, FuncAnimation, PillowWriter
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
-from ibjax.analysis import mean_over_seeds
+from ibjax.analysis.phases import mean_over_seeds
 from ibjax.figures.plane import draw_snapshot
 from ibjax.figures.style import network_count, style
-from ibjax.trajectory import Trajectory
+from ibjax.trajectory.trajectory import Trajectory
 
 
 def film_indices(epochs: npt.NDArray[np.int64], frames: int) -> npt.NDArray[np.int64]:

@@ -12,7 +12,7 @@ from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from ibjax.analysis import mean_over_seeds, phase_change
+from ibjax.analysis.phases import mean_over_seeds, phase_change
 from ibjax.figures.style import (
     I_TY,
     I_XT,
@@ -29,7 +29,7 @@ from ibjax.figures.style import (
     style,
     tick_text,
 )
-from ibjax.trajectory import Trajectory
+from ibjax.trajectory.trajectory import Trajectory
 
 
 def plane_snapshot(trajectory: Trajectory, epoch: float, *, legend: bool = True, ax: Axes | None = None) -> Axes:

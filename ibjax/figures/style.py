@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 from matplotlib.transforms import ScaledTranslation
 
-from ibjax.trajectory import Trajectory
+from ibjax.trajectory.trajectory import Trajectory
 
 COLUMN = 3.4
 """Width of a journal column, inches."""

@@ -17,8 +17,9 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from ibjax.data import unknown
-from ibjax.information import cells, plain
+from ibjax._checks import unknown
+from ibjax.information import partition
+from ibjax.information.apply import apply
 from ibjax.information.estimator import EXACT, Estimator, Information
 from ibjax.information.histogram import bin_codes, check_bins, own_range, pack_rows, rows_information
 
@@ -35,7 +36,7 @@ class _Cells(Estimator):
     def __post_init__(self) -> None:
         check_bins(self.bins)
 
-    def __call__(self, activations: Array, y: cells.Labels, keys: Array) -> Information:
+    def __call__(self, activations: Array, y: partition.Labels, keys: Array) -> Information:
         words_of = lambda a: pack_rows(self.codes(a), self.bins)  # noqa: E731
         return Information(*rows_information(activations, words_of, self.bins ** activations.shape[-1], y))
 
@@ -153,7 +154,7 @@ def adaptive_information(
     if range_of not in RANGES:
         raise ValueError(unknown("range_of", range_of, RANGES))
     estimator = AdaptiveLayer(bins) if range_of == "layer" else AdaptiveUnit(bins)
-    return plain.apply(estimator, activations, p_y_given_x, p_x)[:2]
+    return apply(estimator, activations, p_y_given_x, p_x)[:2]
 
 
 def quantile_information(
@@ -169,4 +170,4 @@ def quantile_information(
     Args:
       distinct: whether equal activations count once.
     """
-    return plain.apply(Quantile(bins, distinct), activations, p_y_given_x, p_x)[:2]
+    return apply(Quantile(bins, distinct), activations, p_y_given_x, p_x)[:2]

@@ -13,12 +13,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 
-from ibjax.data import unknown
+from ibjax._checks import unknown
 
 if TYPE_CHECKING:
     from jax import Array
 
-    from ibjax.information.cells import Labels
+    from ibjax.information.partition import Labels
+
+COMPATS = ("idnns",)
+MOST_BINS = 4096
 
 EXACT, UPPER, LOWER, ESTIMATE = "exact", "upper bound", "lower bound", "estimate"
 
@@ -74,7 +77,7 @@ class Estimator(Protocol):
 
         Args:
           activations: (K, N, U) float32 or float64.
-          y: p(x) and p(x, y) from `cells.labels`, in the dtype of the activations.
+          y: p(x) and p(x, y) from `partition.labels`, in the dtype of the activations.
           keys: (K,) typed PRNG keys, one a network (and epoch and layer, by `jax.random.fold_in`).
 
         Returns:

@@ -17,11 +17,11 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from ibjax.config import COMPATS, MOST_BINS
-from ibjax.data import unknown
-from ibjax.information import cells, options
-from ibjax.information.estimator import EXACT, Estimator, Information
-from ibjax.information.plain import as_activations, as_distribution
+from ibjax import _checks
+from ibjax._checks import unknown
+from ibjax.information import partition
+from ibjax.information.apply import as_activations, as_distribution
+from ibjax.information.estimator import COMPATS, EXACT, MOST_BINS, Estimator, Information
 
 _WIDEST_ROWS = 64  # units; wider ones are packed with the units first
 _TOGETHER = 60  # batch elements at most, and a divisor of many a batch
@@ -74,7 +74,7 @@ def _halves(x: Array) -> tuple[Array, Array]:
 
 def histogram_information(
     activations: Array,
-    y: cells.Labels,
+    y: partition.Labels,
     *,
     bins: int,
     low: Array | float,
@@ -82,13 +82,13 @@ def histogram_information(
     compat: str | None = None,
 ) -> tuple[Array, Array]:
     """`layer_information` without checks, for activations (U, M, N) with the units first; returns (M,), (M,)."""
-    words = cells.pack(bin_codes(activations, bins, low, high, compat), bins)
+    words = partition.pack(bin_codes(activations, bins, low, high, compat), bins)
     finite = jnp.isfinite(activations).all(axis=(0, 2))
     return _of_words(words, bins ** len(activations), finite, y)
 
 
-def _of_words(words: list[Array], n_codes: int, finite: Array, y: cells.Labels) -> tuple[Array, Array]:
-    i_xt, i_ty = cells.partition_information(cells.representatives(words, n_codes), y)
+def _of_words(words: list[Array], n_codes: int, finite: Array, y: partition.Labels) -> tuple[Array, Array]:
+    i_xt, i_ty = partition.partition_information(partition.representatives(words, n_codes), y)
     return jnp.where(finite, i_xt, jnp.nan), jnp.where(finite, i_ty, jnp.nan)
 
 
@@ -103,15 +103,15 @@ def own_range(activations: Array, axis: int | tuple[int, ...] = (0, 2)) -> tuple
 
 
 def rows_information(
-    activations: Array, words_of: Callable[[Array], list[Array]], n_codes: int, y: cells.Labels
+    activations: Array, words_of: Callable[[Array], list[Array]], n_codes: int, y: partition.Labels
 ) -> tuple[Array, Array]:
     """Information of any partition of the rows of (M, N, U) activations, a few batch elements at a time.
 
     Args:
       activations: (M, N, U).
-      words_of: from (m, N, U) to words (w, m, N) of uint32 as `cells.representatives` takes them.
+      words_of: from (m, N, U) to words (w, m, N) of uint32 as `partition.representatives` takes them.
       n_codes: how many different words there can be.
-      y: the channels of `cells.labels`.
+      y: the channels of `partition.labels`.
 
     Returns:
       i_xt, i_ty: (M,) bits; NaN where a batch element holds a non-finite activation.
@@ -129,7 +129,7 @@ def rows_information(
 def pack_rows(codes: Array, base: int) -> list[Array]:
     """Words of codes (M, N, U), by whichever of the two ways of `cells` suits their width."""
     wide = codes.shape[-1] > _WIDEST_ROWS
-    return cells.pack(jnp.moveaxis(codes, -1, 0), base) if wide else cells.pack_rows(codes, base)
+    return partition.pack(jnp.moveaxis(codes, -1, 0), base) if wide else partition.pack_rows(codes, base)
 
 
 @functools.partial(jax.jit, static_argnames=("bins", "compat"))
@@ -144,7 +144,7 @@ def _layer_information(
     compat: str | None,
 ) -> tuple[Array, Array]:
     batch, (n, units) = activations.shape[:-2], activations.shape[-2:]
-    y = cells.labels(p_y_given_x, p_x, activations.dtype)
+    y = partition.labels(p_y_given_x, p_x, activations.dtype)
     words_of = lambda a: pack_rows(bin_codes(a, bins, low, high, compat), bins)  # noqa: E731
     i_xt, i_ty = rows_information(activations.reshape(-1, n, units), words_of, bins**units, y)
     return i_xt.reshape(batch), i_ty.reshape(batch)
@@ -198,7 +198,7 @@ def layer_information(
 
 def check_bins(bins: Any, compat: str | None = None) -> None:
     """The number of bins, and what it counts."""
-    options.integer("bins", bins, 2, MOST_BINS)
+    _checks.integer("bins", bins, 2, MOST_BINS)
     if compat is not None and compat not in COMPATS:
         raise ValueError(unknown("compat", compat, COMPATS))
 
@@ -249,7 +249,7 @@ class Histogram(Estimator):
     def for_layer(self, width: int, n_patterns: int, bounded: bool) -> Self:
         return dataclasses.replace(self, low=-1.0, high=1.0) if bounded and self.low is None else self
 
-    def __call__(self, activations: Array, y: cells.Labels, keys: Array) -> Information:
+    def __call__(self, activations: Array, y: partition.Labels, keys: Array) -> Information:
         def words_of(a: Array) -> list[Array]:
             low, high = own_range(a, (1, 2)) if self.low is None or self.high is None else (self.low, self.high)
             return pack_rows(bin_codes(a, self.bins, low, high, self.compat), self.bins)

@@ -28,8 +28,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from ibjax.information import cells, options, plain
-from ibjax.information.cells import tree_sum
+from ibjax import _checks
+from ibjax.information import partition
+from ibjax.information.apply import apply, where_finite
 from ibjax.information.estimator import ESTIMATE, LOWER, UPPER, Estimator, Information
 from ibjax.information.pairs import (
     label_entropy,
@@ -38,6 +39,7 @@ from ibjax.information.pairs import (
     scaled_distances,
     weigh,
 )
+from ibjax.information.partition import tree_sum
 from ibjax.probability import LN2
 
 LEAST_VARIANCE, GREATEST_VARIANCE = 1e-30, 1e30
@@ -53,13 +55,13 @@ class _Kernel(Estimator):
     sharpness: ClassVar[float]
 
     def __post_init__(self) -> None:
-        v = options.positive("noise_variance", self.noise_variance, LEAST_VARIANCE, GREATEST_VARIANCE)
+        v = _checks.positive("noise_variance", self.noise_variance, LEAST_VARIANCE, GREATEST_VARIANCE)
         object.__setattr__(self, "noise_variance", v)
 
-    def __call__(self, activations: Array, y: cells.Labels, keys: Array) -> Information:
-        joint = cells.joint(y)
+    def __call__(self, activations: Array, y: partition.Labels, keys: Array) -> Information:
+        joint = partition.joint(y)
         bits = lax.map(lambda a: self._network(a, joint), activations)
-        return plain.where_finite(activations, Information(*bits))
+        return where_finite(activations, Information(*bits))
 
     def _network(self, activations: Array, joint: Array) -> tuple[Array, Array]:
         """One network, (N, U) with p(x, y) (C, N)."""
@@ -134,4 +136,4 @@ def kde_information(
       ValueError, TypeError: an argument that is not allowed.
     """
     estimator = KdeLower(noise_variance) if lower else Kde(noise_variance)
-    return plain.apply(estimator, activations, p_y_given_x, p_x)[:2]
+    return apply(estimator, activations, p_y_given_x, p_x)[:2]

@@ -36,11 +36,13 @@ from jax import Array, lax
 from jax.scipy.special import digamma
 from jax.typing import ArrayLike
 
-from ibjax.information import cells, options, plain
-from ibjax.information.cells import tree_sum
+from ibjax import _checks
+from ibjax.information import partition
+from ibjax.information.apply import apply, where_finite
 from ibjax.information.estimator import ESTIMATE, Estimator, Information
 from ibjax.information.noisy import GREATEST_STD, LEAST_STD
 from ibjax.information.pairs import over_rows, scaled_distances
+from ibjax.information.partition import tree_sum
 from ibjax.probability import LN2
 
 WIDEST = 16
@@ -71,9 +73,9 @@ class Knn(Estimator):
     random: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        samples = options.integer("samples", self.samples, 2, MOST_SAMPLES)
-        neighbors = options.integer("neighbors", self.neighbors, 1, samples - 1)
-        noise_std = options.positive("noise_std", self.noise_std, LEAST_STD, GREATEST_STD)
+        samples = _checks.integer("samples", self.samples, 2, MOST_SAMPLES)
+        neighbors = _checks.integer("neighbors", self.neighbors, 1, samples - 1)
+        noise_std = _checks.positive("noise_std", self.noise_std, LEAST_STD, GREATEST_STD)
         for field, value in (("samples", samples), ("neighbors", neighbors), ("noise_std", noise_std)):
             object.__setattr__(self, field, value)
 
@@ -89,12 +91,12 @@ class Knn(Estimator):
             )
         return self
 
-    def __call__(self, activations: Array, y: cells.Labels, keys: Array) -> Information:
+    def __call__(self, activations: Array, y: partition.Labels, keys: Array) -> Information:
         if len(y.coarse) == len(y.fine):
             raise ValueError("knn with p_x given; allowed: p_x = None, equally likely patterns; take estimator 'noisy'")
-        joint = cells.joint(y)
+        joint = partition.joint(y)
         bits = lax.map(lambda network: self._network(network[0], network[1], joint), (activations, keys))
-        return plain.where_finite(activations, Information(*bits))
+        return where_finite(activations, Information(*bits))
 
     def _network(self, activations: Array, key: Array, joint: Array) -> tuple[Array, Array]:
         """One network, (N, U) with p(x, y) (C, N). Samples of a pattern stand together."""
@@ -177,4 +179,4 @@ def knn_information(
     Raises:
       ValueError, TypeError: an argument that is not allowed, or a layer out of reach.
     """
-    return plain.apply(Knn(noise_std, samples, neighbors), activations, p_y_given_x, None, key)[:2]
+    return apply(Knn(noise_std, samples, neighbors), activations, p_y_given_x, None, key)[:2]

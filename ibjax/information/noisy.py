@@ -28,10 +28,12 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from ibjax.information import cells, options, plain
-from ibjax.information.cells import tree_sum
+from ibjax import _checks
+from ibjax.information import partition
+from ibjax.information.apply import apply, where_finite
 from ibjax.information.estimator import ESTIMATE, Estimator, Information
 from ibjax.information.pairs import label_entropy, over_rows, scaled_distances, weigh, xlogx
+from ibjax.information.partition import tree_sum
 from ibjax.probability import LN2
 
 LEAST_STD, GREATEST_STD = 1e-15, 1e15
@@ -64,13 +66,13 @@ class Noisy(Estimator):
     random: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "noise_std", options.positive("noise_std", self.noise_std, LEAST_STD, GREATEST_STD))
-        object.__setattr__(self, "samples", options.integer("samples", self.samples, 2, MOST_SAMPLES))
+        object.__setattr__(self, "noise_std", _checks.positive("noise_std", self.noise_std, LEAST_STD, GREATEST_STD))
+        object.__setattr__(self, "samples", _checks.integer("samples", self.samples, 2, MOST_SAMPLES))
 
-    def __call__(self, activations: Array, y: cells.Labels, keys: Array) -> Information:
-        joint = cells.joint(y)
+    def __call__(self, activations: Array, y: partition.Labels, keys: Array) -> Information:
+        joint = partition.joint(y)
         bits = lax.map(lambda network: self._network(network[0], network[1], joint), (activations, keys))
-        return plain.where_finite(activations, bits)
+        return where_finite(activations, bits)
 
     def _network(self, activations: Array, key: Array, joint: Array) -> Information:
         """One network, (N, U) with p(x, y) (C, N)."""
@@ -132,4 +134,4 @@ def noisy_information(
     Raises:
       ValueError, TypeError: an argument that is not allowed.
     """
-    return plain.apply(Noisy(noise_std, samples), activations, p_y_given_x, p_x, key)
+    return apply(Noisy(noise_std, samples), activations, p_y_given_x, p_x, key)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from ibjax.information.cells import tree_sum
+from ibjax.information.partition import tree_sum
 
 _UNROLLED = 16  # units
 _PAIRS = {"cpu": 2**20}  # at a time: what the cache holds; elsewhere enough to fill a processor

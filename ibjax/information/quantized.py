@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from ibjax.information import cells, plain
+from ibjax.information import partition
+from ibjax.information.apply import apply
 from ibjax.information.estimator import EXACT, Estimator, Information
 from ibjax.information.histogram import bin_codes, own_range, pack_rows, rows_information
 
@@ -48,7 +49,7 @@ class Quantized(Estimator):
     def __post_init__(self) -> None:
         _check_bits(self.bits)
 
-    def __call__(self, activations: Array, y: cells.Labels, keys: Array) -> Information:
+    def __call__(self, activations: Array, y: partition.Labels, keys: Array) -> Information:
         if self.bits == ALL_BITS:
             return Information(*rows_information(activations, _float_words, 2**64, y))
         levels = 2**self.bits
@@ -101,4 +102,4 @@ def quantized_information(
     Raises:
       ValueError, TypeError: an argument that is not allowed.
     """
-    return plain.apply(Quantized(bits), activations, p_y_given_x, p_x)[:2]
+    return apply(Quantized(bits), activations, p_y_given_x, p_x)[:2]

@@ -1,0 +1,129 @@
+"""Whether measured information obeys information theory.
+
+Shapes: S seeds, E logged epochs, L layers. Everything in bits. The bounds hold for every joint distribution,
+so a violation beyond rounding means a wrong program, file or data set. The order along the layers is the
+data-processing inequality of the layers themselves; binning each layer apart can break it, so breaks are
+reported and no error.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ibjax.trajectory.trajectory import Trajectory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Violations:
+    """How often and how badly `left <= right` failed.
+
+    Attributes:
+        statement: the inequality.
+        count: entries that break it by more than the tolerance.
+        checked: entries compared: finite ones of healthy seeds.
+        worst: largest left - right over the entries compared, bits (negative: room is left); NaN if none.
+        where: (seed, epoch, layer) of the worst entry; None if none.
+    """
+
+    statement: str
+    count: int
+    checked: int
+    worst: float
+    where: tuple[int, int, str] | None
+
+    def __str__(self) -> str:
+        text = f"{self.statement}: {self.count} of {self.checked} broken"
+        if not self.count or self.where is None:
+            return text
+        seed, epoch, layer = self.where
+        return f"{text}, worst by {self.worst:.3g} bits (seed {seed}, epoch {epoch}, layer {layer})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoundsReport:
+    """What `check_bounds` found.
+
+    Attributes:
+        bounds: the inequalities that must hold.
+        order: those along the layers, which binned values may break.
+        not_finite: NaN or infinite entries in networks that did not diverge; there should be none.
+        left_out: diverged seeds, which are not looked at.
+        tolerance: bits.
+    """
+
+    bounds: tuple[Violations, ...]
+    order: tuple[Violations, ...]
+    not_finite: int
+    left_out: int
+    tolerance: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether every bound holds and every value is finite; the order along the layers does not matter."""
+        return self.not_finite == 0 and not any(entry.count for entry in self.bounds)
+
+    def __str__(self) -> str:
+        lines = [str(entry) for entry in (*self.bounds, *self.order)]
+        lines.append(f"not finite: {self.not_finite}; diverged seeds left out: {self.left_out}")
+        return "\n".join(lines)
+
+
+def check_bounds(trajectory: Trajectory, *, tolerance: float | None = None) -> BoundsReport:
+    """Check 0 <= I(X;T) <= H(X), 0 <= I(T;Y) <= min(I(X;Y), I(X;T)), and the order along the layers.
+
+    H(X) and I(X;Y) are those of the patterns measured on (`Config.measure_on`).
+
+    Args:
+        trajectory: the ensemble.
+        tolerance: bits; by default 1e-5 for float32 and 1e-10 for float64, the accuracy promised of the
+            information kernel.
+
+    Raises:
+        ValueError: the tolerance is negative or not a number.
+    """
+    if tolerance is None:
+        tolerance = 1e-5 if np.float32 in (trajectory.i_xt.dtype, trajectory.i_ty.dtype) else 1e-10
+    if not tolerance >= 0.0:
+        raise ValueError(f"tolerance is {tolerance!r}; expected bits, at least 0")
+    rows = np.flatnonzero(trajectory.healthy)
+    i_xt = trajectory.i_xt[rows].astype(np.float64)
+    i_ty = trajectory.i_ty[rows].astype(np.float64)
+    zero = np.zeros_like(i_xt)
+    # Each network's own where it is measured on some of the patterns only.
+    h_x, i_xy = (
+        np.asarray(trajectory.extras[f"{key}_measured"])[rows, None, None]
+        if f"{key}_measured" in trajectory.extras
+        else getattr(trajectory, key)
+        for key in ("h_x", "i_xy")
+    )
+
+    def compare(statement: str, left: npt.NDArray[np.float64], right: npt.NDArray[np.float64]) -> Violations:
+        known = np.isfinite(left) & np.isfinite(right)
+        excess = np.where(known, np.subtract(left, right, where=known, out=np.zeros_like(left)), -np.inf)
+        where, worst = None, np.nan
+        if known.any():
+            s, e, layer = np.unravel_index(int(excess.argmax()), excess.shape)
+            worst = float(excess[s, e, layer])
+            last = layer + len(trajectory.layer_names) - excess.shape[2]  # of two layers compared, the later
+            seed, epoch = trajectory.seeds[rows[s]], trajectory.epochs[e]
+            where = (int(seed), int(epoch), trajectory.layer_names[last])
+        count = int((excess > tolerance).sum())
+        return Violations(statement=statement, count=count, checked=int(known.sum()), worst=worst, where=where)
+
+    return BoundsReport(
+        bounds=(
+            compare("0 <= I(X;T)", zero, i_xt),
+            compare("I(X;T) <= H(X)", i_xt, zero + h_x),
+            compare("0 <= I(T;Y)", zero, i_ty),
+            compare("I(T;Y) <= I(X;Y)", i_ty, zero + i_xy),
+            compare("I(T;Y) <= I(X;T)", i_ty, i_xt),
+        ),
+        order=(
+            compare("I(X;T) falls along the layers", i_xt[..., 1:], i_xt[..., :-1]),
+            compare("I(T;Y) falls along the layers", i_ty[..., 1:], i_ty[..., :-1]),
+        ),
+        not_finite=int((~np.isfinite(i_xt)).sum() + (~np.isfinite(i_ty)).sum()),
+        left_out=int(trajectory.diverged.sum()),
+        tolerance=tolerance,
+    )

@@ -1,0 +1,274 @@
+"""What an ensemble's trajectory says: phases, compression, relevance, with intervals over seeds.
+
+Shapes: S seeds, E logged epochs, L layers, R resamples. Information in bits, time in completed epochs.
+Results per seed have S rows, NaN for diverged seeds, which no mean contains. Logged epochs are usually
+log-spaced and start at 0, so nothing here divides by an epoch, interpolates between epochs or weighs them by
+their distance: an epoch reported for a network, or for the ensemble's curves, is always a logged one.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ibjax.analysis.bounds import BoundsReport, Violations, check_bounds
+from ibjax.analysis.statistics import (
+    Estimate,
+    Values,
+    check_options,
+    mean_over_seeds,
+)
+from ibjax.trajectory.trajectory import Trajectory
+
+__all__ = [
+    "BoundsReport",
+    "Compression",
+    "Estimate",
+    "NormalisedGradients",
+    "PhaseChange",
+    "SummaryRow",
+    "Violations",
+    "check_bounds",
+    "compression",
+    "epochs_to_relevance",
+    "mean_over_seeds",
+    "normalised_gradients",
+    "phase_change",
+    "snr",
+    "summary",
+]
+
+
+class NormalisedGradients(NamedTuple):
+    """Both (S, E, L): norm of the mean and of the standard deviation, each over the weight norm."""
+
+    mean: Values
+    std: Values
+
+
+def snr(trajectory: Trajectory) -> Values:
+    """(S, E, L) signal to noise of the gradients, `gradient_mean / gradient_std`.
+
+    Infinite where the minibatch gradients agree exactly (one batch per epoch), NaN where both are 0.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.divide(trajectory.gradient_mean, trajectory.gradient_std, dtype=np.float64), np.float64)
+
+
+def normalised_gradients(trajectory: Trajectory) -> NormalisedGradients:
+    """Gradient norms over the norm of the weights (figure 4 of arXiv 1703.00810)."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return NormalisedGradients(
+            np.divide(trajectory.gradient_mean, trajectory.weight_norm, dtype=np.float64),
+            np.divide(trajectory.gradient_std, trajectory.weight_norm, dtype=np.float64),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PhaseChange:
+    """From drift (mean > std of the gradients) to diffusion (mean < std); epochs, NaN where not seen.
+
+    Attributes:
+        epoch, low, high: (L,) geometric mean over the networks that change, and its bootstrap interval over seeds
+            (NaN for fewer than two of them). Epoch 0 counts as 1.
+        found: (L,) share of the healthy seeds that change.
+        lasting: (L,) share of the healthy seeds that change and never drift again.
+        per_seed: (S, L) epoch of each network, a logged one.
+        network_epoch, network_low, network_high, network_found, network_lasting: the same for all layers together.
+        network_per_seed: (S,).
+        count: healthy seeds.
+        left_out: diverged seeds.
+        level: coverage of the intervals.
+    """
+
+    epoch: Values
+    low: Values
+    high: Values
+    found: Values
+    lasting: Values
+    per_seed: Values
+    network_epoch: float
+    network_low: float
+    network_high: float
+    network_found: float
+    network_lasting: float
+    network_per_seed: Values
+    count: int
+    left_out: int
+    level: float
+
+
+def phase_change(
+    trajectory: Trajectory, *, window: int = 3, level: float = 0.95, resamples: int = 1000, seed: int = 0
+) -> PhaseChange:
+    """The epoch at which a layer's gradients go from drift to diffusion (figure 4 of arXiv 1703.00810).
+
+    Per network and layer: the first of `window` logged epochs in a row whose mean norm lies below the norm of the
+    standard deviation, after any at which it does not. Late in training, with all patterns learned, the mean may
+    rise above again, for an epoch or for good: `lasting` says in how many networks it never does. The whole network
+    is taken as one vector: squared norms add over the layers.
+
+    Args:
+        trajectory: the ensemble.
+        window: number of logged epochs, so that one noisy epoch is no phase.
+        level: coverage of the intervals.
+        resamples: R, bootstrap resamples of the seeds.
+        seed: of the resampling.
+
+    Raises:
+        ValueError: an option is out of range.
+    """
+    check_options(level, resamples)
+    if window < 1:
+        raise ValueError(f"window is {window!r}; expected a number of logged epochs, at least 1")
+    mean, std = (with_network(a) for a in (trajectory.gradient_mean, trajectory.gradient_std))
+    drift, diffusion = mean >= std, mean < std
+    first = _first_in_a_row(diffusion & np.maximum.accumulate(drift, axis=1), window)
+    seen = first < diffusion.shape[1]
+    change = np.where(seen, trajectory.epochs[np.minimum(first, len(trajectory.epochs) - 1)], np.nan)
+    later = np.arange(diffusion.shape[1])[:, None] >= first[:, None, :]
+    lasting = seen & ~(later & drift).any(axis=1)
+    change[trajectory.diverged] = np.nan
+
+    def over_seeds(values: Values) -> Estimate:
+        return mean_over_seeds(trajectory, values, level=level, resamples=resamples, seed=seed)
+
+    logarithm = over_seeds(np.log10(np.maximum(change, 1.0)))
+    epoch, low, high = (10.0**values for values in (logarithm.mean, logarithm.low, logarithm.high))
+    found, lasts = (over_seeds(values.astype(np.float64)).mean for values in (seen, lasting))
+    return PhaseChange(
+        epoch=epoch[:-1],
+        low=low[:-1],
+        high=high[:-1],
+        found=found[:-1],
+        lasting=lasts[:-1],
+        per_seed=change[:, :-1],
+        network_epoch=float(epoch[-1]),
+        network_low=float(low[-1]),
+        network_high=float(high[-1]),
+        network_found=float(found[-1]),
+        network_lasting=float(lasts[-1]),
+        network_per_seed=change[:, -1],
+        count=int(trajectory.healthy.sum()),
+        left_out=int(trajectory.diverged.sum()),
+        level=level,
+    )
+
+
+def with_network(norms: npt.ArrayLike) -> Values:
+    """(S, E, L) norms of the layers' parts of a vector with the norm of the whole as one more layer."""
+    layers = np.asarray(norms, np.float64)
+    return np.concatenate([layers, np.sqrt(np.sum(layers**2, axis=2, keepdims=True))], axis=2)
+
+
+def _first_in_a_row(there: npt.NDArray[np.bool_], window: int) -> npt.NDArray[np.intp]:
+    """Index along axis 1 of the first of `window` True entries in a row; the length of the axis where there is none."""
+    starts = max(there.shape[1] - window + 1, 0)
+    rows = np.all([there[:, shift : shift + starts] for shift in range(window)], axis=0)
+    none = np.full((len(there), 1, *there.shape[2:]), True)
+    first = np.argmax(np.concatenate([rows, none], axis=1), axis=1)
+    return np.where(first == starts, there.shape[1], first)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Compression:
+    """How I(X;T) falls from its peak, per seed and layer; NaN for diverged seeds.
+
+    Attributes:
+        start, peak, end: (S, L) I(X;T) at the first logged epoch, at its largest, at the last; bits.
+        peak_epoch: (S, L) first logged epoch with the largest value.
+        drop: (S, L) peak - end, bits, never negative. A noisy curve has a peak above its mean: compare with
+            the drop of a layer that does not compress.
+        half_epoch, most_epoch: (S, L) first logged epoch after the peak at which half, and 90%, of the drop
+            is reached; NaN where the drop is smaller than `minimum_drop`.
+        minimum_drop: bits.
+        left_out: diverged seeds.
+    """
+
+    start: Values
+    peak: Values
+    end: Values
+    peak_epoch: Values
+    drop: Values
+    half_epoch: Values
+    most_epoch: Values
+    minimum_drop: float
+    left_out: int
+
+
+def compression(trajectory: Trajectory, *, minimum_drop: float = 0.1) -> Compression:
+    """Peak of I(X;T), its epoch, the drop to the end of training and how long that takes.
+
+    Args:
+        trajectory: the ensemble; `mean_over_seeds(trajectory, result.drop)` gives the mean and its interval.
+        minimum_drop: bits below which a layer counts as not compressing and has no time.
+    """
+    i_xt = trajectory.i_xt.astype(np.float64)
+    i_xt[trajectory.diverged] = np.nan
+    lost = np.isnan(i_xt).any(axis=1)
+    peak_at = np.where(lost, 0, np.argmax(i_xt, axis=1))
+    peak = np.where(lost, np.nan, np.take_along_axis(i_xt, peak_at[:, None, :], axis=1)[:, 0])
+    drop = peak - i_xt[:, -1]
+    after = np.arange(trajectory.epochs.size)[:, None] >= peak_at[:, None, :]
+
+    def reached(share: float) -> Values:
+        there = after & (i_xt <= (peak - share * drop)[:, None, :])
+        times = trajectory.epochs[np.argmax(there, axis=1)]
+        return np.where(there.any(axis=1) & (drop >= max(minimum_drop, np.nextafter(0, 1))), times, np.nan)
+
+    return Compression(
+        start=i_xt[:, 0],
+        peak=peak,
+        end=i_xt[:, -1],
+        peak_epoch=np.where(lost, np.nan, trajectory.epochs[peak_at]),
+        drop=drop,
+        half_epoch=reached(0.5),
+        most_epoch=reached(0.9),
+        minimum_drop=minimum_drop,
+        left_out=int(trajectory.diverged.sum()),
+    )
+
+
+def epochs_to_relevance(trajectory: Trajectory, share: float = 0.95) -> Values:
+    """(S, L) first logged epoch with I(T;Y) >= share * I(X;Y); NaN if never, and for diverged seeds.
+
+    Raises:
+        ValueError: `share` is not in (0, 1].
+    """
+    if not 0.0 < share <= 1.0:
+        raise ValueError(f"share is {share!r}; expected a number in (0, 1]")
+    there = trajectory.i_ty >= share * trajectory.i_xy
+    seen = there.any(axis=1) & trajectory.healthy[:, None]
+    return np.where(seen, trajectory.epochs[np.argmax(there, axis=1)], np.nan)
+
+
+class SummaryRow(NamedTuple):
+    """One layer; information in bits, means over healthy seeds (NaN if there is none).
+
+    The peak is the mean of each network's own largest value, whenever it came.
+    """
+
+    layer: str
+    width: int
+    i_xt_start: float
+    i_xt_peak: float
+    i_xt_end: float
+    i_ty_start: float
+    i_ty_peak: float
+    i_ty_end: float
+
+
+def summary(trajectory: Trajectory) -> list[SummaryRow]:
+    """Start, peak and end of both informations, a row per layer."""
+    columns = []
+    for values in (trajectory.i_xt, trajectory.i_ty):
+        data = values[trajectory.healthy].astype(np.float64)
+        if not len(data):
+            columns += [np.full(data.shape[2], np.nan)] * 3
+        else:
+            columns += [data[:, 0].mean(axis=0), data.max(axis=1).mean(axis=0), data[:, -1].mean(axis=0)]
+    return [
+        SummaryRow(name, width, *(float(column[index]) for column in columns))
+        for index, (name, width) in enumerate(zip(trajectory.layer_names, trajectory.layer_widths, strict=True))
+    ]

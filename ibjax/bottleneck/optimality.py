@@ -1,0 +1,164 @@
+"""How near a layer lies to the information bottleneck: its own beta, its distance to the curve, and a control.
+
+Shapes: N patterns, R <= N distinct rows p(y|x), C classes, G <= cells of T with different decoders p(y|t).
+Results are float64 and in bits.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import numpy.typing as npt
+from scipy import optimize
+
+from ibjax.bottleneck.curve import Curve
+from ibjax.probability import (
+    LN2,
+    FloatArray,
+    checked_conditional_rows,
+    checked_distribution,
+    checked_floats,
+    distinct_rows,
+    divergence,
+    entropy,
+    mutual_information,
+    softmax,
+    sum_by,
+)
+
+
+class LayerOptimality(NamedTuple):
+    """A deterministic layer against the bottleneck encoder built from its own p(t) and p(y|t).
+
+    The agreement is partly built in, since the encoder is made of the layer's own decoder; so see the
+    distance to the curve as well, and compare with `random_encoder_control`.
+
+    Attributes:
+      beta: where E_x KL[p_layer(t|x) || p_beta(t|x)] is smallest. Infinite if the KL falls for ever, because
+        every pattern is in the cell of nearest p(y|t). If it depends on no beta: 0 when T says nothing about
+        Y, else infinite.
+      kl: that smallest value, bits; the limit where beta is infinite.
+      i_x: I(X;T) = H(T), bits.
+      i_y: I(T;Y), bits.
+      distance: I(T;Y) of the curve at the same I(X;T), less the layer's, bits; NaN without a curve.
+    """
+
+    beta: float
+    kl: float
+    i_x: float
+    i_y: float
+    distance: float
+
+
+def layer_beta(
+    cells: npt.ArrayLike,
+    p_y_given_x: npt.ArrayLike,
+    *,
+    p_x: npt.ArrayLike | None = None,
+    curve: Curve | None = None,
+) -> LayerOptimality:
+    """The beta at which a layer is most like a bottleneck (Shwartz-Ziv & Tishby 2017).
+
+    beta* = argmin_beta E_x KL[p_layer(t|x) || p_beta(t|x)]. The layer is deterministic, so the KL of a
+    pattern is -log p_beta(t(x)|x), which is convex in beta.
+
+    Args:
+      cells: (N,) int, which cell of the binned layer each pattern falls into.
+      p_y_given_x: (N, C) or, for a binary label, (N,) = p(y=1|x).
+      p_x: (N,) probability of each pattern, or None for the uniform distribution.
+      curve: of the same data, for the distance.
+
+    Raises:
+      ValueError: an argument that is not as above.
+    """
+    rows, weights, ids = _checked_layer(cells, p_y_given_x, p_x)
+    return _layer_beta(ids, *distinct_rows(rows, weights), weights, curve)
+
+
+def random_encoder_control(
+    cells: npt.ArrayLike,
+    p_y_given_x: npt.ArrayLike,
+    *,
+    key: jax.Array,
+    repeats: int = 20,
+    p_x: npt.ArrayLike | None = None,
+    curve: Curve | None = None,
+) -> tuple[LayerOptimality, ...]:
+    """`layer_beta` of random encoders: the layer's cells dealt at random to the patterns.
+
+    Each cell keeps its number of patterns, hence p(t) where p(x) is uniform. What a layer has in common with
+    these says nothing about its training.
+
+    Args:
+      key: `jax.random.key(...)`.
+      repeats: how many permutations, at least 1.
+      cells, p_y_given_x, p_x, curve: as for `layer_beta`.
+
+    Returns:
+      `repeats` results; `numpy.array(...)` of them is (repeats, 5).
+    """
+    rows, weights, ids = _checked_layer(cells, p_y_given_x, p_x)
+    if not (isinstance(repeats, int) and repeats >= 1):
+        raise ValueError(f"repeats = {repeats!r}; allowed: an int, at least 1")
+    distinct, row_of = distinct_rows(rows, weights)
+    orders = (np.asarray(jax.random.permutation(k, ids.size)) for k in jax.random.split(key, repeats))
+    return tuple(_layer_beta(ids[order], distinct, row_of, weights, curve) for order in orders)
+
+
+def _layer_beta(
+    ids: npt.NDArray[np.int64],
+    distinct: FloatArray,
+    row_of: npt.NDArray[np.intp],
+    weights: FloatArray,
+    curve: Curve | None,
+) -> LayerOptimality:
+    """`layer_beta` of checked arguments: the cells (N,), the rows that differ (R, C), which each pattern has, p(x)."""
+    cell = np.unique(ids, return_inverse=True)[1].reshape(-1)
+    p_t, p_ty = sum_by(cell, weights), sum_by(cell, weights[:, None] * distinct[row_of])
+    i_x, i_y = entropy(p_t), mutual_information(p_ty)
+    distance = math.nan if curve is None else float(curve.relevance(i_x)) - i_y
+
+    # Cells of equal p(y|t) share an encoder up to p(t): G groups in their place, (R, G) instead of (N, M).
+    decoders, group_of = distinct_rows(p_ty / p_t[:, None], p_t)
+    mass = np.zeros((len(distinct), len(decoders)))
+    np.add.at(mass, (row_of, group_of[cell]), weights)
+    p_r, p_g = mass.sum(axis=1), mass.sum(axis=0)
+    divergences = divergence(distinct, decoders)
+    log_p = np.where(np.isinf(divergences), -np.inf, np.log(p_g))
+    finite = np.where(np.isinf(divergences), 0.0, divergences)
+    own, nearest = float((mass * finite).sum()), divergences.min(axis=1)
+
+    def kl(beta: float) -> float:
+        return i_x + (beta * own + float(p_r @ softmax(log_p - beta * finite)[1])) / LN2
+
+    def slope(beta: float) -> float:
+        return own - float(p_r @ (softmax(log_p - beta * finite)[0] * finite).sum(axis=1))
+
+    if slope(0.0) > -1e-14:
+        return LayerOptimality(0.0 if i_y < 1e-12 else math.inf, kl(0.0), i_x, i_y, distance)
+    if own - p_r @ nearest < 1e-13:
+        tied = np.where(divergences <= nearest[:, None] + 1e-12, log_p, -np.inf)
+        return LayerOptimality(math.inf, i_x + float(p_r @ softmax(tied)[1]) / LN2, i_x, i_y, distance)
+    high = 1.0
+    while slope(high) <= 0:
+        high *= 2
+    beta = float(optimize.brentq(slope, 0.0, high, xtol=1e-12, rtol=1e-12))
+    return LayerOptimality(beta, kl(beta), i_x, i_y, distance)
+
+
+def _checked_layer(
+    cells: npt.ArrayLike, p_y_given_x: npt.ArrayLike, p_x: npt.ArrayLike | None
+) -> tuple[FloatArray, FloatArray, npt.NDArray[np.int64]]:
+    """p(y|x) (N, C), p(x) (N,) and the cells (N,) of the patterns that occur."""
+    rows, ids = checked_conditional_rows(p_y_given_x), np.asarray(cells)
+    if ids.shape != rows.shape[:1] or not np.issubdtype(ids.dtype, np.integer):
+        raise ValueError(f"cells is {ids.dtype} of shape {ids.shape}; allowed: integers of shape {rows.shape[:1]}")
+    weights = np.full(len(rows), 1.0 / len(rows)) if p_x is None else checked_floats("p_x", p_x)
+    if weights.shape != rows.shape[:1]:
+        raise ValueError(f"p_x has shape {weights.shape}; allowed: {rows.shape[:1]}")
+    weights = checked_distribution("p_x", weights)
+    occurs = weights > 0
+    return rows[occurs], weights[occurs], ids[occurs]

@@ -1,0 +1,143 @@
+"""What the commands share: reading files, refusing outputs, printing results."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ibjax.cli.options import UsageError
+
+if TYPE_CHECKING:
+    from ibjax.trajectory.trajectory import Trajectory
+
+
+def keep_compiled_programs() -> None:
+    """Compiled programs are kept for the next call, unless the user has said where or that they are not."""
+    import jax
+
+    if not {"JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE"} & os.environ.keys():
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(home / "ibjax" / "programs"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def loaded(path: str) -> Trajectory:
+    """The trajectory of a file, or a `UsageError`."""
+    from ibjax.trajectory import TrajectoryError, load
+
+    try:
+        return load(path)
+    except TrajectoryError as error:
+        raise UsageError(str(error)) from error
+    except OSError as error:
+        raise UsageError(f"cannot read {path!r}: {error.strerror or error}") from error
+
+
+def failed(command: str, message: str) -> int:
+    """Says what went wrong; the exit status."""
+    print(f"ibjax {command}: {message}", file=sys.stderr)
+    return 1
+
+
+def numbers(option: str, text: str) -> list[float]:
+    """The comma-separated numbers of an option, or a `UsageError`."""
+    try:
+        return [float(item) for item in text.split(",")]
+    except ValueError:
+        raise UsageError(f"{option} = {text!r}; allowed: comma-separated numbers") from None
+
+
+def print_results(trajectory: Trajectory) -> None:
+    """Information of each layer, accuracies, what was left out, and whether the bounds hold."""
+    import numpy as np
+
+    from ibjax.analysis.phases import check_bounds, summary
+
+    print("mean over networks, bits    I(X;T) start   peak    end    I(T;Y) start   peak    end")
+    for row in summary(trajectory):
+        name = f"{row.layer} ({row.width})"
+        xt = f"{row.i_xt_start:6.2f} {row.i_xt_peak:6.2f} {row.i_xt_end:6.2f}"
+        ty = f"{row.i_ty_start:6.3f} {row.i_ty_peak:6.3f} {row.i_ty_end:6.3f}"
+        print(f"  {name:31} {xt}           {ty}")
+    healthy = trajectory.healthy
+    accuracies = []
+    for part in ("train", "test"):
+        last = getattr(trajectory, f"{part}_accuracy")[healthy, -1]
+        accuracies.append(f"{part} accuracy {last.mean():.3f}" if np.isfinite(last).any() else f"no {part} patterns")
+    if healthy.any():
+        print(f"  epoch {trajectory.epochs[-1]:,}: {', '.join(accuracies)}, means of {healthy.sum()} networks")
+    if lost := int(trajectory.diverged.sum()):
+        print(f"  {lost} of {len(trajectory.seeds)} networks diverged and are left out of every mean")
+    if inexact := _inexact(trajectory):
+        print(f"  measured by {inexact}: not held to the bounds of exact values")
+    elif check_bounds(trajectory).ok:
+        print("  bounds: all values lie between 0 and what H(X) and I(X;Y) allow")
+
+
+def report_broken_bounds(trajectory: Trajectory) -> bool:
+    """Values that cannot be are an error of the program or the file, said also to those who want quiet."""
+    from ibjax.analysis.phases import check_bounds
+
+    if not (report := check_bounds(trajectory)).ok and not _inexact(trajectory):
+        print(f"ERROR: information values break their bounds; do not trust them\n{report}", file=sys.stderr)
+    return report.ok or bool(_inexact(trajectory))
+
+
+def _inexact(trajectory: Trajectory) -> str:
+    """By what the information was measured if not exactly, and what it then is; empty if exactly."""
+    measured = trajectory.config.get("measured")
+    if not isinstance(measured, dict) or all(measured.get(key) == "exact" for key in ("i_xt", "i_ty")):
+        return ""
+    what = f"I(X;T) {measured.get('i_xt')}, I(T;Y) {measured.get('i_ty')}"
+    return printable(f"{measured.get('estimator')} ({what})")
+
+
+def check_output(path: Path, *, force: bool, option: str = "--out") -> None:
+    """Refuses, before any work, a path that cannot be written."""
+    name = f"{option} = {str(path)!r}"
+    target = Path(os.path.realpath(path))  # a link stays, what it points to is written
+    try:
+        mode = target.stat().st_mode
+    except FileNotFoundError:
+        mode = None
+    except OSError as error:  # a name too long, a file where a folder should be ...
+        raise UsageError(f"{name} cannot be written: {error.strerror or error}") from error
+    if mode is not None and stat.S_ISDIR(mode):
+        raise UsageError(f"{name} is a folder; allowed: the name of a file")
+    if mode is not None and not stat.S_ISREG(mode):
+        raise UsageError(f"{name} is a device or a pipe; allowed: the name of a file")
+    if mode is not None and not force:
+        raise UsageError(f"{name} exists; --force overwrites it")
+    if mode is not None and not os.access(target, os.W_OK):
+        raise UsageError(f"{name} cannot be written: it is write-protected")
+    if not target.parent.is_dir():
+        raise UsageError(f"{name}: there is no folder {str(target.parent)!r}")
+    try:
+        # Tried, not asked: permissions, read-only mounts and quotas all answer the same way.
+        with tempfile.NamedTemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        raise UsageError(f"{name} cannot be written: {error.strerror or error}") from error
+
+
+def printable(text: str) -> str:
+    """A file is not trusted: what it says must not steer the terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def short(value: Any) -> str:
+    """A value of the configuration in a line."""
+    if isinstance(value, dict):
+        text = ", ".join(f"{key} {item}" for key, item in value.items())
+    elif isinstance(value, list) and len(value) > 16:
+        text = f"{', '.join(map(str, value[:6]))} ... {value[-1]} ({len(value)} of them)"
+    elif isinstance(value, list):
+        text = " ".join(map(str, value))
+    else:
+        text = value if isinstance(value, str) else json.dumps(value)
+    return printable(text)

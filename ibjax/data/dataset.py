@@ -1,0 +1,140 @@
+"""Data sets: a finite set of input patterns X, with the distribution of the label Y given each.
+
+Shapes: N patterns, F input features, C classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+
+from ibjax.probability import FloatArray, _frozen_floats, checked_conditional, checked_marginal
+
+
+def entropy(p: FloatArray, axis: int | None = None) -> FloatArray:
+    """Shannon entropy in bits of the distribution(s) `p` along `axis` (all axes by default); 0 log 0 = 0."""
+    logs = np.log2(p, out=np.zeros_like(p), where=p > 0)
+    return np.asarray(-(p * logs).sum(axis=axis))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dataset:
+    """Input patterns with p(y|x) and p(x).
+
+    A pattern that occurs twice is one value of X with the summed probability: every information here and in
+    `ibjax.layer_information` is that of the values, so repeated rows change nothing but p(x).
+
+    Args:
+      inputs: (N, F) float, finite.
+      p_y_given_x: (N,) = p(y=1|x) of a binary label, or (N, C) with rows that sum to 1. Hard labels are 0 and 1.
+      p_x: (N,) probability of each pattern, or None for the uniform distribution.
+
+    Raises:
+      ValueError: a shape that does not fit, a value that is not finite or not a probability; the message names
+        the argument, what it holds, and what is allowed.
+    """
+
+    inputs: FloatArray
+    p_y_given_x: FloatArray
+    p_x: FloatArray | None = None
+
+    def __post_init__(self) -> None:
+        inputs = _frozen_floats("inputs", self.inputs)
+        if inputs.ndim != 2 or inputs.shape[0] < 2 or inputs.shape[1] < 1:
+            raise ValueError(f"inputs has shape {inputs.shape}; allowed: (N, F) with at least 2 patterns and 1 feature")
+        n = inputs.shape[0]
+        object.__setattr__(self, "inputs", inputs)
+        object.__setattr__(self, "p_y_given_x", checked_conditional(self.p_y_given_x, n))
+        if self.p_x is not None:
+            object.__setattr__(self, "p_x", checked_marginal(self.p_x, n))
+
+    @property
+    def n_patterns(self) -> int:
+        """N."""
+        return int(self.inputs.shape[0])
+
+    @property
+    def n_features(self) -> int:
+        """F."""
+        return int(self.inputs.shape[1])
+
+    @property
+    def n_classes(self) -> int:
+        """C; 2 when `p_y_given_x` is (N,)."""
+        return 2 if self.p_y_given_x.ndim == 1 else int(self.p_y_given_x.shape[1])
+
+    @property
+    def conditional(self) -> FloatArray:
+        """p(y|x) as (N, C), whichever way it was given."""
+        p = self.p_y_given_x
+        return np.stack([1.0 - p, p], axis=1) if p.ndim == 1 else p
+
+    @property
+    def marginal(self) -> FloatArray:
+        """p(x), (N,)."""
+        return np.full(self.n_patterns, 1.0 / self.n_patterns) if self.p_x is None else self.p_x
+
+    @property
+    def joint(self) -> FloatArray:
+        """p(x, y), (N, C); what `ibjax.information_curve` takes."""
+        return self.conditional * self.marginal[:, None]
+
+    @property
+    def h_x(self) -> float:
+        """H(X) in bits, of the distinct patterns."""
+        return float(entropy(self._distinct_joint().sum(axis=1)))
+
+    @property
+    def h_y(self) -> float:
+        """H(Y) in bits."""
+        return float(entropy(self.joint.sum(axis=0)))
+
+    @property
+    def information(self) -> float:
+        """I(X;Y) in bits."""
+        joint = self._distinct_joint()
+        return float(entropy(joint.sum(axis=0)) + entropy(joint.sum(axis=1)) - entropy(joint))
+
+    def with_random_labels(self, seed: int) -> Dataset:
+        """The same patterns with labels that say nothing of them: hard, uniform over the classes, drawn once.
+
+        Patterns that occur twice get one label, so that the labels stay a function of X (Zhang et al. 2017 train
+        networks on such ones).
+
+        Args:
+          seed: of the draw.
+        """
+        index = self._distinct()
+        drawn = np.random.default_rng(seed).integers(0, self.n_classes, index.max() + 1)[index]
+        one_hot = np.eye(self.n_classes)[drawn]
+        return dataclasses.replace(self, p_y_given_x=one_hot[:, 1] if self.p_y_given_x.ndim == 1 else one_hot)
+
+    def restricted(self, masks: npt.NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
+        """H(X) and I(X;Y) in bits, (S,) each, where X is drawn from some of the patterns only.
+
+        Args:
+          masks: (S, N) bool, which patterns; p(x) keeps its proportions among them.
+        """
+        index, entropies = self._distinct(), []
+        for mask in masks:
+            joint = self._summed(index, self.joint * mask[:, None])
+            joint /= joint.sum()
+            h_x = entropy(joint.sum(axis=1))
+            entropies.append((h_x, entropy(joint.sum(axis=0)) + h_x - entropy(joint)))
+        h_x, i_xy = np.array(entropies).reshape(-1, 2).T
+        return h_x, i_xy
+
+    def _distinct(self) -> npt.NDArray[np.intp]:
+        """The number of each pattern's value of X, (N,)."""
+        return np.unique(self.inputs, axis=0, return_inverse=True)[1].reshape(-1)
+
+    def _summed(self, index: npt.NDArray[np.intp], joint: FloatArray) -> FloatArray:
+        summed = np.zeros((index.max() + 1, self.n_classes))
+        np.add.at(summed, index, joint)
+        return summed
+
+    def _distinct_joint(self) -> FloatArray:
+        """p(x, y) over the distinct patterns, (N' <= N, C)."""
+        return self._summed(self._distinct(), self.joint)

@@ -1,0 +1,151 @@
+"""Data sets from files of arrays.
+
+Shapes: N patterns, F input features, C classes.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ibjax.data.dataset import Dataset
+from ibjax.npz import MAX_EXPANSION, Archive, ArchiveError
+
+ENDINGS = (".mat", ".npz")
+"""Of the files that `load_dataset` reads."""
+
+_INPUTS, _LABELS, _MARGINAL = ("F", "inputs"), ("y", "p_y_given_x"), ("p_x",)
+_COMPRESSED = 15  # type of a deflated element of a MAT-file of level 5
+_CHUNK = 2**16
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def load_dataset(path: str | os.PathLike[str]) -> Dataset:
+    """A data set from a MATLAB file (.mat, up to version 7) or an .npz, with the fields the authors' codes use.
+
+    - `F` (or `inputs`): (N, F) numbers.
+    - `y` (or `p_y_given_x`): N numbers in one row or column, or (N, C) rows that sum to 1. N numbers within [0, 1] are
+      p(y=1|x), 0 and 1 being hard labels; whole numbers beyond name classes, 0 ... C-1 in increasing order.
+    - `p_x`, optional: N numbers that sum to 1.
+
+    Other fields are not read. The file is not trusted: nothing in it is executed, and it may expand to no more than
+    its own size and half a gigabyte.
+
+    Raises:
+      FileNotFoundError, PermissionError, IsADirectoryError: as `open` does.
+      ValueError: another kind of file, a damaged one, or arrays that make no data set; names the file and says why.
+    """
+    path = Path(path)
+    try:
+        if path.suffix.lower() not in ENDINGS:
+            raise ValueError(f"the name ends in {path.suffix!r}; allowed: {', '.join(ENDINGS)}")
+        fields = _from_mat(path) if path.suffix.lower() == ".mat" else _from_npz(path)
+        inputs, labels = _one_of(fields, _INPUTS), _one_of(fields, _LABELS)
+        for name, array in fields.items():
+            if array.dtype.kind not in "biuf":
+                raise ValueError(f"{name} has dtype {array.dtype}; allowed: numbers")
+        marginal = fields.get(_MARGINAL[0])
+        n = inputs.shape[0] if inputs.ndim else 0
+        return Dataset(inputs, _conditional(labels, n), None if marginal is None else _flat(marginal))
+    except (ValueError, ArchiveError) as error:
+        raise ValueError(f"cannot read {os.fspath(path)!r} as a data set: {error}") from error
+
+
+def _one_of(fields: Arrays, names: tuple[str, ...]) -> npt.NDArray[Any]:
+    found = [name for name in names if name in fields]
+    if len(found) != 1:
+        what = "both" if found else "neither"
+        raise ValueError(f"it holds {what} of {' and '.join(names)}; allowed: one of them")
+    return fields[found[0]]
+
+
+def _flat(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A row or column as a vector."""
+    return array.reshape(-1) if array.ndim == 2 and 1 in array.shape else array
+
+
+def _conditional(y: npt.NDArray[Any], n: int) -> npt.NDArray[Any]:
+    """p(y|x) as `Dataset` takes it, from labels in any of the shapes of `load_dataset`."""
+    y = _flat(y)
+    if y.ndim != 1 or len(y) != n or not np.isfinite(y).all() or ((y >= 0) & (y <= 1)).all():
+        return y  # probabilities, or for `Dataset` to refuse
+    if not np.array_equal(y, np.round(y)):
+        raise ValueError(
+            f"y ranges over [{y.min():g}, {y.max():g}] and is not whole; allowed: p(y=1|x), or whole numbers of classes"
+        )
+    classes, index = np.unique(y, return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(f"all labels are {classes[0]:g}; allowed: at least 2 classes")
+    if len(classes) > _MOST_CLASSES:
+        raise ValueError(f"y holds {len(classes)} different labels; allowed: at most {_MOST_CLASSES} classes")
+    return np.eye(len(classes))[index.reshape(-1)]
+
+
+_MOST_CLASSES = 4096
+
+
+def _from_npz(path: Path) -> Arrays:
+    with Archive(path) as archive:
+        return {name: archive.read(name) for name in (*_INPUTS, *_LABELS, *_MARGINAL) if name in archive.keys}
+
+
+def _from_mat(path: Path) -> Arrays:
+    from scipy import io
+
+    if not stat.S_ISREG(os.stat(path).st_mode) and not path.is_dir():  # opening a pipe would wait for a writer
+        raise ValueError("it is not a regular file")
+    names = (*_INPUTS, *_LABELS, *_MARGINAL)
+    with open(path, "rb") as file:
+        _check_expansion(file)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # what SciPy only warns of is a damaged file
+                limit = os.fstat(file.fileno()).st_size + MAX_EXPANSION
+                for name, shape, _ in io.whosmat(file):
+                    if name in names and 8 * int(np.prod([float(n) for n in shape])) > limit:
+                        raise ValueError(f"{name} of shape {shape} is larger than the file can hold")
+                file.seek(0)
+                content = io.loadmat(file, variable_names=names, chars_as_strings=False)
+        except NotImplementedError:
+            raise ValueError("it is of MATLAB's version 7.3; allowed: save it with -v7, or as .npz") from None
+        except Exception as error:  # SciPy's reader raises nearly anything on hostile bytes
+            raise ValueError(f"damaged or no MATLAB file ({type(error).__name__}: {error})") from error
+    found = {name: content[name] for name in names if name in content}
+    for name, array in found.items():
+        if not isinstance(array, np.ndarray):
+            raise ValueError(f"{name} is of type {type(array).__name__}; allowed: a full array of numbers")
+    return found
+
+
+def _check_expansion(file: Any) -> None:
+    """Refuses a MAT-file of level 5 whose deflated elements hold too much; leaves the file at its start."""
+    size = os.fstat(file.fileno()).st_size
+    header = file.read(128)
+    order = {b"IM": "<", b"MI": ">"}.get(header[126:128])
+    left = size + MAX_EXPANSION
+    while order is not None and len(tag := file.read(8)) == 8:
+        kind, length = struct.unpack(f"{order}II", tag)
+        if kind != _COMPRESSED:
+            file.seek(length, os.SEEK_CUR)
+            continue
+        inflate, end = zlib.decompressobj(), file.tell() + length
+        try:
+            while (piece := file.read(min(_CHUNK, end - file.tell()))) and not inflate.eof:
+                while piece and left >= 0:
+                    left -= len(inflate.decompress(piece, _CHUNK))
+                    piece = inflate.unconsumed_tail
+        except zlib.error as error:
+            raise ValueError(f"damaged or no MATLAB file ({error})") from error
+        if left < 0:
+            raise ValueError(f"its {size} bytes expand to more than {size + MAX_EXPANSION}, which are not read")
+        file.seek(end)
+    file.seek(0)

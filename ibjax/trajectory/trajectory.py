@@ -1,0 +1,318 @@
+"""`Trajectory`: what a run leaves behind, and its npz file of schema 1.
+
+Shapes: S seeds, E logged epochs, L layers (hidden layers in order, then the output), N input patterns.
+Information is in bits, losses in nats, time in completed epochs.
+"""
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ibjax.config import PER_SEED
+from ibjax.npz import Archive, ArchiveError, write_arrays
+from ibjax.trajectory.schema import (
+    AXES,
+    FLAGS,
+    REQUIRED,
+    SCALARS,
+    SCHEMA_VERSION,
+    WEIGHTS,
+    TrajectoryError,
+    check_array,
+    check_config,
+    check_integers,
+    check_names,
+    check_scalar,
+    extra_axes,
+)
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+
+FloatArray = npt.NDArray[np.floating[Any]]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Trajectory:
+    """An ensemble's way through the information plane.
+
+    Checked when made. Arrays are read-only views, floats stay float32 or float64 as given. Where a network
+    diverged its later entries are NaN.
+
+    Attributes:
+        config: the whole configuration as read from JSON: the fields of `Config` under "config", and
+            "versions", "device_kind", "command"; "estimators" says of each what its values are ("exact", "upper
+            bound", "lower bound" or "estimate") and its options; "measured", by which `ibjax.measure` replaced
+            `i_xt` and `i_ty`.
+        seeds: (S,) which seeds, all different.
+        epochs: (E,) completed epochs, increasing; 0 is before any update.
+        layer_names: L names.
+        layer_widths: L numbers of units.
+        i_xt: (S, E, L) I(X;T), bits.
+        i_ty: (S, E, L) I(T;Y), bits.
+        train_loss, test_loss: (S, E) cross-entropy, nats.
+        train_accuracy, test_accuracy: (S, E) in 0..1.
+        gradient_mean: (S, E, L) norm of the mean of the layer's minibatch gradients over the epoch completed.
+        gradient_std: (S, E, L) norm of their standard deviation.
+        weight_norm: (S, E, L) Frobenius norm of the kernel.
+        train_mask: (S, N) bool, which patterns each network trained on.
+        diverged: (S,) bool, the network produced a loss that is not finite.
+        i_xy, h_x, h_y: I(X;Y), H(X), H(Y) of the data set, bits.
+        extras: optional arrays by key: `weights_<layer>`, `biases_<layer>` (S, E, ...), or of a network of one's
+            own `params` (S, E, P); `i_xt_<estimator>`, `i_ty_<estimator>` (S, E, L) bits; standard errors of
+            Monte-Carlo estimates, `i_xt_error`, `i_ty_error`, `i_xt_error_<estimator>`, `i_ty_error_<estimator>`
+            (S, E, L) bits; `range_low`, `range_high` (S, E, L) ends of the histogram's range; `singleton_share`
+            (S, E, L) share of the cells that hold one pattern; `train_labels` (S, N); `h_x_measured`,
+            `i_xy_measured` (S,) bits, H(X) and I(X;Y) of the patterns measured on where these are not all; the data
+            set's `inputs` (N, d), `p_y_given_x` (N,) or (N, C), `p_x` (N,).
+
+    Raises:
+        TrajectoryError: an entry has another type, dtype, shape or range; names it and what is expected.
+    """
+
+    config: dict[str, Any]
+    seeds: IntArray
+    epochs: IntArray
+    layer_names: tuple[str, ...]
+    layer_widths: tuple[int, ...]
+    i_xt: FloatArray
+    i_ty: FloatArray
+    train_loss: FloatArray
+    test_loss: FloatArray
+    train_accuracy: FloatArray
+    test_accuracy: FloatArray
+    gradient_mean: FloatArray
+    gradient_std: FloatArray
+    weight_norm: FloatArray
+    train_mask: BoolArray
+    diverged: BoolArray
+    i_xy: float
+    h_x: float
+    h_y: float
+    extras: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        def put(key: str, value: object) -> None:
+            object.__setattr__(self, key, value)
+
+        put("config", check_config(self.config))
+        put("seeds", check_integers("seeds", self.seeds))
+        if len(set(self.seeds.tolist())) != self.seeds.size:
+            raise TrajectoryError(f"seeds holds one twice: {self.seeds.tolist()}")
+        put("epochs", check_integers("epochs", self.epochs))
+        if self.epochs[0] < 0 or np.any(np.diff(self.epochs) <= 0):
+            raise TrajectoryError("epochs must be at least 0 and increase from entry to entry")
+        names = check_names("layer_names", self.layer_names)
+        put("layer_names", names)
+        put("layer_widths", tuple(check_integers("layer_widths", self.layer_widths).tolist()))
+        if len(self.layer_widths) != len(names) or min(self.layer_widths) < 1:
+            raise TrajectoryError(f"layer_widths is {self.layer_widths}; expected one, at least 1, for each of {names}")
+        sizes = {"S": self.seeds.size, "E": self.epochs.size, "L": len(names)}
+        check_array("train_mask", self.train_mask, AXES["train_mask"], sizes, kinds="b")
+        sizes["N"] = self.train_mask.shape[1]
+        for key, axes in AXES.items():
+            put(key, check_array(key, getattr(self, key), axes, sizes, kinds="b" if key in FLAGS else "f"))
+        for key in SCALARS:
+            put(key, check_scalar(key, getattr(self, key)))
+        extras = {
+            key: check_array(key, value, extra_axes(key, names), sizes, kinds="biuf")
+            for key, value in self.extras.items()
+        }
+        put("extras", extras)
+
+    def __repr__(self) -> str:
+        lost = int(self.diverged.sum())
+        return (
+            f"Trajectory({self.seeds.size} seed{'s' * (self.seeds.size != 1)}"
+            f"{f' ({lost} diverged)' if lost else ''}, {self.epochs.size} logged epochs "
+            f"{self.epochs[0]}..{self.epochs[-1]}, layers {' '.join(self.layer_names)})"
+        )
+
+    @property
+    def healthy(self) -> BoolArray:
+        """(S,) bool: the networks that did not diverge."""
+        return ~self.diverged
+
+    def epoch_index(self, epoch: float) -> int:
+        """Index of the logged epoch nearest to `epoch` (the earlier of two)."""
+        return int(np.argmin(np.abs(self.epochs - epoch)))
+
+    def setting(self, field: str) -> npt.NDArray[Any]:
+        """The value of a field of the configuration in each network, (S,), also where it is one a seed.
+
+        Raises:
+            TrajectoryError: the configuration has no such field, or not one value for each of its seeds.
+        """
+        config = self.config.get("config")
+        if not isinstance(config, dict) or field not in config:
+            raise TrajectoryError(f"the configuration has no field {field!r}")
+        value, seeds = config[field], config.get("seeds")
+        if not isinstance(value, list) or field not in PER_SEED:
+            return np.array([value] * self.seeds.size)
+        named = list(range(seeds)) if isinstance(seeds, int) else seeds
+        if not isinstance(named, list) or len(named) != len(value) or not set(self.seeds.tolist()) <= set(named):
+            raise TrajectoryError(f"{field} of the configuration has not one value for each of its seeds")
+        of_seed = dict(zip(named, value, strict=True))
+        return np.array([of_seed[seed] for seed in self.seeds.tolist()])
+
+    def of_seeds(self, seeds: Iterable[int]) -> "Trajectory":
+        """The same trajectory with these seeds only, in the order given.
+
+        Raises:
+            TrajectoryError: a seed is not in the trajectory, is named twice, or none is named.
+        """
+        where = {seed: index for index, seed in enumerate(self.seeds.tolist())}
+        wanted = [int(seed) for seed in seeds]
+        if missing := [seed for seed in wanted if seed not in where]:
+            raise TrajectoryError(f"seeds {missing} are not in this trajectory, which holds {self.seeds.tolist()}")
+        rows = [where[seed] for seed in wanted]
+        own = {key: getattr(self, key)[rows] for key in ("seeds", *AXES)}
+        extras = {
+            key: value[rows] if extra_axes(key, self.layer_names)[0] == "S" else value
+            for key, value in self.extras.items()
+        }
+        return replace(self, **own, extras=extras)
+
+    def of_epochs(self, epochs: Iterable[int]) -> "Trajectory":
+        """The same trajectory at these logged epochs only, such as `traj.epochs[::10]`.
+
+        Raises:
+            TrajectoryError: an epoch was not logged, they do not increase, or none is named.
+        """
+        where = {epoch: index for index, epoch in enumerate(self.epochs.tolist())}
+        wanted = [int(epoch) for epoch in epochs]
+        if missing := [epoch for epoch in wanted if epoch not in where]:
+            raise TrajectoryError(f"epochs {missing} are not among the {len(where)} that this trajectory logged")
+        entries = [where[epoch] for epoch in wanted]
+        own = {key: getattr(self, key)[:, entries] for key, axes in AXES.items() if axes.startswith("SE")}
+        extras = {
+            key: value[:, entries] if extra_axes(key, self.layer_names).startswith("SE") else value
+            for key, value in self.extras.items()
+        }
+        return replace(self, epochs=self.epochs[entries], **own, extras=extras)
+
+    def differences(self, other: "Trajectory") -> dict[str, float]:
+        """Where two trajectories disagree, configuration aside: key -> largest absolute difference.
+
+        Empty when every array agrees to the bit (NaN equals NaN). Infinity stands for another shape or dtype,
+        a key that one of them lacks, names, and NaN against a number.
+        """
+        mine, theirs = self._arrays(), other._arrays()
+        found = dict.fromkeys(mine.keys() ^ theirs.keys(), math.inf)
+        for key in mine.keys() & theirs.keys() - {"config"}:
+            a, b = mine[key], theirs[key]
+            if a.dtype.kind == "U" or b.dtype != a.dtype or b.shape != a.shape:
+                if not np.array_equal(a, b) or (a.dtype != b.dtype and a.dtype.kind != "U"):
+                    found[key] = math.inf
+            elif not np.array_equal(a, b, equal_nan=a.dtype.kind == "f"):
+                differ = (a != b) & ~(np.isnan(a) & np.isnan(b))
+                gap = np.abs(a[differ].astype(np.float64) - b[differ].astype(np.float64))
+                found[key] = math.inf if np.isnan(gap).any() else float(gap.max())
+        return dict(sorted(found.items()))
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """The trajectory as an `xarray.Dataset`: dimensions `seed`, `epoch`, `layer`, `pattern`, each with its labels.
+
+        Every array of the file is a variable under its key with `long_name` and `units` (bits, nats, epochs, or 1), the
+        informations also with the estimator, its options and what it gives (`estimate_is`: exact, upper bound, ...).
+        Scalars are variables too. The attributes hold `schema_version` and `config` as JSON. Nothing is copied.
+
+        Raises:
+            ModuleNotFoundError: xarray is not installed.
+        """
+        from ibjax.trajectory.convert import to_xarray
+
+        return to_xarray(self)
+
+    def to_dataframe(self) -> "pandas.DataFrame":
+        """The trajectory as a tidy `pandas.DataFrame`, a row for each seed, epoch and layer, in this order.
+
+        Columns: `seed`, `epoch`, `layer` (ordered from the input on), `layer_width`; the arrays of (S, E, L) under
+        their keys; those of a whole network, (S, E) and (S,), repeated for its layers. `attrs["units"]` names units.
+
+        Raises:
+            ModuleNotFoundError: pandas is not installed.
+        """
+        from ibjax.trajectory.convert import to_dataframe
+
+        return to_dataframe(self)
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = True) -> Path:
+        """Write the npz file, whole or not at all, and return its path.
+
+        Nothing is appended to the name; a symbolic link stays and what it points to is replaced. Weights are
+        compressed.
+
+        Raises:
+            FileExistsError: the file is there and `overwrite` is false.
+            OSError: it cannot be written; a file that was there stays as it was.
+        """
+        weights = [key for key in self.extras if key.startswith(WEIGHTS)]
+        return write_arrays(path, self._arrays(), overwrite=overwrite, compressed=weights)
+
+    def _arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What the file holds, by key."""
+        return {
+            "schema_version": np.array(SCHEMA_VERSION),
+            "config": np.array(json.dumps(self.config)),
+            **{key: np.asarray(getattr(self, key)) for key in REQUIRED[2:]},
+            **self.extras,
+        }
+
+
+def load(path: str | os.PathLike[str]) -> Trajectory:
+    """Read a trajectory from its npz file.
+
+    The file is not trusted: nothing in it is executed, and no more memory is taken than its own size and half
+    a gigabyte.
+
+    Raises:
+        FileNotFoundError, PermissionError, IsADirectoryError: as `open` does.
+        TrajectoryError: the file is damaged, not a trajectory, or of another schema version; says which.
+    """
+    try:
+        with Archive(path) as archive:
+            return _from_archive(archive)
+    except (ArchiveError, TrajectoryError) as error:
+        raise TrajectoryError(f"cannot read {os.fspath(path)!r} as a trajectory: {error}") from error
+
+
+def _from_archive(archive: Archive) -> Trajectory:
+    if "schema_version" not in archive.keys:
+        raise TrajectoryError("it holds no schema_version, so ibjax did not write it")
+    version = archive.read("schema_version")
+    if version.ndim or version.dtype.kind not in "iu":
+        raise TrajectoryError(f"schema_version is {version.dtype} of shape {version.shape}; expected an integer")
+    if version != SCHEMA_VERSION:
+        raise TrajectoryError(f"it has schema version {version}; this ibjax reads version {SCHEMA_VERSION}")
+    if missing := [key for key in REQUIRED if key not in archive.keys]:
+        raise TrajectoryError(f"it lacks {', '.join(missing)}")
+    names = archive.read("layer_names")
+    text = archive.read("config")
+    if names.dtype.kind != "U" or names.ndim != 1 or text.dtype.kind != "U" or text.ndim != 0:
+        raise TrajectoryError("layer_names or config is not text of the right shape")
+    extras = [key for key in archive.keys if key not in REQUIRED]
+    for key in extras:
+        extra_axes(key, names.tolist())
+    try:
+        config = json.loads(text.item())
+    except (ValueError, RecursionError) as error:
+        raise TrajectoryError(f"config is no JSON: {error}") from error
+    done = ("schema_version", "config", "layer_names")
+    rest: dict[str, Any] = {key: archive.read(key) for key in REQUIRED if key not in done}
+    return Trajectory(
+        config=config,
+        layer_names=tuple(names.tolist()),
+        extras={key: archive.read(key) for key in extras},
+        **rest,
+    )
