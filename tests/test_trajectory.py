@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ibjax import _files
 from ibjax import npz as archive
 from ibjax.trajectory import Trajectory, TrajectoryError, concatenate, load
-from ibjax.trajectory.schema import AXES, REQUIRED
+from ibjax.trajectory.schema import AXES, KEYS, OPTIONAL
 
 
 def small(**changes: Any) -> Trajectory:
@@ -114,12 +115,12 @@ class TestRoundTrip:
 
     def test_fields_are_the_keys_of_schema_1(self, saved: Path) -> None:
         with np.load(saved, allow_pickle=False) as file:
-            assert set(file) == {*REQUIRED, "weights_output", "i_xt_kde", "inputs"}
+            assert set(file) == {*KEYS, "weights_output", "i_xt_kde", "inputs"}
             assert file["schema_version"] == 1
             assert file["schema_version"].shape == file["config"].shape == file["h_x"].shape == ()
             assert json.loads(file["config"].item())["config"]["bins"] == 30
             assert file["layer_names"].tolist() == ["hidden é", "output"]
-        assert {entry.name for entry in fields(Trajectory)} == {*REQUIRED, "extras"} - {"schema_version"}
+        assert {entry.name for entry in fields(Trajectory)} == {*KEYS, "extras"} - {"schema_version"}
 
     def test_config_is_what_json_gives_back(self) -> None:
         given = {"config": {"hidden_widths": (3, 2), "seeds": 2}}
@@ -190,7 +191,7 @@ class TestSaving:
         assert list(saved.parent.iterdir()) == [saved]
 
     def test_a_file_that_appears_meanwhile_is_kept(self, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(archive, "_check_target", lambda *_: None)
+        monkeypatch.setattr(_files, "_check_target", lambda *_: None)
         with pytest.raises(FileExistsError):
             small(h_x=11.0).save(saved, overwrite=False)
         assert load(saved).h_x == 12.0
@@ -446,8 +447,8 @@ class TestRefusing:
         self.refused(rebuilt(tmp_path / "a.zip", {"readme.txt": b"hello"}), "'readme.txt', which is not an array")
 
     def test_another_schema_version_comes_first(self, saved: Path) -> None:
-        contents = {"schema_version.npy": npy(2), "news.npy": npy(0)}
-        self.refused(rebuilt(saved, contents), "schema version 2; this ibjax reads version 1")
+        contents = {"schema_version.npy": npy(3), "news.npy": npy(0)}
+        self.refused(rebuilt(saved, contents), "schema version 3; this ibjax reads versions 1 and 2")
 
     @pytest.mark.parametrize("version", [npy("1"), npy(1.0), npy([1])])
     def test_schema_version_of_another_type(self, saved: Path, version: bytes) -> None:

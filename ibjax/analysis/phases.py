@@ -70,16 +70,16 @@ class PhaseChange:
     """From drift (mean > std of the gradients) to diffusion (mean < std); epochs, NaN where not seen.
 
     Attributes:
-        epoch, low, high: (L,) geometric mean over the networks that change, and its bootstrap interval over seeds
-            (NaN for fewer than two of them). Epoch 0 counts as 1.
-        found: (L,) share of the healthy seeds that change.
-        lasting: (L,) share of the healthy seeds that change and never drift again.
-        per_seed: (S, L) epoch of each network, a logged one.
-        network_epoch, network_low, network_high, network_found, network_lasting: the same for all layers together.
-        network_per_seed: (S,).
-        count: healthy seeds.
-        left_out: diverged seeds.
-        level: coverage of the intervals.
+      epoch, low, high: (L,) geometric mean over the networks that change, and its bootstrap interval over seeds
+        (NaN for fewer than two of them). Epoch 0 counts as 1.
+      found: (L,) share of the healthy seeds that change.
+      lasting: (L,) share of the healthy seeds that change and never drift again.
+      per_seed: (S, L) epoch of each network, a logged one.
+      network_epoch, network_low, network_high, network_found, network_lasting: the same for all layers together.
+      network_per_seed: (S,).
+      count: healthy seeds.
+      left_out: diverged seeds.
+      level: coverage of the intervals.
     """
 
     epoch: Values
@@ -110,14 +110,14 @@ def phase_change(
     is taken as one vector: squared norms add over the layers.
 
     Args:
-        trajectory: the ensemble.
-        window: number of logged epochs, so that one noisy epoch is no phase.
-        level: coverage of the intervals.
-        resamples: R, bootstrap resamples of the seeds.
-        seed: of the resampling.
+      trajectory: the ensemble.
+      window: number of logged epochs, so that one noisy epoch is no phase.
+      level: coverage of the intervals.
+      resamples: R, bootstrap resamples of the seeds.
+      seed: of the resampling.
 
     Raises:
-        ValueError: an option is out of range.
+      ValueError: an option is out of range.
     """
     check_options(level, resamples)
     if window < 1:
@@ -176,14 +176,14 @@ class Compression:
     """How I(X;T) falls from its peak, per seed and layer; NaN for diverged seeds.
 
     Attributes:
-        start, peak, end: (S, L) I(X;T) at the first logged epoch, at its largest, at the last; bits.
-        peak_epoch: (S, L) first logged epoch with the largest value.
-        drop: (S, L) peak - end, bits, never negative. A noisy curve has a peak above its mean: compare with
-            the drop of a layer that does not compress.
-        half_epoch, most_epoch: (S, L) first logged epoch after the peak at which half, and 90%, of the drop
-            is reached; NaN where the drop is smaller than `minimum_drop`.
-        minimum_drop: bits.
-        left_out: diverged seeds.
+      start, peak, end: (S, L) I(X;T) at the first logged epoch, at its largest, at the last; bits.
+      peak_epoch: (S, L) first logged epoch with the largest value.
+      drop: (S, L) peak - end, bits, never negative. A noisy curve has a peak above its mean: compare with
+        the drop of a layer that does not compress.
+      half_epoch, most_epoch: (S, L) first logged epoch after the peak at which half, and 90%, of the drop
+        is reached; NaN where the drop is smaller than `minimum_drop`.
+      minimum_drop: bits.
+      left_out: diverged seeds.
     """
 
     start: Values
@@ -201,8 +201,8 @@ def compression(trajectory: Trajectory, *, minimum_drop: float = 0.1) -> Compres
     """Peak of I(X;T), its epoch, the drop to the end of training and how long that takes.
 
     Args:
-        trajectory: the ensemble; `mean_over_seeds(trajectory, result.drop)` gives the mean and its interval.
-        minimum_drop: bits below which a layer counts as not compressing and has no time.
+      trajectory: the ensemble; `mean_over_seeds(trajectory, result.drop)` gives the mean and its interval.
+      minimum_drop: bits below which a layer counts as not compressing and has no time.
     """
     i_xt = trajectory.i_xt.astype(np.float64)
     i_xt[trajectory.diverged] = np.nan
@@ -234,7 +234,7 @@ def epochs_to_relevance(trajectory: Trajectory, share: float = 0.95) -> Values:
     """(S, L) first logged epoch with I(T;Y) >= share * I(X;Y); NaN if never, and for diverged seeds.
 
     Raises:
-        ValueError: `share` is not in (0, 1].
+      ValueError: `share` is not in (0, 1].
     """
     if not 0.0 < share <= 1.0:
         raise ValueError(f"share is {share!r}; expected a number in (0, 1]")

@@ -23,12 +23,12 @@ class Estimate:
     """A mean over seeds with its percentile bootstrap interval.
 
     Attributes:
-        mean: (...) mean over the seeds counted, NaN where there is none.
-        low, high: (...) ends of the interval; NaN where fewer than two seeds count, for one network says
-            nothing about the spread of many.
-        count: (...) int, how many seeds count: healthy ones whose value is not NaN.
-        left_out: diverged seeds, which never count.
-        level: coverage of the interval.
+      mean: (...) mean over the seeds counted, NaN where there is none.
+      low, high: (...) ends of the interval; NaN where fewer than two seeds count, for one network says
+        nothing about the spread of many.
+      count: (...) int, how many seeds count: healthy ones whose value is not NaN.
+      left_out: diverged seeds, which never count.
+      level: coverage of the interval.
     """
 
     mean: Values
@@ -62,14 +62,14 @@ def mean_over_seeds(
     do, and a mean over few of the seeds describes those only.
 
     Args:
-        trajectory: the ensemble.
-        values: (S, ...) numbers, or the name of a field of the trajectory.
-        level: coverage of the interval, between 0 and 1.
-        resamples: R, at least 1.
-        seed: of the resampling.
+      trajectory: the ensemble.
+      values: (S, ...) numbers, or the name of a field of the trajectory.
+      level: coverage of the interval, between 0 and 1.
+      resamples: R, at least 1.
+      seed: of the resampling.
 
     Raises:
-        ValueError: `values` has not S rows, or an option is out of range.
+      ValueError: `values` has not S rows, or an option is out of range.
     """
     check_options(level, resamples)
     data = np.asarray(getattr(trajectory, values) if isinstance(values, str) else values, np.float64)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ibjax import __version__
 from ibjax._checks import unknown
+from ibjax._files import check_space, size
 from ibjax.cli import commands
 from ibjax.cli.options import UsageError, add_fields, add_options, config_of
 from ibjax.cli.output import (
@@ -30,9 +31,8 @@ from ibjax.cli.output import (
     report_broken_bounds,
 )
 from ibjax.config import PRESETS
-from ibjax.ensemble.storage import check_space, expected_bytes, size
+from ibjax.ensemble.storage import expected_bytes
 from ibjax.information.estimator import ESTIMATORS
-from ibjax.trajectory.schema import REQUIRED
 
 if TYPE_CHECKING:
     from ibjax.config import Config
@@ -176,7 +176,7 @@ def _own_dataset(arguments: argparse.Namespace) -> Dataset | None:
 
 def _rerun(arguments: argparse.Namespace) -> int:
     """Train a file's networks again, from what the file says of them, and compare all arrays."""
-    from ibjax.ensemble.rerun import conditions, repeatable_config
+    from ibjax.trajectory.provenance import conditions, repeatable_config
 
     recorded = loaded(arguments.file)
     try:
@@ -192,7 +192,7 @@ def _rerun(arguments: argparse.Namespace) -> int:
     for line in (other := conditions(recorded, again)):
         print(line)
     if not (differences := run.differences(again)):
-        print(f"all {len(REQUIRED) - 1 + len(run.extras)} arrays agree to the bit")
+        print(f"all {len(run.arrays()) - 1} arrays agree to the bit")
         return 0
     print("largest absolute differences, inf where shapes, types or NaN differ:")
     for key, value in differences.items():
