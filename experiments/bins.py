@@ -47,7 +47,6 @@ from ibjax.figures.claims import compression_over_bins, side_by_side
 from ibjax.figures.style import mean_of
 from ibjax.information.histogram import histogram_information, own_range
 from ibjax.information.partition import labels
-from ibjax.networks.perceptron import BOUNDED
 
 Values = npt.NDArray[np.float64]
 
@@ -107,7 +106,7 @@ class Measured(NamedTuple):
 def analysed(trajectory: Trajectory) -> Measured:
     """Compression of every layer for every number of `BINS`, from the weights stored at about 40 epochs."""
     dataset = spherical_dataset(trajectory.config["config"]["dataset"])
-    bounded = trajectory.config["config"]["activation"] in BOUNDED
+    bounded = "range_low" not in trajectory.extras  # stored only where a layer has no fixed range
     layers = len(trajectory.layer_names)
     few = thinned(trajectory.epochs, MOST_EPOCHS)
     drop = np.full((trajectory.seeds.size, len(BINS), layers), np.nan)

@@ -22,7 +22,7 @@ import pytest
 from ibjax import _files
 from ibjax import npz as archive
 from ibjax.trajectory import Trajectory, TrajectoryError, concatenate, load
-from ibjax.trajectory.schema import AXES, KEYS, OPTIONAL
+from ibjax.trajectory.schema import AXES, KEYS
 
 
 def small(**changes: Any) -> Trajectory:

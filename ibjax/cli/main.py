@@ -31,7 +31,6 @@ from ibjax.cli.output import (
     report_broken_bounds,
 )
 from ibjax.config import PRESETS
-from ibjax.ensemble.storage import expected_bytes
 from ibjax.information.estimator import ESTIMATORS
 
 if TYPE_CHECKING:
@@ -88,6 +87,8 @@ def _run(arguments: argparse.Namespace) -> int:
     config = config_of(arguments)
     path = Path(f"{arguments.preset}.npz" if arguments.out is None else arguments.out)
     check_output(path, force=arguments.force)
+    from ibjax.ensemble.buffer import expected_bytes  # here, not above: it loads the compiler
+
     wanted = expected_bytes(config, dataset)
     free = check_space(path, wanted)
     options: dict[str, Any] = {} if dataset is None else {"dataset": dataset}

@@ -25,7 +25,7 @@ from ibjax.networks.perceptron import Perceptron
 from ibjax.networks.protocol import Model
 from ibjax.training.fused import FusedTrainer, supports
 from ibjax.training.rules import GradientDescent, UpdateRule
-from ibjax.training.trainer import HyperParameters, Trainer, unravel_params
+from ibjax.training.trainer import HyperParameters, Trainer
 
 _OPTIMIZERS: dict[str, Callable[[Any], optax.GradientTransformation]] = {"sgd": optax.sgd, "adam": optax.adam}
 
@@ -130,12 +130,10 @@ def _perceptron(config: Config, dataset: Dataset) -> Perceptron:
 def _rule_maker(
     config: Config, model: Model, optimizer: optax.GradientTransformation | None
 ) -> Callable[[HyperParameters], UpdateRule]:
-    unravel = unravel_params(model)
-
     def make_rule(hyper: HyperParameters) -> UpdateRule:
         rate = config.learning_rate if hyper.learning_rate is None else hyper.learning_rate
         chosen = _OPTIMIZERS[config.optimizer](rate) if optimizer is None else optimizer
-        return GradientDescent(chosen, unravel, elementwise=optimizer is None)
+        return GradientDescent(chosen, model.unravel, elementwise=optimizer is None)
 
     return make_rule
 

@@ -161,7 +161,9 @@ class DeviceProgram:
         return self._programs["measure"](block.sample, state, self._no_moments(state), *self._data)
 
 
-def lower(program: Program, size: int, device: jax.Device, *, train: bool = True, measure: bool = True) -> dict[str, Any]:
+def lower(
+    program: Program, size: int, device: jax.Device, *, train: bool = True, measure: bool = True
+) -> dict[str, Any]:
     """The programs of a run by name, traced for blocks of one size and not yet compiled."""
     on_device = jax.sharding.SingleDeviceSharding(device)
 

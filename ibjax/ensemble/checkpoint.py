@@ -25,7 +25,7 @@ import socket
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -35,6 +35,7 @@ import numpy.typing as npt
 
 from ibjax._files import atomic_write, check_space
 from ibjax.npz import Archive, ArchiveError, write_arrays
+from ibjax.trajectory.provenance import differing_entries
 
 Arrays = Sequence[npt.NDArray[Any]]
 Part = Callable[[int, int, int], Arrays]

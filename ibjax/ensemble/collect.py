@@ -103,7 +103,7 @@ def _layer_weights(program: Program, params: npt.NDArray[Any]) -> dict[str, npt.
     """
     if program.model.hidden is None:
         return {"params": params}
-    layers = jax.vmap(jax.vmap(program.trainer.unravel))(jnp.asarray(params))
+    layers = jax.vmap(jax.vmap(program.model.unravel))(jnp.asarray(params))
     named = list(zip(program.model.layer_names, layers, strict=True))
     return {
         f"{kind}_{name}": np.asarray(layer[part])

@@ -19,7 +19,7 @@ from jax import Array
 from ibjax.information import partition
 from ibjax.information.estimator import Estimator, Information
 from ibjax.networks.protocol import Model
-from ibjax.training.trainer import Sample, unravel_params
+from ibjax.training.trainer import Sample
 
 # Sets the keys of the estimators apart from those of the batch orders, whose numbers are epochs, at most 10^9.
 _ESTIMATOR_STREAM = np.uint32(0xE571_3A7E)
@@ -44,7 +44,7 @@ class Measurement:
 
     def __init__(self, estimator: Estimator, model: Model, n_patterns: int, p_x: npt.NDArray[Any] | None) -> None:
         self.estimator = estimator
-        self._forward, self._unravel, self._p_x = model.forward, unravel_params(model), p_x
+        self._model, self._p_x = model, p_x
         self._of_layers = []
         for name, width, bounded in zip(model.layer_names, model.layer_widths, model.bounded, strict=True):
             try:
@@ -88,7 +88,9 @@ class Measurement:
           (K, R, L).
         """
         patterns = jnp.moveaxis(inputs, 0, -1)
-        _, activations = jax.vmap(self._forward, in_axes=(0, None))(jax.vmap(self._unravel)(params), patterns)
+        _, activations = jax.vmap(self._model.forward, in_axes=(0, None))(
+            jax.vmap(self._model.unravel)(params), patterns
+        )
         channels = self._channels(conditional, inputs.dtype)
         fold = jax.vmap(jax.random.fold_in, in_axes=(0, None))
         keys = fold(fold(sample.order, _ESTIMATOR_STREAM), epoch)

@@ -107,8 +107,7 @@ class Program:
     @property
     def n_params(self) -> int:
         """P."""
-        tree = jax.eval_shape(self.model.init, jax.eval_shape(lambda: jax.random.key(0)))
-        return sum(leaf.size for leaf in jax.tree.leaves(tree))
+        return self.model.n_params
 
     @property
     def estimators(self) -> list[Estimator]:
@@ -151,7 +150,7 @@ class Program:
         self, sample: Sample, state: State, moments: GradientMoments, inputs: Array, conditional: Array
     ) -> Record:
         """All that is logged of a block."""
-        tree = jax.vmap(self.trainer.unravel)
+        tree = jax.vmap(self.model.unravel)
         forward = jax.vmap(self.model.forward, in_axes=(0, None))
         logits, activations = forward(tree(state.params), jnp.moveaxis(inputs, 0, -1))
         n, dtype = len(conditional), jnp.dtype(self.config.precision)

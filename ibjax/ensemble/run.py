@@ -1,7 +1,7 @@
 """`run`: many networks at once, and the information of their layers at every logged epoch.
 
-Seeds are trained in blocks of a fixed size (`blocks`), so that one compiled program serves any number of them and memory
-is bounded. On a CPU each core trains blocks of its own.
+Seeds are trained in blocks of a fixed size (`blocks`), so that one compiled program serves any number of them and
+memory is bounded. On a CPU each core trains other blocks.
 
 Shapes: S seeds, K seeds of a block, n training patterns.
 """

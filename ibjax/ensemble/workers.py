@@ -7,7 +7,7 @@ import contextlib
 import queue
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, Generic, TypeVar
 
 _Task = TypeVar("_Task")
@@ -45,7 +45,7 @@ class Workers(Generic[_Task]):
         """What is in the queues."""
         return [task for tasks in self._queues for task in tasks]
 
-    def run(self, n_steps: int) -> Iterator[None]:
+    def run(self, n_steps: int) -> Generator[None, None, None]:
         """Work through the queues; yields after each of the steps, in the caller's thread.
 
         An exception, of a step or of the caller's thread, stops all threads after their present call and waits for

@@ -1,19 +1,22 @@
 """What a network must be: the protocol for users, its form inside the library, and the contract it is checked for.
 
-Shapes: B patterns of a batch, U units of a layer, C classes; ... the axes of one input pattern.
+Shapes: B patterns of a batch, U units of a layer, C classes, P parameters; ... the axes of one input pattern.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from functools import cached_property
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.flatten_util import ravel_pytree
 from jax.tree_util import keystr
 
 from ibjax.data.dataset import Dataset
@@ -33,7 +36,8 @@ class Network(Protocol):
         """Logits (B, C), or (B, 1) of a binary label, and the activations of each layer, (B, U) or (B, ...)."""
 
 
-class Model(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Model:
     """A network as the library sees it: **patterns are on the last axis of every array**.
 
     The built-in network is several times faster so (see `perceptron`); a user's network, whose patterns come first, is
@@ -55,6 +59,23 @@ class Model(NamedTuple):
     layer_widths: tuple[int, ...]
     bounded: tuple[bool, ...]
     hidden: tuple[int, ...] | None = None
+
+    @cached_property
+    def unravel(self) -> Callable[[Array], Params]:
+        """The vector (P,) of all parameters as the network's tree; nothing is drawn."""
+        zeros = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), self._tree)
+        unravel: Callable[[Array], Params] = ravel_pytree(zeros)[1]
+        return unravel
+
+    @property
+    def n_params(self) -> int:
+        """P."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self._tree))
+
+    @cached_property
+    def _tree(self) -> Params:
+        """Shapes and dtypes of the parameters."""
+        return jax.eval_shape(self.init, jax.eval_shape(lambda: jax.random.key(0)))
 
 
 _ADDRESS = re.compile(r"0x[0-9a-f]+")

@@ -56,7 +56,10 @@ class FusedTrainer:
 
     def __init__(self, network: Perceptron, trainer: Trainer, *, interpret: bool) -> None:
         self._network, self._trainer, self._interpret = network, trainer, interpret
-        self._optimizer = trainer.make_rule(HyperParameters()).optimizer
+        rule = trainer.make_rule(HyperParameters())
+        if not isinstance(rule, GradientDescent):
+            raise TypeError(f"rule = {rule!r}; allowed: GradientDescent")
+        self._optimizer = rule.optimizer
         self._size = max(_SMALLEST, 1 << max(network.widths).bit_length())
         self._index = self._places()
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -133,11 +132,6 @@ class Trainer:
         patterns = jnp.sort(jnp.where(jnp.arange(self.n_train) < hyper.n_train, chosen, n_patterns))
         return jnp.where(patterns < n_patterns, patterns, patterns[0])
 
-    @cached_property
-    def unravel(self) -> Callable[[Array], Params]:
-        """The vector of all parameters as the network's tree."""
-        return unravel_params(self.model)
-
     def epoch(
         self, sample: Sample, state: State, inputs: Array, number: Array, learn: Array
     ) -> tuple[State, GradientMoments]:
@@ -169,10 +163,11 @@ class Trainer:
                 count = jnp.sum(weight)
                 return jnp.sum(weight * cross_entropy(logits, y)) / (jnp.maximum(count, 1) if uneven else count)
 
-            *changed, info = rule.step(_step_key(sample, _RULE_STREAM, number, index), *state, loss)
+            key = _step_key(sample, _RULE_STREAM, number, index)
+            params, rule_state, info = rule.step(key, state.params, state.rule, loss)
             # A step without patterns, at the end of the epoch of a network that has few, is none.
             accepted = learn & here.any() if uneven else learn
-            state = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), State(*changed), state)
+            state = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), State(params, rule_state), state)
             if info.gradient is not None:
                 added = gradients.add(moments, info.gradient)
                 moments = (
@@ -206,13 +201,6 @@ class Trainer:
         drawn = jax.random.normal(key, (self.batch_size, sum(self.model.hidden)), x.dtype)
         noise = sample.hyper.noise_std.astype(x.dtype) * drawn.T
         return self.model.forward(params, x, jnp.split(noise, np.cumsum(self.model.hidden)[:-1]))[0]
-
-
-def unravel_params(model: Model) -> Callable[[Array], Params]:
-    """What turns the vector of all parameters into the tree of a network; nothing is drawn."""
-    tree = jax.eval_shape(model.init, jax.eval_shape(lambda: jax.random.key(0)))
-    unravel: Callable[[Array], Params] = ravel_pytree(jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), tree))[1]
-    return unravel
 
 
 def _step_key(sample: Sample, stream: np.uint32, number: Array, index: Array) -> Array:
