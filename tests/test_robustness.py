@@ -26,8 +26,8 @@ from ibjax.ensemble import run as ensemble
 from ibjax.ensemble.buffer import Results
 from ibjax.ensemble.driver import lowered
 from ibjax.ensemble.program import Program
-from ibjax.ensemble.rerun import recorded_config
 from ibjax.ensemble.storage import expected_bytes
+from ibjax.trajectory.provenance import recorded_config
 
 TINY = Config(seeds=12, epochs=4, logged_epochs=3, hidden_widths=(2,))
 

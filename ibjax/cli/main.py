@@ -33,7 +33,6 @@ from ibjax.cli.output import (
 from ibjax.config import PRESETS
 from ibjax.ensemble.storage import expected_bytes
 from ibjax.information.estimator import ESTIMATORS
-from ibjax.trajectory.schema import REQUIRED
 
 if TYPE_CHECKING:
     from ibjax.config import Config
@@ -177,7 +176,7 @@ def _own_dataset(arguments: argparse.Namespace) -> Dataset | None:
 
 def _rerun(arguments: argparse.Namespace) -> int:
     """Train a file's networks again, from what the file says of them, and compare all arrays."""
-    from ibjax.ensemble.rerun import conditions, repeatable_config
+    from ibjax.trajectory.provenance import conditions, repeatable_config
 
     recorded = loaded(arguments.file)
     try:
@@ -193,7 +192,7 @@ def _rerun(arguments: argparse.Namespace) -> int:
     for line in (other := conditions(recorded, again)):
         print(line)
     if not (differences := run.differences(again)):
-        print(f"all {len(REQUIRED) - 1 + len(run.extras)} arrays agree to the bit")
+        print(f"all {len(run.arrays()) - 1} arrays agree to the bit")
         return 0
     print("largest absolute differences, inf where shapes, types or NaN differ:")
     for key, value in differences.items():

@@ -23,11 +23,10 @@ from ibjax.ensemble.blocks import Integers, block_size, compile_all, cores, prec
 from ibjax.ensemble.driver import arguments
 from ibjax.ensemble.measurement import Estimate, described
 from ibjax.ensemble.program import Program, Record
-from ibjax.ensemble.rerun import recorded_config
-from ibjax.ensemble.run import origin
 from ibjax.information.estimator import make
 from ibjax.progress import counted
 from ibjax.training.trainer import Sample, State
+from ibjax.trajectory.provenance import origin, recorded_config
 from ibjax.trajectory.trajectory import Trajectory
 
 FloatArray = npt.NDArray[np.floating[Any]]
@@ -90,7 +89,7 @@ def measure(
         raise TypeError(f"dataset = {dataset!r}; allowed: an ibjax.Dataset")
     params = _parameters(trajectory)
     data = spherical_dataset(config.dataset) if dataset is None else dataset
-    of_run = (trajectory.train_mask.shape[1], trajectory.i_xy, trajectory.h_x, trajectory.h_y)
+    of_run = (trajectory.require("train_mask").shape[1], trajectory.i_xy, trajectory.h_x, trajectory.h_y)
     if not np.allclose(of_run, (data.n_patterns, data.information, data.h_x, data.h_y), rtol=0, atol=1e-6):
         raise ValueError(
             f"dataset has {data.n_patterns} patterns and I(X;Y) = {data.information:.6f} bits; the run was trained on "
@@ -112,7 +111,7 @@ def measure(
             rows = _measured(program, trajectory, params, estimate, own, report)
     kept = {key: value for key, value in trajectory.extras.items() if key not in _OF_THE_OLD}
     found = {key: value for key, value in rows.items() if key not in ("i_xt", "i_ty")}
-    measured = {"estimator": chosen.name, **described(chosen), **origin()}
+    measured = {"estimator": chosen.name, **described(chosen), **origin(jax.devices()[0].device_kind)}
     return dataclasses.replace(
         trajectory,
         config={**trajectory.config, "measured": measured},
@@ -211,7 +210,7 @@ def _measured(
     fresh = [measurer.start(seeds[block]) for measurer, block in zip(where, blocks, strict=True)]
     if check:
         losses = np.asarray(where[0].record(*fresh[0], params[blocks[0], -1]).train_loss)[: len(parts[0])]
-        stored = trajectory.train_loss[parts[0], -1]
+        stored = trajectory.require("train_loss")[parts[0], -1]
         apart = np.isfinite(stored) & ~np.isclose(losses, stored, rtol=1e-3, atol=1e-5)
         if apart.any():
             raise ValueError(

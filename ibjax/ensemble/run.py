@@ -13,11 +13,9 @@ import dataclasses
 import hashlib
 import os
 import queue
-import sys
 import threading
 import warnings
 from collections.abc import Callable
-from importlib import metadata
 from typing import Any
 
 import jax
@@ -37,6 +35,7 @@ from ibjax.ensemble.driver import Block, Driver, lowered
 from ibjax.ensemble.measurement import described
 from ibjax.ensemble.program import Program, Record
 from ibjax.progress import Progress, bar
+from ibjax.trajectory.provenance import origin, versions
 from ibjax.trajectory.trajectory import Trajectory
 
 IntArray = npt.NDArray[np.integer[Any]]
@@ -283,7 +282,7 @@ def _facts(config: Config, program: Program, size: int, custom: list[str]) -> di
         "config": dataclasses.asdict(config),
         "custom": custom,
         "hash of": hashes,
-        "versions": _versions(),
+        "versions": versions(),
         "device": jax.devices()[0].device_kind,
         "block": size,
     }
@@ -293,10 +292,6 @@ def _hash_of(dataset: Dataset) -> str:
     arrays = (dataset.inputs, dataset.conditional, dataset.marginal)
     parts = [repr((a.shape, dataset.p_x is None)).encode() + a.tobytes() for a in arrays]
     return hashlib.sha256(b"".join(parts)).hexdigest()
-
-
-def _versions() -> dict[str, str]:
-    return {name: metadata.version(name) for name in ("ibjax", "jax", "jaxlib", "numpy", "optax")}
 
 
 def _progress(program: Program, logged: tuple[int, ...], results: Results) -> Progress:
@@ -322,15 +317,6 @@ def _progress(program: Program, logged: tuple[int, ...], results: Results) -> Pr
 def _mean(values: npt.NDArray[Any]) -> float:
     values = values[np.isfinite(values)]
     return float(values.mean()) if values.size else float("nan")
-
-
-def origin() -> dict[str, Any]:
-    """Of what was computed here and now: versions, device, command."""
-    return {
-        "versions": _versions(),
-        "device_kind": jax.devices()[0].device_kind,
-        "command": list(sys.argv),
-    }
 
 
 def _trajectory(
@@ -365,7 +351,7 @@ def _trajectory(
             "config": dataclasses.asdict(config),
             "custom": custom,
             "estimators": {e.name: described(e) for e in program.estimators},
-            **origin(),
+            **origin(jax.devices()[0].device_kind),
         },
         seeds=np.array(config.seed_list, np.int64),
         epochs=np.array(config.logged, np.int64),
