@@ -85,7 +85,7 @@ def check_bounds(trajectory: Trajectory, *, tolerance: float | None = None) -> B
     if tolerance is None:
         tolerance = 1e-5 if np.float32 in (trajectory.i_xt.dtype, trajectory.i_ty.dtype) else 1e-10
     if not tolerance >= 0.0:
-        raise ValueError(f"tolerance is {tolerance!r}; expected bits, at least 0")
+        raise ValueError(f"tolerance = {tolerance!r}; allowed: bits, at least 0")
     rows = np.flatnonzero(trajectory.healthy)
     i_xt = trajectory.i_xt[rows].astype(np.float64)
     i_ty = trajectory.i_ty[rows].astype(np.float64)

@@ -51,17 +51,26 @@ def snr(trajectory: Trajectory) -> Values:
     """(S, E, L) signal to noise of the gradients, `gradient_mean / gradient_std`.
 
     Infinite where the minibatch gradients agree exactly (one batch per epoch), NaN where both are 0.
+
+    Raises:
+      TrajectoryError: the trajectory has no gradients.
     """
+    mean, std = trajectory.require("gradient_mean"), trajectory.require("gradient_std")
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.divide(trajectory.gradient_mean, trajectory.gradient_std, dtype=np.float64), np.float64)
+        return np.asarray(np.divide(mean, std, dtype=np.float64), np.float64)
 
 
 def normalised_gradients(trajectory: Trajectory) -> NormalisedGradients:
-    """Gradient norms over the norm of the weights (figure 4 of arXiv 1703.00810)."""
+    """Gradient norms over the norm of the weights (figure 4 of arXiv 1703.00810).
+
+    Raises:
+      TrajectoryError: the trajectory has no gradients or no weight norms.
+    """
+    norm = trajectory.require("weight_norm")
     with np.errstate(divide="ignore", invalid="ignore"):
         return NormalisedGradients(
-            np.divide(trajectory.gradient_mean, trajectory.weight_norm, dtype=np.float64),
-            np.divide(trajectory.gradient_std, trajectory.weight_norm, dtype=np.float64),
+            np.divide(trajectory.require("gradient_mean"), norm, dtype=np.float64),
+            np.divide(trajectory.require("gradient_std"), norm, dtype=np.float64),
         )
 
 
@@ -118,11 +127,12 @@ def phase_change(
 
     Raises:
       ValueError: an option is out of range.
+      TrajectoryError: the trajectory has no gradients.
     """
     check_options(level, resamples)
     if window < 1:
-        raise ValueError(f"window is {window!r}; expected a number of logged epochs, at least 1")
-    mean, std = (with_network(a) for a in (trajectory.gradient_mean, trajectory.gradient_std))
+        raise ValueError(f"window = {window!r}; allowed: a number of logged epochs, at least 1")
+    mean, std = (with_network(a) for a in map(trajectory.require, ("gradient_mean", "gradient_std")))
     drift, diffusion = mean >= std, mean < std
     first = _first_in_a_row(diffusion & np.maximum.accumulate(drift, axis=1), window)
     seen = first < diffusion.shape[1]
@@ -237,7 +247,7 @@ def epochs_to_relevance(trajectory: Trajectory, share: float = 0.95) -> Values:
       ValueError: `share` is not in (0, 1].
     """
     if not 0.0 < share <= 1.0:
-        raise ValueError(f"share is {share!r}; expected a number in (0, 1]")
+        raise ValueError(f"share = {share!r}; allowed: a number in (0, 1]")
     there = trajectory.i_ty >= share * trajectory.i_xy
     seen = there.any(axis=1) & trajectory.healthy[:, None]
     return np.where(seen, trajectory.epochs[np.argmax(there, axis=1)], np.nan)

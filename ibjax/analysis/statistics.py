@@ -70,11 +70,12 @@ def mean_over_seeds(
 
     Raises:
       ValueError: `values` has not S rows, or an option is out of range.
+      TrajectoryError: the trajectory lacks the field.
     """
     check_options(level, resamples)
-    data = np.asarray(getattr(trajectory, values) if isinstance(values, str) else values, np.float64)
+    data = np.asarray(trajectory.require(values) if isinstance(values, str) else values, np.float64)
     if data.shape[:1] != trajectory.seeds.shape:
-        raise ValueError(f"values has shape {data.shape}; expected a row for each of {trajectory.seeds.size} seeds")
+        raise ValueError(f"values has shape {data.shape}; allowed: a row for each of {trajectory.seeds.size} seeds")
     left_out = int(trajectory.diverged.sum())
     data = data[trajectory.healthy]
     shape = data.shape[1:]
@@ -105,9 +106,9 @@ def mean_over_seeds(
 def check_options(level: float, resamples: int) -> None:
     """Refuse a coverage outside (0, 1) and fewer than one resample."""
     if not 0.0 < level < 1.0:
-        raise ValueError(f"level is {level!r}; expected a number between 0 and 1, both excluded")
+        raise ValueError(f"level = {level!r}; allowed: a number between 0 and 1, both excluded")
     if resamples < 1:
-        raise ValueError(f"resamples is {resamples!r}; expected at least 1")
+        raise ValueError(f"resamples = {resamples!r}; allowed: at least 1")
 
 
 def resampling_weights(S: int, resamples: int, seed: int) -> Values:

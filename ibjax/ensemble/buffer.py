@@ -11,7 +11,6 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 import numpy.typing as npt
 
@@ -29,15 +28,16 @@ class ResultBuffer:
     Args:
       sizes: seeds of each block.
       count: E.
-      record: a pytree of the shapes and dtypes of a block's record; axis 0 holds at least as many seeds as the block.
+      record: a NamedTuple of the shapes and dtypes of a block's record; axis 0 holds at least as many seeds as the
+        block.
     """
 
     def __init__(self, sizes: Sequence[int], count: int, record: Any) -> None:
         ends = np.cumsum(sizes).tolist()
         self.rows = [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
         self.n_logged = [0] * len(sizes)
-        leaves, self._tree = jax.tree.flatten(record)
-        self._leaves: Leaves = [np.empty((ends[-1], count, *leaf.shape[1:]), leaf.dtype) for leaf in leaves]
+        self._record = type(record)
+        self._leaves: Leaves = [np.empty((ends[-1], count, *leaf.shape[1:]), leaf.dtype) for leaf in record]
 
     @property
     def nbytes(self) -> int:
@@ -47,12 +47,12 @@ class ResultBuffer:
     @property
     def arrays(self) -> Any:
         """The record with (S, E, ...) in place of (K, ...)."""
-        return jax.tree.unflatten(self._tree, self._leaves)
+        return self._record(*self._leaves)
 
     def add(self, number: int, record: Any) -> None:
         """The next logged epoch of a block."""
         rows, epoch = self.rows[number], self.n_logged[number]
-        for leaf, value in zip(self._leaves, jax.tree.leaves(record), strict=True):
+        for leaf, value in zip(self._leaves, record, strict=True):
             leaf[rows, epoch] = np.asarray(value)[: rows.stop - rows.start]
         self.n_logged[number] = epoch + 1
 

@@ -155,7 +155,9 @@ def plane_trajectories(trajectory: Trajectory, *, phase: bool | float = True, ax
 
 
 def phase_epoch(trajectory: Trajectory, phase: bool | float) -> float:
-    """The epoch to mark: the one given or the whole network's; NaN if there is none."""
+    """The epoch to mark: the one given or the whole network's; NaN if there is none or no gradients tell it."""
+    if phase is True and {"gradient_mean", "gradient_std"} & set(trajectory.absent):
+        return float("nan")
     return phase_change(trajectory, resamples=1).network_epoch if phase is True else float(phase)
 
 

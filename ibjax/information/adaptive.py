@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from ibjax import _checks
 from ibjax._checks import unknown
 from ibjax.information import partition
 from ibjax.information.apply import apply
@@ -108,8 +109,7 @@ class Quantile(_Cells):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.distinct, bool):
-            raise TypeError(f"distinct = {self.distinct!r}; allowed: True or False")
+        _checks.boolean("distinct", self.distinct)
 
     def codes(self, activations: Array) -> Array:
         return jax.vmap(self._codes)(activations)

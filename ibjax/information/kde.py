@@ -55,7 +55,7 @@ class _Kernel(Estimator):
     sharpness: ClassVar[float]
 
     def __post_init__(self) -> None:
-        v = _checks.positive("noise_variance", self.noise_variance, LEAST_VARIANCE, GREATEST_VARIANCE)
+        v = _checks.number("noise_variance", self.noise_variance, LEAST_VARIANCE, GREATEST_VARIANCE)
         object.__setattr__(self, "noise_variance", v)
 
     def __call__(self, activations: Array, y: partition.Labels, keys: Array) -> Information:

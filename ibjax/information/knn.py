@@ -75,7 +75,7 @@ class Knn(Estimator):
     def __post_init__(self) -> None:
         samples = _checks.integer("samples", self.samples, 2, MOST_SAMPLES)
         neighbors = _checks.integer("neighbors", self.neighbors, 1, samples - 1)
-        noise_std = _checks.positive("noise_std", self.noise_std, LEAST_STD, GREATEST_STD)
+        noise_std = _checks.number("noise_std", self.noise_std, LEAST_STD, GREATEST_STD)
         for field, value in (("samples", samples), ("neighbors", neighbors), ("noise_std", noise_std)):
             object.__setattr__(self, field, value)
 

@@ -66,7 +66,7 @@ class Noisy(Estimator):
     random: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "noise_std", _checks.positive("noise_std", self.noise_std, LEAST_STD, GREATEST_STD))
+        object.__setattr__(self, "noise_std", _checks.number("noise_std", self.noise_std, LEAST_STD, GREATEST_STD))
         object.__setattr__(self, "samples", _checks.integer("samples", self.samples, 2, MOST_SAMPLES))
 
     def __call__(self, activations: Array, y: partition.Labels, keys: Array) -> Information:

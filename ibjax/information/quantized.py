@@ -6,13 +6,13 @@ Shapes: ... batch axes, M batch elements, N patterns, U units (width of the laye
 from __future__ import annotations
 
 import dataclasses
-import operator
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from ibjax import _checks
 from ibjax.information import partition
 from ibjax.information.apply import apply
 from ibjax.information.estimator import EXACT, Estimator, Information
@@ -47,7 +47,7 @@ class Quantized(Estimator):
     i_ty_is: ClassVar[str] = EXACT
 
     def __post_init__(self) -> None:
-        _check_bits(self.bits)
+        _checks.integer("bits", self.bits, 1, MOST_BITS, besides={ALL_BITS: "every float as it is"})
 
     def __call__(self, activations: Array, y: partition.Labels, keys: Array) -> Information:
         if self.bits == ALL_BITS:
@@ -71,18 +71,6 @@ def _float_words(activations: Array) -> list[Array]:
     # 0 for -0; a compiler would drop the addition of 0.
     bits = lax.bitcast_convert_type(jnp.where(activations == 0, 0, activations), jnp.uint32)
     return [jnp.moveaxis(bits.reshape(*activations.shape[:2], -1), -1, 0)]
-
-
-def _check_bits(bits: Any) -> None:
-    allowed = f"an integer from 1 to {MOST_BITS}, or {ALL_BITS} for every float as it is"
-    try:
-        if isinstance(bits, bool):
-            raise TypeError
-        number = operator.index(bits)
-    except TypeError:
-        raise TypeError(f"bits = {bits!r}; allowed: {allowed}") from None
-    if not (1 <= number <= MOST_BITS or number == ALL_BITS):
-        raise ValueError(f"bits = {number}; allowed: {allowed}")
 
 
 def quantized_information(

@@ -1,7 +1,7 @@
 """The trajectory file: its keys, their shapes, and the checks of both.
 
-Schema 1 has every array of `AXES`. Schema 2 may lack those of `OPTIONAL`, which not every training loop can give; a file
-that lacks none is written as schema 1.
+Schema 1 has every array of `AXES`. Schema 2 may lack those of `OPTIONAL`, which not every training loop can give; a
+trajectory that lacks none is written as schema 1.
 
 Shapes: S seeds, E logged epochs, L layers (hidden layers in order, then the output), N input patterns, P parameters;
 * any further axes.

@@ -4,6 +4,7 @@ Shapes: S seeds, E logged epochs, L layers (hidden layers in order, then the out
 Information is in bits, losses in nats, time in completed epochs.
 """
 
+import functools
 import json
 import math
 import os
@@ -17,24 +18,9 @@ import numpy.typing as npt
 
 from ibjax.config import PER_SEED
 from ibjax.npz import Archive, ArchiveError, write_arrays
+from ibjax.trajectory import schema
 from ibjax.trajectory.convert import to_dataframe, to_xarray
-from ibjax.trajectory.schema import (
-    AXES,
-    FLAGS,
-    KEYS,
-    OPTIONAL,
-    SCALARS,
-    WEIGHTS,
-    TrajectoryError,
-    check_array,
-    check_config,
-    check_integers,
-    check_names,
-    check_scalar,
-    entry,
-    extra_axes,
-    read_fields,
-)
+from ibjax.trajectory.schema import AXES, TrajectoryError, entry, extra_axes
 
 if TYPE_CHECKING:
     import pandas
@@ -44,8 +30,7 @@ FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
-_ABSENT: Any = None
-"""The training loop did not give the array: `Trajectory.require` says so to who needs it."""
+_ABSENT: Any = None  # of type Any: those who use the arrays need not check, `Trajectory.require` says what is missing
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -57,10 +42,9 @@ class Trajectory:
     loop did not give them.
 
     Attributes:
-      config: the whole configuration as read from JSON: the fields of `Config` under "config", and
-        "versions", "device_kind", "command"; "estimators" says of each what its values are ("exact", "upper
-        bound", "lower bound" or "estimate") and its options; "measured", by which `ibjax.measure` replaced
-        `i_xt` and `i_ty`.
+      config: the whole configuration as read from JSON: the fields of `Config` under "config", and "versions",
+        "device_kind", "command"; "estimators" says of each what its values are ("exact", "upper bound", "lower bound"
+        or "estimate") and its options; "measured", by which `ibjax.measure` replaced `i_xt` and `i_ty`.
       seeds: (S,) which seeds, all different.
       epochs: (E,) completed epochs, increasing; 0 is before any update.
       layer_names: L names.
@@ -75,13 +59,13 @@ class Trajectory:
       train_mask: (S, N) bool, which patterns each network trained on.
       diverged: (S,) bool, the network produced a loss that is not finite.
       i_xy, h_x, h_y: I(X;Y), H(X), H(Y) of the data set, bits.
-      extras: further arrays by key: `weights_<layer>`, `biases_<layer>` (S, E, ...), or of a user-supplied
-        network `params` (S, E, P); `i_xt_<estimator>`, `i_ty_<estimator>` (S, E, L) bits; standard errors of
-        Monte-Carlo estimates, `i_xt_error`, `i_ty_error`, `i_xt_error_<estimator>`, `i_ty_error_<estimator>`
-        (S, E, L) bits; `range_low`, `range_high` (S, E, L) ends of the histogram's range; `singleton_share`
-        (S, E, L) share of the cells that hold one pattern; `train_labels` (S, N); `h_x_measured`,
-        `i_xy_measured` (S,) bits, H(X) and I(X;Y) of the patterns measured on where these are not all; the data
-        set's `inputs` (N, d), `p_y_given_x` (N,) or (N, C), `p_x` (N,).
+      extras: further arrays by key: `weights_<layer>`, `biases_<layer>` (S, E, ...), or of a user-supplied network
+        `params` (S, E, P); `i_xt_<estimator>`, `i_ty_<estimator>` (S, E, L) bits; standard errors of Monte-Carlo
+        estimates, `i_xt_error`, `i_ty_error`, `i_xt_error_<estimator>`, `i_ty_error_<estimator>` (S, E, L) bits;
+        `range_low`, `range_high` (S, E, L) ends of the histogram's range; `singleton_share` (S, E, L) share of the
+        cells that hold one pattern; `train_labels` (S, N); `h_x_measured`, `i_xy_measured` (S,) bits, H(X) and I(X;Y)
+        of the patterns measured on where these are not all; the data set's `inputs` (N, d), `p_y_given_x` (N,) or
+        (N, C), `p_x` (N,).
 
     Raises:
       TrajectoryError: an entry has another type, dtype, shape or range; names it and what is allowed.
@@ -109,28 +93,27 @@ class Trajectory:
     extras: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        def put(key: str, value: object) -> None:
-            object.__setattr__(self, key, value)
-
-        put("config", check_config(self.config))
-        put("seeds", check_integers("seeds", self.seeds))
+        put = functools.partial(object.__setattr__, self)  # the class is frozen
+        put("config", schema.check_config(self.config))
+        put("seeds", schema.check_integers("seeds", self.seeds))
         if len(set(self.seeds.tolist())) != self.seeds.size:
             raise TrajectoryError(f"seeds holds one twice: {self.seeds.tolist()}")
-        put("epochs", check_integers("epochs", self.epochs))
+        put("epochs", schema.check_integers("epochs", self.epochs))
         if self.epochs[0] < 0 or np.any(np.diff(self.epochs) <= 0):
             raise TrajectoryError("epochs must be at least 0 and increase from entry to entry")
-        names = check_names("layer_names", self.layer_names)
+        names = schema.check_names("layer_names", self.layer_names)
         put("layer_names", names)
-        put("layer_widths", tuple(check_integers("layer_widths", self.layer_widths).tolist()))
+        put("layer_widths", tuple(schema.check_integers("layer_widths", self.layer_widths).tolist()))
         if len(self.layer_widths) != len(names) or min(self.layer_widths) < 1:
             raise TrajectoryError(f"layer_widths is {self.layer_widths}; allowed: one, at least 1, for each of {names}")
         sizes = {"S": self.seeds.size, "E": self.epochs.size, "L": len(names)}
         for key in self._measured():
-            put(key, check_array(key, getattr(self, key), AXES[key], sizes, kinds="b" if key in FLAGS else "f"))
-        for key in SCALARS:
-            put(key, check_scalar(key, getattr(self, key)))
+            kinds = "b" if key in schema.FLAGS else "f"
+            put(key, schema.check_array(key, getattr(self, key), AXES[key], sizes, kinds=kinds))
+        for key in schema.SCALARS:
+            put(key, schema.check_scalar(key, getattr(self, key)))
         extras = {
-            key: check_array(key, value, extra_axes(key, names), sizes, kinds="biuf")
+            key: schema.check_array(key, value, extra_axes(key, names), sizes, kinds="biuf")
             for key, value in self.extras.items()
         }
         put("extras", extras)
@@ -146,7 +129,7 @@ class Trajectory:
     @property
     def absent(self) -> tuple[str, ...]:
         """Keys of the arrays that the training loop did not give."""
-        return tuple(key for key in OPTIONAL if getattr(self, key) is None)
+        return tuple(key for key in schema.OPTIONAL if getattr(self, key) is None)
 
     def require(self, key: str) -> npt.NDArray[Any]:
         """The array of a field, by its key.
@@ -274,15 +257,15 @@ class Trajectory:
           FileExistsError: the file is there and `overwrite` is false.
           OSError: it cannot be written; a file that was there stays as it was.
         """
-        weights = [key for key in self.extras if key.startswith(WEIGHTS)]
+        weights = [key for key in self.extras if key.startswith(schema.WEIGHTS)]
         return write_arrays(path, self.arrays(), overwrite=overwrite, compressed=weights)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """What the file holds, by key: `schema_version`, `config` as JSON, the fields but for absent ones, the extras."""
+        """What the file holds, by key: schema version, `config` as JSON, the fields that are not absent, the extras."""
         return {
             "schema_version": np.array(2 if self.absent else 1),
             "config": np.array(json.dumps(self.config)),
-            **{key: np.asarray(getattr(self, key)) for key in KEYS[2:] if key not in self.absent},
+            **{key: np.asarray(getattr(self, key)) for key in schema.KEYS[2:] if key not in self.absent},
             **self.extras,
         }
 
@@ -303,6 +286,6 @@ def load(path: str | os.PathLike[str]) -> Trajectory:
     """
     try:
         with Archive(path) as archive:
-            return Trajectory(**read_fields(archive))
+            return Trajectory(**schema.read_fields(archive))
     except (ArchiveError, TrajectoryError) as error:
         raise TrajectoryError(f"cannot read {os.fspath(path)!r} as a trajectory: {error}") from error
