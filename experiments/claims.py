@@ -8,7 +8,7 @@ their files. `--redo NAME` measures that one anew, `--redo all` every one (train
 for that). An experiment that fails is named in the table and the others go on; the exit status is then 1. Writes
 DIR/claims.md and DIR/claims.json after each experiment, so that both are there when the rest is interrupted.
 
-`--page` copies the tables there and every figure, small enough to be kept with the code.
+`--page` copies the tables there and every figure, small enough to be stored with the code.
 
 No verdict is assumed: each follows from a 95% interval over networks by a rule that stands at the top of its script.
 """
@@ -50,7 +50,7 @@ HEADER = ("", "claim", "source", "number, 95% interval", "networks", "verdict")
 Record = Mapping[str, Any]
 
 
-def finished(name: str, out: Path, quick: bool) -> Record | None:
+def read_record(name: str, out: Path, quick: bool) -> Record | None:
     """The record of an experiment that is done at this size, or None."""
     try:
         record = json.loads((out / f"{name}.json").read_text())
@@ -64,7 +64,7 @@ def perform(name: str, arguments: Sequence[str], out: Path, quick: bool) -> Reco
     """Run one experiment; its record, which holds "error" where it failed."""
     try:
         status = importlib.import_module(name).main(list(arguments))
-        record = finished(name, out, quick)
+        record = read_record(name, out, quick)
         if status == 0 and record is not None:
             return record
         error = f"exit status {status}" if status else "left no findings of this size"
@@ -144,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     records: list[Record] = []
     for number, name in enumerate(EXPERIMENTS, 1):
         again = "all" in chosen.redo or name in chosen.redo
-        record = None if again else finished(name, chosen.out, chosen.quick)
+        record = None if again else read_record(name, chosen.out, chosen.quick)
         print(f"[{number}/{len(EXPERIMENTS)}] {name}{': read' if record else ''}", flush=True)
         records.append(record or perform(name, arguments, chosen.out, chosen.quick))
         write_table(records, chosen.out, chosen.quick)

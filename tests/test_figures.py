@@ -104,7 +104,7 @@ class TestEveryFigure:
 
 
 def test_no_pyplot(tmp_path: Path, trajectory: Trajectory) -> None:
-    """Not even after drawing: a program with windows of its own is left alone."""
+    """Not even after drawing: a program that manages its windows itself is left alone."""
     path = trajectory.save(tmp_path / "a.npz")
     code = (
         "import sys\n"
@@ -348,8 +348,8 @@ class TestMovie:
         ("name", "options", "message"),
         [
             ("film.avi", {}, "film.avi"),
-            ("film.gif", {"frames": 1}, "frames is 1"),
-            ("film.gif", {"fps": 0}, "fps is 0"),
+            ("film.gif", {"frames": 1}, "frames = 1; allowed: at least 2"),
+            ("film.gif", {"fps": 0}, "fps = 0; allowed: at least 1"),
         ],
     )
     def test_bad_arguments(

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from ibjax.analysis.phases import mean_over_seeds
 from ibjax.figures.plane import draw_snapshot
-from ibjax.figures.style import network_count, style
+from ibjax.figures.style import legend_inside, network_count, style
 from ibjax.trajectory.trajectory import Trajectory
 
 
@@ -36,17 +36,17 @@ def animate(trajectory: Trajectory, *, frames: int = 200, fps: int = 20) -> Func
     The title tells epoch and mean test accuracy (training accuracy where there are no test patterns).
 
     Args:
-        trajectory: the ensemble.
-        frames: how many, besides one second's stay on the last.
-        fps: frames per second.
+      trajectory: the ensemble.
+      frames: how many, besides one second's stay on the last.
+      fps: frames per second.
 
     Raises:
-        ValueError: fewer than 2 frames, or per second fewer than 1.
+      ValueError: fewer than 2 frames, or per second fewer than 1.
     """
     if frames < 2:
-        raise ValueError(f"frames is {frames!r}; expected at least 2")
+        raise ValueError(f"frames = {frames!r}; allowed: at least 2")
     if fps < 1:
-        raise ValueError(f"fps is {fps!r}; expected at least 1")
+        raise ValueError(f"fps = {fps!r}; allowed: at least 1")
     indices = film_indices(trajectory.epochs, frames)
     indices = np.append(indices, np.full(fps, indices[-1]))
     kind = "test"
@@ -58,7 +58,7 @@ def animate(trajectory: Trajectory, *, frames: int = 200, fps: int = 20) -> Func
         figure = Figure(figsize=(4.0, 3.2), layout="constrained")
         ax = figure.add_subplot()
         layers = draw_snapshot(ax, trajectory, int(indices[0]))
-        ax.legend(loc="lower right", ncols=2, handletextpad=0.1)
+        legend_inside(ax)
 
     def update(index: int) -> list[PathCollection]:
         for layer, points in enumerate(layers):
@@ -88,23 +88,23 @@ def save_animation(
     """Write the film: MP4 where the ffmpeg program is found, GIF otherwise.
 
     Args:
-        trajectory: the ensemble.
-        path: `.mp4`, `.gif`, or no ending (the better one that can be written is appended). An `.mp4` that
-            cannot be written for lack of ffmpeg becomes a `.gif` beside it. An existing file is replaced.
-        frames, fps: as for `animate`.
-        dpi: pixels per inch of a film of 4 x 3.2 inches.
-        progress: called with (frames done, frames in all).
+      trajectory: the ensemble.
+      path: `.mp4`, `.gif`, or no ending (the better one that can be written is appended). An `.mp4` that
+        cannot be written for lack of ffmpeg becomes a `.gif` beside it. An existing file is replaced.
+      frames, fps: as for `animate`.
+      dpi: pixels per inch of a film of 4 x 3.2 inches.
+      progress: called with (frames done, frames in all).
 
     Returns:
-        Where the film is.
+      Where the film is.
 
     Raises:
-        ValueError: another ending, or an option out of range.
-        OSError: the file cannot be written.
+      ValueError: another ending, or an option out of range.
+      OSError: the file cannot be written.
     """
     target = Path(path)
     if target.suffix.lower() not in (".mp4", ".gif", ""):
-        raise ValueError(f"path is {os.fspath(path)!r}; expected the ending .mp4, .gif or none")
+        raise ValueError(f"path = {os.fspath(path)!r}; allowed: the ending .mp4, .gif or none")
     mp4 = target.suffix.lower() != ".gif" and FFMpegWriter.isAvailable()
     if not target.suffix or (target.suffix.lower() == ".mp4" and not mp4):
         target = target.with_suffix(".mp4" if mp4 else ".gif")
