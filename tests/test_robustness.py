@@ -20,13 +20,14 @@ import pytest
 
 import ibjax
 from ibjax import Config, Trajectory
+from ibjax._files import check_space, size
 from ibjax.cli.main import main
 from ibjax.ensemble import run as ensemble
 from ibjax.ensemble.buffer import Results
 from ibjax.ensemble.driver import lowered
 from ibjax.ensemble.program import Program
 from ibjax.ensemble.rerun import recorded_config
-from ibjax.ensemble.storage import check_space, expected_bytes, size
+from ibjax.ensemble.storage import expected_bytes
 
 TINY = Config(seeds=12, epochs=4, logged_epochs=3, hidden_widths=(2,))
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ibjax import _files
 from ibjax import npz as archive
 from ibjax.trajectory import Trajectory, TrajectoryError, concatenate, load
 from ibjax.trajectory.schema import AXES, REQUIRED
@@ -190,7 +191,7 @@ class TestSaving:
         assert list(saved.parent.iterdir()) == [saved]
 
     def test_a_file_that_appears_meanwhile_is_kept(self, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(archive, "_check_target", lambda *_: None)
+        monkeypatch.setattr(_files, "_check_target", lambda *_: None)
         with pytest.raises(FileExistsError):
             small(h_x=11.0).save(saved, overwrite=False)
         assert load(saved).h_x == 12.0

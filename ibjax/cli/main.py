@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ibjax import __version__
 from ibjax._checks import unknown
+from ibjax._files import check_space, size
 from ibjax.cli import commands
 from ibjax.cli.options import UsageError, add_fields, add_options, config_of
 from ibjax.cli.output import (
@@ -30,7 +31,7 @@ from ibjax.cli.output import (
     report_broken_bounds,
 )
 from ibjax.config import PRESETS
-from ibjax.ensemble.storage import check_space, expected_bytes, size
+from ibjax.ensemble.storage import expected_bytes
 from ibjax.information.estimator import ESTIMATORS
 from ibjax.trajectory.schema import REQUIRED
 

@@ -35,7 +35,7 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
-from ibjax.ensemble.storage import check_space
+from ibjax._files import check_space
 from ibjax.npz import Archive, ArchiveError, write_arrays
 
 Arrays = Sequence[npt.NDArray[Any]]
