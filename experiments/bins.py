@@ -110,7 +110,7 @@ def analyse(trajectory: Trajectory) -> Results:
     rule = dataset.p_y_given_x
     bounded = trajectory.config["config"]["activation"] in BOUNDED
     layers = len(trajectory.layer_names)
-    few = common.spread(trajectory.epochs, MOST_EPOCHS)
+    few = common.spread_indices(trajectory.epochs, MOST_EPOCHS)
     drop = np.full((trajectory.seeds.size, len(BINS), layers), np.nan)
     for row in np.flatnonzero(trajectory.healthy):
         for layer, activations in enumerate(common.stored_activations(trajectory, dataset.inputs, row, few)):

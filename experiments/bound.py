@@ -41,7 +41,7 @@ from ibjax import Config, Curve, Trajectory, figures, information_curve, spheric
 from ibjax.analysis import Estimate, mean_over_seeds
 from ibjax.bottleneck import layer_beta, random_encoder_control
 from ibjax.figures.bottleneck import draw_curve, draw_layers
-from ibjax.figures.style import error_bars, layer_colours, layer_markers, legend_below, marker_area, mean_of
+from ibjax.figures.style import error_bars, layer_looks, legend_below, marker_area, mean_of
 from ibjax.information.histogram import bin_codes
 
 NAME = "bound"
@@ -184,7 +184,7 @@ def figure(runs: Runs) -> Figure:
     with figures.style():
         draw_curve(left, x, found.curve.relevance(x))
         draw_layers(left, found.i_x, found.i_y, names)
-        draw_control(left, found.control["i_x"].mean, found.control["i_y"].mean)
+        draw_control(left, found.control["i_x"].mean, found.control["i_y"].mean, names)
         legend_below(left)
         left.set_title(mean_of(run, f"epoch {run.epochs[-1]}, 95% bars"))
         draw_inverse_betas(right, found.inverse_beta, names)
@@ -192,19 +192,27 @@ def figure(runs: Runs) -> Figure:
     return whole
 
 
-def draw_control(ax: Axes, i_x: Values, i_y: Values) -> None:
+def draw_control(ax: Axes, i_x: Values, i_y: Values, names: Sequence[str]) -> None:
     """(L,) points of the random encoders, hollow, with the colours and markers of the layers."""
-    for x, y, colour, marker in zip(i_x, i_y, layer_colours(len(i_x)), layer_markers(len(i_x)), strict=True):
+    for x, y, (_, colour, marker) in zip(i_x, i_y, layer_looks(names), strict=True):
         ax.scatter(x, y, marker_area(marker), "none", marker=marker, edgecolors=colour, linewidths=0.8)
     ax.scatter([], [], 16, "none", marker="o", edgecolors="0.3", linewidths=0.8, label="random encoder")
 
 
 def draw_inverse_betas(ax: Axes, inverse: Estimate, names: Sequence[str]) -> None:
     """1/beta* of every layer, (L,): the slope of the curve where the layer is most like a bottleneck."""
-    looks, bars = zip(layer_colours(len(names)), layer_markers(len(names)), strict=True), error_bars(inverse)
-    for layer, (colour, marker) in enumerate(looks):
-        bar = bars[:, layer : layer + 1]
-        ax.errorbar(layer, inverse.mean[layer], bar, color=colour, marker=marker, ms=4, ls="", elinewidth=1)
+    bars = error_bars(inverse)
+    for layer, (_, colour, marker) in enumerate(layer_looks(names)):
+        ax.errorbar(
+            layer,
+            inverse.mean[layer],
+            bars[:, layer : layer + 1],
+            color=colour,
+            marker=marker,
+            ms=4,
+            ls="",
+            elinewidth=1,
+        )
     ax.set_ylabel(r"$1/\beta^*$")
     ax.set_ylim(0.0, None)
     layer_axis(ax, names)

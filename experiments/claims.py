@@ -18,7 +18,6 @@ from __future__ import annotations
 import importlib
 import json
 import math
-import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -27,6 +26,8 @@ from typing import Any
 
 from common import parser
 from PIL import Image
+
+from ibjax._files import atomic_write
 
 EXPERIMENTS = (
     "snapshots",
@@ -117,9 +118,8 @@ def write_table(records: Sequence[Record], out: Path, quick: bool) -> None:
     content = {"quick": quick, "findings": findings, "errors": errors}
     texts = {"claims.md": table(records, quick), "claims.json": json.dumps(content, indent=1, allow_nan=False) + "\n"}
     for name, text in texts.items():
-        temporary = out / f".{name}.{os.getpid()}"
-        temporary.write_text(text)
-        os.replace(temporary, out / name)
+        with atomic_write(out / name) as temporary:
+            temporary.write_text(text)
 
 
 def write_page(records: Sequence[Record], out: Path, folder: Path, quick: bool) -> None:

@@ -50,7 +50,7 @@ NETWORKS, MOST_EPOCHS = 10, 13
 @functools.lru_cache(maxsize=2)
 def estimates(trajectory: Trajectory) -> dict[str, Trajectory]:
     """The first networks at about a dozen epochs, under each estimator."""
-    some = trajectory.of_epochs(trajectory.epochs[common.spread(trajectory.epochs, MOST_EPOCHS)].tolist())
+    some = trajectory.of_epochs(trajectory.epochs[common.spread_indices(trajectory.epochs, MOST_EPOCHS)].tolist())
     some = some.of_seeds(trajectory.seeds[:NETWORKS].tolist())
     return {name: ibjax.measure(some, name, **options) for name, options in OPTIONS.items()}
 

@@ -193,7 +193,7 @@ class Results(NamedTuple):
 def analyse(trajectory: Trajectory) -> Results:
     """All of it, of the healthy networks of a run with stored weights."""
     rows, names = np.flatnonzero(trajectory.healthy), trajectory.layer_names
-    few = common.spread(trajectory.epochs, MOST_EPOCHS)
+    few = common.spread_indices(trajectory.epochs, MOST_EPOCHS)
     weights = [common.stored_array(trajectory, f"weights_{name}")[rows][:, few] for name in names]
     odd = trajectory.config["config"]["activation"] in ODD
     found = {entry: correlations([w[:, entry] for w in weights], odd=odd) for entry in (0, -1)}

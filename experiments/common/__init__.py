@@ -30,7 +30,7 @@ from common.intervals import (
     slope,
 )
 from common.runs import Runs, execute, paper, parser, run_file, run_or_load, train, write
-from common.stored import spread, stored_activations, stored_array
+from common.stored import spread_indices, stored_activations, stored_array
 
 __all__ = [
     "NOTHING",
@@ -59,7 +59,7 @@ __all__ = [
     "run_file",
     "run_or_load",
     "slope",
-    "spread",
+    "spread_indices",
     "stored_activations",
     "stored_array",
     "train",

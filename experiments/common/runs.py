@@ -1,7 +1,4 @@
-"""What every experiment does: options, runs that are trained once, and writing the results.
-
-Shapes: N patterns.
-"""
+"""What every experiment does: options, runs that are trained once, and writing the results."""
 
 from __future__ import annotations
 
@@ -16,11 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 
 import ibjax
 from common.findings import Finding
+from ibjax._files import atomic_write
 
 Runs = Mapping[str, ibjax.Trajectory]
 
@@ -36,30 +33,23 @@ def paper(quick: bool, **changes: Any) -> ibjax.Config:
     return dataclasses.replace(config, **changes)
 
 
-def run_file(config: ibjax.Config, out: Path, *, dataset: ibjax.Dataset | None = None) -> Path:
+def run_file(config: ibjax.Config, out: Path) -> Path:
     """Where the run of this configuration belongs: its name holds a hash, so that no two collide.
 
-    The hash is of what differs from the defaults: a field that a later version adds makes no run a stranger.
+    The hash is of what differs from the defaults: files stay valid when a later version adds a field.
     """
     defaults = _plain(ibjax.Config())
     changes = {key: value for key, value in _plain(config).items() if value != defaults[key]}
-    digest = hashlib.sha256(json.dumps(changes, sort_keys=True).encode())
-    if dataset is not None:
-        for array in (dataset.inputs, dataset.p_y_given_x, dataset.p_x):
-            if array is not None:
-                digest.update(np.ascontiguousarray(array).tobytes())
-    return out / f"run-{digest.hexdigest()[:12]}.npz"
+    digest = hashlib.sha256(json.dumps(changes, sort_keys=True).encode()).hexdigest()
+    return out / f"run-{digest[:12]}.npz"
 
 
-def run_or_load(
-    config: ibjax.Config, path: str | os.PathLike[str], *, dataset: ibjax.Dataset | None = None
-) -> ibjax.Trajectory:
+def run_or_load(config: ibjax.Config, path: str | os.PathLike[str]) -> ibjax.Trajectory:
     """The run in the file, which is trained first where there is none and then written whole or not at all.
 
     Args:
       config: what to train.
       path: of the npz file, see `run_file`.
-      dataset: instead of the task that `config.dataset` names.
 
     Raises:
       ValueError: the file holds another configuration; names the fields that differ.
@@ -69,22 +59,19 @@ def run_or_load(
         path.parent.mkdir(parents=True, exist_ok=True)
         count = len(config.seed_list)
         print(f"training {count} networks for {config.epochs} epochs into {path}", file=sys.stderr, flush=True)
-        trajectory = ibjax.run(config, dataset=dataset, progress=sys.stderr.isatty())
+        trajectory = ibjax.run(config, progress=sys.stderr.isatty())
         trajectory.save(path)
         return trajectory
     trajectory = ibjax.load(path)
     asked = _plain(config)
     stored = _plain(ibjax.Config()) | trajectory.config.get("config", {})
-    custom = ["dataset"] if dataset is not None else []
     differing = [
         f"{key} (stored {stored.get(key)!r}, asked {asked.get(key)!r})"
         for key in sorted({*stored, *asked})
         if stored.get(key) != asked.get(key)
     ]
-    if trajectory.config.get("custom", []) != custom:
-        differing.append(f"custom parts (stored {trajectory.config.get('custom', [])!r}, asked {custom!r})")
-    if dataset is not None and not math.isclose(trajectory.i_xy, dataset.information, rel_tol=1e-6):
-        differing.append(f"I(X;Y) (stored {trajectory.i_xy:.6g}, asked {dataset.information:.6g} bits)")
+    if custom := trajectory.config.get("custom", []):
+        differing.append(f"custom parts (stored {custom!r}, asked [])")
     if differing:
         raise ValueError(f"{os.fspath(path)!r} holds another run; it differs in {', '.join(differing)}")
     return trajectory
@@ -122,15 +109,11 @@ def train(configs: Mapping[str, ibjax.Config], out: Path, seeds: int | None = No
 def write(name: str, findings: Sequence[Finding], figure: Figure, out: Path, quick: bool) -> None:
     """Write `NAME.png` and `NAME.json` into the folder of the results, each whole or not at all; print the findings."""
     out.mkdir(parents=True, exist_ok=True)
-    temporary = out / f".{name}.{os.getpid()}"
-    try:
+    with atomic_write(out / f"{name}.png") as temporary:
         figure.savefig(temporary, dpi=200, format="png")
-        os.replace(temporary, out / f"{name}.png")
-        record = {"name": name, "quick": quick, "findings": [_json(finding) for finding in findings]}
+    record = {"name": name, "quick": quick, "findings": [_json(finding) for finding in findings]}
+    with atomic_write(out / f"{name}.json") as temporary:
         temporary.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
-        os.replace(temporary, out / f"{name}.json")
-    finally:
-        temporary.unlink(missing_ok=True)
     for finding in findings:
         print(f"{finding.verdict}: {finding.claim}\n    {finding.measured}")
 

@@ -29,7 +29,7 @@ def stored_array(trajectory: Trajectory, key: str) -> npt.NDArray[Any]:
     return trajectory.extras[key]
 
 
-def spread(epochs: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.intp]:
+def spread_indices(epochs: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.intp]:
     """Indices of about `count` of the logged epochs, evenly spread over them, with the first and the last."""
     return np.unique(np.linspace(0, epochs.size - 1, min(count, epochs.size)).round().astype(np.intp))
 

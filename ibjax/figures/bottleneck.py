@@ -19,8 +19,7 @@ from ibjax.figures.style import (
     Values,
     canvas,
     error_bars,
-    layer_colours,
-    layer_markers,
+    layer_looks,
     legend_below,
     marker_area,
     mean_of,
@@ -67,9 +66,8 @@ def draw_curve(ax: Axes, i_x: Values, i_y: Values) -> None:
 
 def draw_layers(ax: Axes, i_xt: Estimate, i_ty: Estimate, names: Sequence[str]) -> None:
     """(L,) points with their bars, a colour and a marker per layer."""
-    colours, markers, bars = layer_colours(len(names)), layer_markers(len(names)), (error_bars(i_xt), error_bars(i_ty))
-    for layer, (name, colour, marker) in enumerate(zip(names, colours, markers, strict=True)):
-        x, y = i_xt.mean[layer], i_ty.mean[layer]
-        across, along = (bar[:, layer : layer + 1] for bar in bars)
-        ax.errorbar(x, y, along, across, color=colour, elinewidth=0.9, ls="", zorder=2)
+    across, along = error_bars(i_xt), error_bars(i_ty)
+    for layer, (name, colour, marker) in enumerate(layer_looks(names)):
+        x, y, one = i_xt.mean[layer], i_ty.mean[layer], slice(layer, layer + 1)
+        ax.errorbar(x, y, along[:, one], across[:, one], color=colour, elinewidth=0.9, ls="", zorder=2)
         ax.scatter(x, y, marker_area(marker) * 1.4, colour, marker=marker, label=name, zorder=3)

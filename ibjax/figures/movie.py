@@ -1,11 +1,9 @@
-"""The information plane as a film.
+"""The information plane as a movie.
 
 Shapes: S seeds, E logged epochs, L layers. Both axes in bits.
 """
 
-import errno
 import os
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,13 +13,14 @@ from matplotlib.animation import FFMpegWriter, FuncAnimation, PillowWriter
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
+from ibjax._files import atomic_write
 from ibjax.analysis.phases import mean_over_seeds
 from ibjax.figures.plane import draw_snapshot
 from ibjax.figures.style import legend_inside, network_count, style
 from ibjax.trajectory.trajectory import Trajectory
 
 
-def film_indices(epochs: npt.NDArray[np.int64], frames: int) -> npt.NDArray[np.int64]:
+def frame_indices(epochs: npt.NDArray[np.int64], frames: int) -> npt.NDArray[np.int64]:
     """(frames,) index of the logged epoch each frame shows: the nearest to equal steps of log(1 + epoch).
 
     Where few epochs were logged one is shown for several frames: nothing is made up in between.
@@ -47,7 +46,7 @@ def animate(trajectory: Trajectory, *, frames: int = 200, fps: int = 20) -> Func
         raise ValueError(f"frames = {frames!r}; allowed: at least 2")
     if fps < 1:
         raise ValueError(f"fps = {fps!r}; allowed: at least 1")
-    indices = film_indices(trajectory.epochs, frames)
+    indices = frame_indices(trajectory.epochs, frames)
     indices = np.append(indices, np.full(fps, indices[-1]))
     kind = "test"
     accuracy = mean_over_seeds(trajectory, "test_accuracy", resamples=1).mean
@@ -85,18 +84,18 @@ def save_animation(
     dpi: int = 150,
     progress: Callable[[int, int], object] | None = None,
 ) -> Path:
-    """Write the film: MP4 where the ffmpeg program is found, GIF otherwise.
+    """Write the movie: MP4 where the ffmpeg program is found, GIF otherwise.
 
     Args:
       trajectory: the ensemble.
       path: `.mp4`, `.gif`, or no ending (the better one that can be written is appended). An `.mp4` that
         cannot be written for lack of ffmpeg becomes a `.gif` beside it. An existing file is replaced.
       frames, fps: as for `animate`.
-      dpi: pixels per inch of a film of 4 x 3.2 inches.
+      dpi: pixels per inch of a movie of 4 x 3.2 inches.
       progress: called with (frames done, frames in all).
 
     Returns:
-      Where the film is.
+      Where the movie is.
 
     Raises:
       ValueError: another ending, or an option out of range.
@@ -108,14 +107,8 @@ def save_animation(
     mp4 = target.suffix.lower() != ".gif" and FFMpegWriter.isAvailable()
     if not target.suffix or (target.suffix.lower() == ".mp4" and not mp4):
         target = target.with_suffix(".mp4" if mp4 else ".gif")
-    if not target.parent.is_dir():  # known before a minute of drawing
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(target.parent))
-    film = animate(trajectory, frames=frames, fps=fps)
-    temporary = target.with_name(f".{secrets.token_hex(8)}{target.suffix}")
-    try:
+    with atomic_write(target, suffix=target.suffix) as temporary:
+        movie = animate(trajectory, frames=frames, fps=fps)
         writer = FFMpegWriter(fps=fps) if mp4 else PillowWriter(fps=fps)
-        film.save(os.fspath(temporary), writer=writer, dpi=dpi, progress_callback=progress)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+        movie.save(os.fspath(temporary), writer=writer, dpi=dpi, progress_callback=progress)
     return target

@@ -4,6 +4,8 @@ Shapes: S seeds, E logged epochs, L layers. Lines are means over healthy seeds; 
 intervals of the mean, absent for one network. Epoch 0 has its place left of epoch 1 on the logarithmic axis.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
@@ -47,7 +49,7 @@ def information_over_epochs(trajectory: Trajectory, *, quantity: str = "i_xt", a
         ax.set_ylim(0.0, 1.04 * (trajectory.h_x if quantity == "i_xt" else trajectory.i_xy))
         if quantity == "i_xt":
             bit_ticks(ax.yaxis)
-        _finish(ax, trajectory, note=_band_note(trajectory))
+        _finish(ax, trajectory, band=True)
         return ax
 
 
@@ -101,7 +103,7 @@ def weight_norms(trajectory: Trajectory, *, ax: Axes | None = None) -> Axes:
         _layers(ax, trajectory, trajectory.weight_norm, band=True)
         ax.set_ylim(bottom=0.0)
         ax.set_ylabel("weight norm")
-        _finish(ax, trajectory, note=_band_note(trajectory))
+        _finish(ax, trajectory, band=True)
         return ax
 
 
@@ -124,10 +126,6 @@ def loss_and_accuracy(trajectory: Trajectory, *, ax: Axes | None = None) -> Axes
         right.set_ylim(None, 1.02)
         _finish(ax, trajectory, solid_and_dashed("training", "test"))
         return ax
-
-
-def _band_note(trajectory: Trajectory) -> str:
-    return "95% band" if trajectory.healthy.sum() > 1 else "no interval"
 
 
 def _layers(
@@ -163,10 +161,10 @@ def _phase_line(ax: Axes, trajectory: Trajectory) -> list[Line2D]:
     return [line]
 
 
-def _finish(ax: Axes, trajectory: Trajectory, extra: list[Line2D] | None = None, note: str = "") -> None:
-    """Epoch axis, title, and a legend below the axes, where it covers nothing."""
+def _finish(ax: Axes, trajectory: Trajectory, extra: Sequence[Line2D] = (), *, band: bool = False) -> None:
+    """Epoch axis, title, and a legend of the named lines and the `extra` ones."""
     epoch_axis(ax, trajectory)
-    ax.set_title(mean_of(trajectory, note))
+    interval = "95% band" if trajectory.healthy.sum() > 1 else "no interval"
+    ax.set_title(mean_of(trajectory, interval if band else ""))
     handles = [line for line in ax.get_lines() if not str(line.get_label()).startswith("_")]
-    handles += [line for line in extra or [] if line not in handles]
-    legend_below(ax, handles)
+    legend_below(ax, handles + [line for line in extra if line not in handles])

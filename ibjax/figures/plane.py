@@ -21,8 +21,7 @@ from ibjax.figures.style import (
     epoch_colours,
     epoch_norm,
     epoch_ticks,
-    layer_colours,
-    layer_markers,
+    layer_looks,
     legend_below,
     legend_inside,
     marker_area,
@@ -84,10 +83,8 @@ def plane_snapshots(trajectory: Trajectory, epochs: Sequence[float] | None = Non
 def draw_snapshot(ax: Axes, trajectory: Trajectory, index: int) -> list[PathCollection]:
     """Draw the healthy networks at logged epoch `index`; returns the point collection of each layer."""
     healthy = trajectory.healthy
-    names = trajectory.layer_names
     points = []
-    looks = zip(names, layer_colours(len(names)), layer_markers(len(names)), strict=True)
-    for layer, (name, colour, marker) in enumerate(looks):
+    for layer, (name, colour, marker) in enumerate(layer_looks(trajectory.layer_names)):
         points.append(
             ax.scatter(
                 trajectory.i_xt[healthy, index, layer],

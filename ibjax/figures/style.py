@@ -116,6 +116,11 @@ def layer_markers(L: int) -> list[str]:
     return [_MARKERS[layer % len(_MARKERS)] for layer in range(L)]
 
 
+def layer_looks(names: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Name, colour and marker of every layer."""
+    return list(zip(names, layer_colours(len(names)), layer_markers(len(names)), strict=True))
+
+
 def marker_area(marker: str) -> float:
     """Square points that make the markers look equally large."""
     return _AREAS.get(marker, 20)
