@@ -214,7 +214,7 @@ def draw_inverse_betas(ax: Axes, inverse: Estimate, names: Sequence[str]) -> Non
             elinewidth=1,
         )
     ax.set_ylabel(r"$1/\beta^*$")
-    ax.set_ylim(0.0, None)
+    ax.set_ylim(-0.03, None)
     layer_axis(ax, names)
 
 

@@ -198,13 +198,14 @@ def draw_fits(
         ax.plot(epochs[shown], values[:, layer], ".", ms=2, color=colour, alpha=0.55, label=name)
         ax.plot(epochs[shown], logarithm[:, layer], color=colour, linewidth=0.9)
         ax.plot(epochs[shown], power[:, layer], color=colour, linewidth=0.9, linestyle=DASHED)
-    ax.plot([], [], color="0.3", label="a - D ln t")
-    ax.plot([], [], color="0.3", linestyle=DASHED, label="a + b t^(-c)")
+    ax.plot([], [], color="0.3", label=r"$a - D\,\ln t$")
+    ax.plot([], [], color="0.3", linestyle=DASHED, label=r"$a + b\,t^{-c}$")
     ax.set_xscale("log")
     ax.set_xlabel("epoch")
     ax.set_ylabel(I_XT)
     ax.set_ylim(0.0, None)
-    legend_below(ax)
+    for line in legend_below(ax).get_lines():
+        line.set_markersize(5.0)  # or the colours of the dots could not be told apart
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -25,6 +25,7 @@ from ibjax.analysis import Estimate
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 common: Any = importlib.import_module("common")
+matching: Any = importlib.import_module("common.matching")
 weights: Any = importlib.import_module("weights")
 bound: Any = importlib.import_module("bound")
 compression_time: Any = importlib.import_module("compression_time")
@@ -67,7 +68,7 @@ def disguised(
 def test_planted_permutations_and_signs_are_recovered(odd: bool) -> None:
     kernels = random_kernels(0)
     other, orders, signs = disguised(kernels, 1, odd=odd)
-    found = weights.align(kernels, other, odd=odd)
+    found = matching.align(kernels, other, odd=odd)
     for mine, back in zip(kernels, found.kernels, strict=True):
         np.testing.assert_array_equal(mine, back)  # permutations and signs round nothing
     for planted, order, sign, given in zip(orders, found.order, signs, found.sign, strict=True):
@@ -78,7 +79,7 @@ def test_planted_permutations_and_signs_are_recovered(odd: bool) -> None:
 def test_noise_on_a_disguise_is_what_is_left() -> None:
     kernels = random_kernels(2)
     other = disguised([k + 0.1 * n for k, n in zip(kernels, random_kernels(3), strict=True)], 4, odd=True)[0]
-    plain, matched = weights.correlations([np.stack(pair) for pair in zip(kernels, other, strict=True)])
+    plain, matched = matching.correlations([np.stack(pair) for pair in zip(kernels, other, strict=True)])
     # The cosine of w and w + 0.1 n with unit variances is 1/sqrt(1.01), up to 1/sqrt(number of weights) of the noise.
     np.testing.assert_allclose(matched[:-1, 0, 1], 1.01**-0.5, atol=0.03)
     assert (np.abs(plain[:2, 0, 1]) < 0.5).all()
@@ -88,19 +89,19 @@ def test_noise_on_a_disguise_is_what_is_left() -> None:
 def test_a_sign_is_no_symmetry_of_relu() -> None:
     kernels = random_kernels(5)
     other = disguised(kernels, 6, odd=True)[0]
-    assert weights.cosine(kernels[0].ravel(), weights.align(kernels, other, odd=False).kernels[0].ravel()) < 0.9
+    assert matching.cosine(kernels[0].ravel(), matching.align(kernels, other, odd=False).kernels[0].ravel()) < 0.9
 
 
 def test_mean_over_pairs_is_that_of_pairs() -> None:
     rng = np.random.default_rng(7)
     values = rng.normal(size=(2, 6, 6))
     values = values + values.transpose(0, 2, 1)
-    found = weights.pair_mean(values)
+    found = matching.pair_mean(values)
     np.testing.assert_allclose(found.mean, [v[np.triu_indices(6, 1)].mean() for v in values], rtol=1e-12)
     assert ((found.low < found.mean) & (found.mean < found.high)).all()
-    constant = weights.pair_mean(np.full((1, 5, 5), 0.25))
+    constant = matching.pair_mean(np.full((1, 5, 5), 0.25))
     assert (constant.low[0], constant.mean[0], constant.high[0]) == pytest.approx((0.25, 0.25, 0.25), abs=1e-12)
-    assert np.isnan(weights.pair_mean(values[:, :2, :2]).low).all()
+    assert np.isnan(matching.pair_mean(values[:, :2, :2]).low).all()
 
 
 def test_free_diffusion_gains_half_a_bit_a_doubling() -> None:

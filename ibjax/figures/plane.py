@@ -193,12 +193,14 @@ def _number_layers(ax: Axes, trajectory: Trajectory, x: Values, y: Values) -> No
             continue
         group = slice(first, layer + 1)
         if np.isfinite(x[group]).all():
+            place = float(np.mean(x[group])), float(np.max(y[group]))
+            at_edge = place[0] > 0.95 * trajectory.h_x
             ax.annotate(
                 f"{first + 1}" if first == layer else f"{first + 1}–{layer + 1}",
-                (float(np.mean(x[group])), float(np.max(y[group]))),
-                xytext=(0, 4),
+                place,
+                xytext=(3 if at_edge else 0, 4),
                 textcoords="offset points",
-                ha="center",
+                ha="right" if at_edge else "center",  # within the frame
                 va="bottom",
                 fontsize="small",
                 zorder=5,

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import ListedColormap, SymLogNorm, to_hex
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 from matplotlib.transforms import ScaledTranslation
@@ -199,9 +200,11 @@ def legend_inside(ax: Axes) -> None:
     ax.legend(loc="lower right", ncols=2, handletextpad=0.1)
 
 
-def legend_below(ax: Axes, handles: Sequence[Any] | None = None, *, columns: int = 4) -> None:
+def legend_below(ax: Axes, handles: Sequence[Any] | None = None, *, columns: int = 4) -> Legend:
     """A legend under the label of the horizontal axis, where it covers nothing; of `handles`, or all that is named."""
     below = ax.transAxes + ScaledTranslation(0.0, -27.0 / 72.0, ax.figure.dpi_scale_trans)
     if handles is None:
         handles = ax.get_legend_handles_labels()[0]
-    ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.0), bbox_transform=below, ncols=columns)
+    return ax.legend(
+        handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.0), bbox_transform=below, ncols=columns
+    )
