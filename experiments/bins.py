@@ -45,8 +45,8 @@ from ibjax.analysis import Estimate, mean_over_seeds
 from ibjax.figures import style
 from ibjax.figures.claims import compression_over_bins, side_by_side
 from ibjax.figures.style import mean_of
-from ibjax.information.histogram import histogram_information, own_range
-from ibjax.information.partition import labels
+from ibjax.information.histogram import activation_range, histogram_information
+from ibjax.information.partition import channels
 from ibjax.networks.perceptron import BOUNDED
 
 Values = npt.NDArray[np.float64]
@@ -60,12 +60,14 @@ WIDTH = 12
 
 @functools.partial(jax.jit, static_argnames="bins")
 def _information(activations: Any, p_y_given_x: Any, own: Any, *, bins: int) -> Any:
-    y = labels(p_y_given_x, None, activations.dtype)
+    of = channels(p_y_given_x, None, activations.dtype)
 
     def one(layer: Any) -> Any:
         units = jnp.moveaxis(layer, -1, 0)[:, None]  # (U, 1, N)
-        low, high = (jnp.where(own, end, fixed) for end, fixed in zip(own_range(units), (-1.0, 1.0), strict=True))
-        return histogram_information(units, y, bins=bins, low=low, high=high)[0][0]
+        low, high = (
+            jnp.where(own, end, fixed) for end, fixed in zip(activation_range(units), (-1.0, 1.0), strict=True)
+        )
+        return histogram_information(units, of, bins=bins, low=low, high=high)[0][0]
 
     return jax.lax.map(one, activations)
 

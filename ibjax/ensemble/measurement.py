@@ -19,7 +19,7 @@ import numpy.typing as npt
 from jax import Array
 
 from ibjax.information import partition
-from ibjax.information.estimator import Estimator, Information
+from ibjax.information.estimator import Estimator, Information, LayerBatch
 from ibjax.networks.protocol import Model, Params
 from ibjax.training.trainer import Sample
 
@@ -71,8 +71,9 @@ class Estimate:
         """Which fields are not None, from the last layer alone: all are treated alike."""
 
         def one(activations: Array, conditional: Array, seeds: Array) -> Information:
-            y = partition.labels(conditional, None if self._p_x is None else jnp.asarray(self._p_x), activations.dtype)
-            return self._of_layers[-1](activations, y, jax.vmap(jax.random.key)(seeds))
+            p_x = None if self._p_x is None else jnp.asarray(self._p_x)
+            channels = partition.channels(conditional, p_x, activations.dtype)
+            return self._of_layers[-1](LayerBatch(activations, channels, jax.vmap(jax.random.key)(seeds)))
 
         shaped = jax.ShapeDtypeStruct
         found = jax.eval_shape(
@@ -96,12 +97,14 @@ class Estimate:
         axis = self._model.patterns_axis
         patterns = inputs if axis == 0 else inputs.T
         _, activations = jax.vmap(self._model.forward, in_axes=(0, None))(jax.vmap(self._unravel)(params), patterns)
-        y = partition.labels(conditional, None if self._p_x is None else jnp.asarray(self._p_x), inputs.dtype)
+        p_x = None if self._p_x is None else jnp.asarray(self._p_x)
+        channels = partition.channels(conditional, p_x, inputs.dtype)
         fold = jax.vmap(jax.random.fold_in, in_axes=(0, None))
         keys = fold(fold(sample.order, np.uint32(_STREAM)), epoch)
         found = []
         for number, (layer, estimator) in enumerate(zip(activations, self._of_layers, strict=True)):
-            of_layer = estimator(layer if axis == 0 else jnp.swapaxes(layer, 1, 2), y, fold(keys, number))
+            patterns_first = layer if axis == 0 else jnp.swapaxes(layer, 1, 2)
+            of_layer = estimator(LayerBatch(patterns_first, channels, fold(keys, number)))
             found.append(jnp.stack([getattr(of_layer, row) for row in self.rows], axis=1))
         return jnp.stack(found, axis=2)
 

@@ -20,7 +20,7 @@ from ibjax.data.dataset import Dataset
 from ibjax.ensemble.measurement import Estimate
 from ibjax.information import partition
 from ibjax.information.estimator import Estimator, make
-from ibjax.information.histogram import histogram_information, own_range
+from ibjax.information.histogram import activation_range, histogram_information
 from ibjax.networks.flax import as_model
 from ibjax.networks.perceptron import BOUNDED, Perceptron
 from ibjax.networks.protocol import Model, check_contract
@@ -209,9 +209,10 @@ class Program:
         p_x = None if self.dataset.p_x is None else jnp.asarray(self.dataset.p_x, self.dtype)
         inside = None if self.config.measure_on == "all" else (trained > 0) == (self.config.measure_on == "train")
         if inside is None:
-            y = partition.labels(conditional, p_x, self.dtype)
+            channels = partition.channels(conditional, p_x, self.dtype)
         else:
-            y = partition.labels_each(conditional, inside.astype(self.dtype) * (1 if p_x is None else p_x), self.dtype)
+            weights = inside.astype(self.dtype) * (1 if p_x is None else p_x)
+            channels = partition.channels_per_network(conditional, weights, self.dtype)
         information, ranges = [], []
         for layer, fixed in zip(activations, self.fixed_range, strict=True):
             units_first = jnp.moveaxis(layer, 2 - axis, 0)  # (U, K, N)
@@ -219,10 +220,10 @@ class Program:
                 units_first = _only(units_first, inside)
             low, high = (jnp.full((1, len(layer), 1), end, self.dtype) for end in (-1, 1))
             if not fixed:
-                low, high = own_range(units_first)
+                low, high = activation_range(units_first)
             information.append(
                 histogram_information(
-                    units_first, y, bins=self.config.bins, low=low, high=high, compat=self.config.compat
+                    units_first, channels, bins=self.config.bins, low=low, high=high, compat=self.config.compat
                 )
             )
             ranges.append((low[0, :, 0], high[0, :, 0]))
