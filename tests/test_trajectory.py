@@ -22,7 +22,7 @@ import pytest
 from ibjax import _files, analysis
 from ibjax import npz as archive
 from ibjax.trajectory import Trajectory, TrajectoryError, concatenate, load
-from ibjax.trajectory.schema import AXES, KEYS
+from ibjax.trajectory.schema import AXES, KEYS, OPTIONAL
 
 
 def small(**changes: Any) -> Trajectory:

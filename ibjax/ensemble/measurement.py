@@ -17,7 +17,7 @@ import numpy.typing as npt
 from jax import Array
 
 from ibjax.information import partition
-from ibjax.information.estimator import Estimator, Information
+from ibjax.information.estimator import Estimator, Information, LayerBatch
 from ibjax.networks.protocol import Model
 from ibjax.training.trainer import Sample
 
@@ -58,15 +58,15 @@ class Measurement:
         """The file's keys of the rows."""
         return tuple(f"{row}_{self.estimator.name}" for row in self.rows)
 
-    def _channels(self, conditional: Array, dtype: Any) -> partition.Labels:
-        return partition.labels(conditional, None if self._p_x is None else jnp.asarray(self._p_x), dtype)
+    def _channels(self, conditional: Array, dtype: Any) -> partition.Channels:
+        return partition.channels(conditional, None if self._p_x is None else jnp.asarray(self._p_x), dtype)
 
     def _find_rows(self, width: int, n: int) -> tuple[str, ...]:
         """Which fields are not None, from the last layer alone: all are treated alike."""
 
         def one(activations: Array, conditional: Array, seeds: Array) -> Information:
             channels = self._channels(conditional, activations.dtype)
-            return self._of_layers[-1](activations, channels, jax.vmap(jax.random.key)(seeds))
+            return self._of_layers[-1](LayerBatch(activations, channels, jax.vmap(jax.random.key)(seeds)))
 
         shaped = jax.ShapeDtypeStruct
         found = jax.eval_shape(
@@ -96,6 +96,6 @@ class Measurement:
         keys = fold(fold(sample.order, _ESTIMATOR_STREAM), epoch)
         found = []
         for number, (layer, estimator) in enumerate(zip(activations, self._of_layers, strict=True)):
-            of_layer = estimator(jnp.swapaxes(layer, 1, 2), channels, fold(keys, number))
+            of_layer = estimator(LayerBatch(jnp.swapaxes(layer, 1, 2), channels, fold(keys, number)))
             found.append(jnp.stack([getattr(of_layer, row) for row in self.rows], axis=1))
         return jnp.stack(found, axis=2)

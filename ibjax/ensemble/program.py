@@ -20,7 +20,7 @@ from ibjax.data.dataset import Dataset
 from ibjax.ensemble.measurement import Measurement
 from ibjax.information import partition
 from ibjax.information.estimator import Estimator
-from ibjax.information.histogram import histogram_information, own_range
+from ibjax.information.histogram import activation_range, histogram_information
 from ibjax.networks.protocol import Model
 from ibjax.training import gradients
 from ibjax.training.fused import FusedTrainer
@@ -196,10 +196,10 @@ class Program:
         p_x = None if self.dataset.p_x is None else jnp.asarray(self.dataset.p_x, dtype)
         measured = None if part == "all" else (trained > 0) == (part == "train")
         if measured is None:
-            channels = partition.labels(conditional, p_x, dtype)
+            channels = partition.channels(conditional, p_x, dtype)
         else:
             weights = measured.astype(dtype) * (1 if p_x is None else p_x)
-            channels = partition.labels_each(conditional, weights, dtype)
+            channels = partition.channels_per_network(conditional, weights, dtype)
         found = []
         for layer, bounded in zip(activations, self.model.bounded, strict=True):
             units_first = jnp.moveaxis(layer, 1, 0)  # (U, K, N)
@@ -207,7 +207,7 @@ class Program:
                 units_first = _only(units_first, measured)
             low, high = (jnp.full((1, len(layer), 1), end, dtype) for end in (-1, 1))
             if not bounded:
-                low, high = own_range(units_first)
+                low, high = activation_range(units_first)
             information = histogram_information(
                 units_first, channels, bins=self.config.bins, low=low, high=high, compat=self.config.compat
             )
