@@ -47,7 +47,7 @@ def supports(network: Any, trainer: Trainer) -> bool:
 
 
 def _triton() -> Any:
-    """Pallas' Triton backend, deprecated since jax 0.11: imported where it is used, so that its end harms nobody else."""
+    """Pallas' Triton backend, deprecated since jax 0.11; imported where it is used, so that its end harms none else."""
     from jax.experimental.pallas import triton
 
     return triton
