@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -57,6 +58,7 @@ def test_without_learning_only_the_moments_change() -> None:
     np.testing.assert_allclose(fused.gradient_mean, plain.gradient_mean, rtol=1e-4)
 
 
+@pytest.mark.skipif(jax.__version_info__ >= (0, 11), reason="jax deprecates Pallas' Triton backend since 0.11")
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_the_kernel_lowers_for_a_gpu(optimizer: str) -> None:
     """Without a GPU the kernel can still be translated for one, which refuses what its compiler does not know."""
@@ -67,6 +69,20 @@ def test_the_kernel_lowers_for_a_gpu(optimizer: str) -> None:
     sample, state = jax.eval_shape(program.start, seeds, program.inputs, program.conditional)
     lowered = jax.jit(fused.epochs).trace(sample, state, 0, 2, True).lower(lowering_platforms=("cuda",))
     assert "triton" in lowered.as_text()
+
+
+def test_auto_takes_the_plain_path_where_jax_has_no_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU beside a jax that has removed the deprecated backend: said once, and trained all the same."""
+    config = replace(SHORT, epochs=1, logged_epochs=2)
+    plain = ibjax.run(replace(config, backend="plain"))
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.delattr("jax.experimental.pallas.triton", raising=False)
+    monkeypatch.setitem(sys.modules, "jax.experimental.pallas.triton", None)
+    with pytest.warns(UserWarning, match="trains on the plain path: the fused kernel does not compile here"):
+        found = ibjax.run(replace(config, backend="auto"))
+    assert not found.differences(plain)
+    with pytest.raises(ImportError, match="triton"):
+        ibjax.run(replace(config, backend="fused"))
 
 
 @pytest.mark.parametrize(

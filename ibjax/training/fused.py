@@ -24,7 +24,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jax.experimental import pallas as pl
-from jax.experimental.pallas import triton
 
 from ibjax.networks.perceptron import Perceptron
 from ibjax.training import gradients
@@ -49,6 +48,13 @@ def supports(network: Any, trainer: Trainer) -> bool:
         and rule.elementwise
         and 0 < trainer.bits < 31 - (network.widths[-1] - 1).bit_length()
     )
+
+
+def _triton() -> Any:
+    """Pallas' Triton backend, deprecated since jax 0.11; imported where it is used, so that its end harms none else."""
+    from jax.experimental.pallas import triton
+
+    return triton
 
 
 class FusedTrainer:
@@ -129,7 +135,7 @@ class FusedTrainer:
             out_specs=[block(s.shape) for s in shapes],
             out_shape=shapes,
             interpret=self._interpret,
-            compiler_params=triton.CompilerParams(num_warps=8, num_stages=1),
+            compiler_params=_triton().CompilerParams(num_warps=8, num_stages=1),
         )
         out = call(learn.astype(jnp.float32).reshape(1), words, *flat)
         return jax.tree.unflatten(structure, out[: len(flat)]), GradientMoments(*out[len(flat) :])
@@ -189,7 +195,7 @@ class FusedTrainer:
         """How many patterns of a tile are present, and the gradient of the sum of their losses."""
         widths, bits = self._network.widths, self._trainer.bits
         column = lax.broadcasted_iota(jnp.int32, (_TILE, self._size), 1)
-        dot = functools.partial(triton.dot, allow_tf32=False)
+        dot = functools.partial(_triton().dot, allow_tf32=False)
         spread = jnp.broadcast_to(words[:, None], column.shape)
         one = jnp.float32(1)
         x = ((spread >> column.astype(jnp.uint32)) & 1).astype(jnp.float32)
