@@ -24,7 +24,7 @@ PAGES = [page for page in PAGES if "_build" not in page.parts]
 
 FENCE = re.compile(r"^```(?P<language>\{?[\w-]+\}?)?.*\n(?P<body>(?:.*\n)*?)```$", re.MULTILINE)
 INDENTED = re.compile(r"(?:^    .*\n)+", re.MULTILINE)
-LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)|^```\{(?:figure|include)\} (?P<directive>\S+)$", re.MULTILINE)
+LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)|^```\{include\} (?P<directive>\S+)$", re.MULTILINE)
 
 
 class Block(NamedTuple):
@@ -90,8 +90,8 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def _directives(fence: re.Match[str]) -> str:
-    """Code holds no links; figures and included files are directives, which do."""
-    return fence[0] if fence["language"] in ("{figure}", "{include}") else ""
+    """Code holds no links; included files are directives, which do."""
+    return fence[0] if fence["language"] in ("{include}") else ""
 
 
 def anchors(page: Path) -> set[str]:
