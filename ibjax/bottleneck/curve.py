@@ -23,13 +23,14 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
+from ibjax._checks import floats
 from ibjax.bottleneck.annealing import SAVING, Point, anneal, encode, least_ratio
 from ibjax.probability import (
     LN2,
     FloatArray,
-    checked_conditional_rows,
+    checked_conditional,
     checked_distribution,
-    checked_floats,
+    conditional_rows,
     distinct_rows,
     entropy,
     mutual_information,
@@ -137,7 +138,7 @@ def information_curve(
         cardinality=cardinality,
         p_ty=points.p_ty[:, : cardinality.max()],
         i_xy=mutual_information(joint),
-        h_sufficient=entropy(joint.sum(axis=1)),
+        h_sufficient=float(entropy(joint.sum(axis=1))),
     )
 
 
@@ -152,7 +153,7 @@ def encoder(p_ty: npt.ArrayLike, p_y_given_x: npt.ArrayLike, beta: float) -> Flo
     Returns:
       (N, M), rows that sum to 1.
     """
-    joint, rows = _checked_joint(p_ty, "p_ty"), checked_conditional_rows(p_y_given_x)
+    joint, rows = _checked_joint(p_ty, "p_ty"), normalized_rows(p_y_given_x)
     if joint.shape[1] != rows.shape[1]:
         raise ValueError(f"p_ty has {joint.shape[1]} classes; allowed: the {rows.shape[1]} of p_y_given_x")
     return np.asarray(encode(joint, float(_checked_betas([beta])[0]), rows, np)[0])
@@ -222,11 +223,12 @@ def _onset(joint: FloatArray) -> tuple[float, float]:
 
 
 def _default_betas(joint: FloatArray) -> FloatArray:
+    """As `information_curve` says, (80,); one where X tells nothing of Y."""
     onset, instability = _onset(joint)
     if math.isinf(onset):
         return np.ones(1)
     # I_X - beta I_Y <= H - beta I(X;Y) and I_X >= 0 at the minimum: I(X;Y) - I_Y <= H/beta.
-    last = max(4 * instability, 1000 * entropy(joint.sum(axis=1)) / mutual_information(joint))
+    last = max(4 * instability, 1000 * float(entropy(joint.sum(axis=1))) / mutual_information(joint))
     return np.concatenate([[0.98 * onset], onset * (1 + np.geomspace(0.01, last / onset - 1, 79))])
 
 
@@ -244,14 +246,20 @@ def _below(middle: FloatArray, left: FloatArray, right: FloatArray) -> bool:
 
 
 def _checked_joint(value: npt.ArrayLike, name: str = "p_xy") -> FloatArray:
-    joint = checked_floats(name, value)
+    joint = floats(name, value)
     if joint.ndim != 2 or joint.size == 0:
         raise ValueError(f"{name} has shape {joint.shape}; allowed: two axes, neither of them empty")
-    return checked_distribution(name, joint)
+    return checked_distribution(name, joint) / joint.sum()
+
+
+def normalized_rows(p_y_given_x: npt.ArrayLike) -> FloatArray:
+    """p(y|x) of any number of patterns as (N, C), checked; rows sum to 1 but for rounding."""
+    rows = conditional_rows(checked_conditional(p_y_given_x))
+    return np.asarray(rows / rows.sum(axis=1, keepdims=True))
 
 
 def _checked_betas(betas: npt.ArrayLike) -> FloatArray:
-    beta = checked_floats("betas", betas)
+    beta = floats("betas", betas)
     if beta.ndim != 1 or beta.size == 0:
         raise ValueError(f"betas has shape {beta.shape}; allowed: (K,), at least one")
     if beta.min() <= 0:

@@ -1,6 +1,6 @@
 """Data sets from files of arrays.
 
-Shapes: N patterns, F input features, C classes.
+Shapes: N patterns, ... axes of one input, F features, C classes.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ ENDINGS = (".mat", ".npz")
 _INPUTS, _LABELS, _MARGINAL = ("F", "inputs"), ("y", "p_y_given_x"), ("p_x",)
 _COMPRESSED = 15  # type of a deflated element of a MAT-file of level 5
 _CHUNK = 2**16
+_MOST_CLASSES = 4096
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -32,13 +33,16 @@ Arrays = dict[str, npt.NDArray[Any]]
 def load_dataset(path: str | os.PathLike[str]) -> Dataset:
     """A data set from a MATLAB file (.mat, up to version 7) or an .npz, with the fields the authors' codes use.
 
-    - `F` (or `inputs`): (N, F) numbers.
+    - `F` (or `inputs`): (N, F) or (N, ...) numbers.
     - `y` (or `p_y_given_x`): N numbers in one row or column, or (N, C) rows that sum to 1. N numbers within [0, 1] are
       p(y=1|x), 0 and 1 being hard labels; whole numbers beyond name classes, 0 ... C-1 in increasing order.
     - `p_x`, optional: N numbers that sum to 1.
 
     Other fields are not read. The file is not trusted: nothing in it is executed, and it may expand to no more than
-    its own size and half a gigabyte.
+    its size and half a gigabyte.
+
+    Args:
+      path: the file, whose name ends in .mat or .npz.
 
     Raises:
       FileNotFoundError, PermissionError, IsADirectoryError: as `open` does.
@@ -88,9 +92,6 @@ def _conditional(y: npt.NDArray[Any], n: int) -> npt.NDArray[Any]:
     if len(classes) > _MOST_CLASSES:
         raise ValueError(f"y holds {len(classes)} different labels; allowed: at most {_MOST_CLASSES} classes")
     return np.eye(len(classes))[index.reshape(-1)]
-
-
-_MOST_CLASSES = 4096
 
 
 def _from_npz(path: Path) -> Arrays:
