@@ -23,7 +23,7 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
-from ibjax._checks import floats
+from ibjax import _checks
 from ibjax.bottleneck.annealing import SAVING, Point, anneal, encode, least_ratio
 from ibjax.probability import (
     LN2,
@@ -110,16 +110,14 @@ def information_curve(
       betas: (K,) positive; by default 80 values, the first just below the onset of the curve, denser near it,
         the last so large that I(T;Y) is surely above 99.9% of I(X;Y).
       tolerance: largest change of p(t|x) in one iteration at which to stop, at most 1e-8.
-      max_iterations: encoder updates allowed for each beta and each of up to four seedings.
+      max_iterations: encoder updates allowed for each beta and each of up to four seedings, at least 3.
 
     Raises:
-      ValueError: an argument that is not as above; the message names it, its value, and what is allowed.
+      ValueError, TypeError: an argument that is not as above; the message names it, its value, and what is allowed.
     """
     joint = _distinct_joint(_checked_joint(p_xy))
-    if not 0 < tolerance <= 1e-8:
-        raise ValueError(f"tolerance = {tolerance!r}; allowed: more than 0, at most 1e-8")
-    if not (isinstance(max_iterations, int) and max_iterations >= 3):
-        raise ValueError(f"max_iterations = {max_iterations!r}; allowed: an int, at least 3")
+    tolerance = _checks.number("tolerance", tolerance, 0, 1e-8, above=True)
+    max_iterations = _checks.integer("max_iterations", max_iterations, 3, 10**9)
     beta = _default_betas(joint) if betas is None else _checked_betas(betas)
 
     falling = np.argsort(-beta, kind="stable")
@@ -246,7 +244,7 @@ def _below(middle: FloatArray, left: FloatArray, right: FloatArray) -> bool:
 
 
 def _checked_joint(value: npt.ArrayLike, name: str = "p_xy") -> FloatArray:
-    joint = floats(name, value)
+    joint = _checks.floats(name, value)
     if joint.ndim != 2 or joint.size == 0:
         raise ValueError(f"{name} has shape {joint.shape}; allowed: two axes, neither of them empty")
     return checked_distribution(name, joint) / joint.sum()
@@ -259,7 +257,7 @@ def normalized_rows(p_y_given_x: npt.ArrayLike) -> FloatArray:
 
 
 def _checked_betas(betas: npt.ArrayLike) -> FloatArray:
-    beta = floats("betas", betas)
+    beta = _checks.floats("betas", betas)
     if beta.ndim != 1 or beta.size == 0:
         raise ValueError(f"betas has shape {beta.shape}; allowed: (K,), at least one")
     if beta.min() <= 0:

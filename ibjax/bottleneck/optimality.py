@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize
 
+from ibjax import _checks
 from ibjax.bottleneck.curve import Curve, normalized_rows
 from ibjax.probability import (
     LN2,
@@ -97,10 +98,12 @@ def random_encoder_control(
 
     Returns:
       `repeats` results; `numpy.array(...)` of them is (repeats, 5).
+
+    Raises:
+      ValueError, TypeError: an argument that is not as above.
     """
     rows, weights, ids = _checked_layer(cells, p_y_given_x, p_x)
-    if not (isinstance(repeats, int) and repeats >= 1):
-        raise ValueError(f"repeats = {repeats!r}; allowed: an int, at least 1")
+    repeats = _checks.integer("repeats", repeats, 1, 10**9)
     distinct, row_of = distinct_rows(rows, weights)
     orders = (np.asarray(jax.random.permutation(k, ids.size)) for k in jax.random.split(key, repeats))
     return tuple(_layer_beta(ids[order], distinct, row_of, weights, curve) for order in orders)

@@ -37,13 +37,22 @@ LEAST_VARIANCE, GREATEST_VARIANCE = 1e-30, 1e30
 
 
 @dataclasses.dataclass(frozen=True)
-class _Kernel(Estimator):
-    """What the two bounds share; the kernel is exp(-sharpness |a_i - a_j|^2 / 2v)."""
+class Kde(Estimator):
+    """The upper bound, see the module.
+
+    Attributes:
+      noise_variance: v, in squared units of the activations, 1e-30 to 1e30.
+
+    Raises:
+      ValueError, TypeError: a variance that is not allowed.
+    """
 
     noise_variance: float = 1e-3
 
+    name: ClassVar[str] = "kde"
+    i_xt_is: ClassVar[str] = UPPER
     i_ty_is: ClassVar[str] = ESTIMATE
-    sharpness: ClassVar[float]
+    sharpness: ClassVar[float] = 1.0  # the kernel is exp(-sharpness |a_i - a_j|^2 / 2v)
 
     def __post_init__(self) -> None:
         v = _checks.number("noise_variance", self.noise_variance, LEAST_VARIANCE, GREATEST_VARIANCE)
@@ -70,31 +79,8 @@ class _Kernel(Estimator):
 
 
 @dataclasses.dataclass(frozen=True)
-class Kde(_Kernel):
-    """The upper bound, see the module.
-
-    Attributes:
-      noise_variance: v, in squared units of the activations, 1e-30 to 1e30.
-
-    Raises:
-      ValueError, TypeError: a variance that is not allowed.
-    """
-
-    name: ClassVar[str] = "kde"
-    i_xt_is: ClassVar[str] = UPPER
-    sharpness: ClassVar[float] = 1.0
-
-
-@dataclasses.dataclass(frozen=True)
-class KdeLower(_Kernel):
-    """The lower bound, see the module.
-
-    Attributes:
-      noise_variance: v, in squared units of the activations, 1e-30 to 1e30.
-
-    Raises:
-      ValueError, TypeError: a variance that is not allowed.
-    """
+class KdeLower(Kde):
+    """The lower bound, see the module; options and errors are those of `Kde`."""
 
     name: ClassVar[str] = "kde_lower"
     i_xt_is: ClassVar[str] = LOWER
