@@ -256,7 +256,7 @@ def epochs_to_relevance(trajectory: Trajectory, share: float = 0.95) -> Values:
 class SummaryRow(NamedTuple):
     """One layer; information in bits, means over healthy seeds (NaN if there is none).
 
-    The peak is the mean of each network's own largest value, whenever it came.
+    The peak is the mean of each network's largest value, whenever it came.
     """
 
     layer: str

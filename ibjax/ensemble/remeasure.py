@@ -24,7 +24,7 @@ from ibjax.ensemble.driver import arguments
 from ibjax.ensemble.measurement import Estimate, described
 from ibjax.ensemble.program import Program, Record
 from ibjax.information.estimator import make
-from ibjax.progress import counted
+from ibjax.progress import count_bar
 from ibjax.training.trainer import Sample, State
 from ibjax.trajectory.provenance import origin, recorded_config
 from ibjax.trajectory.trajectory import Trajectory
@@ -106,7 +106,7 @@ def measure(
         with contextlib.ExitStack() as stack:
             report = progress if callable(progress) else None
             if progress is True:
-                report = stack.enter_context(counted("measuring"))
+                report = stack.enter_context(count_bar("measuring"))
             own = any(value is not None for value in given.values())
             rows = _measured(program, trajectory, params, estimate, own, report)
     kept = {key: value for key, value in trajectory.extras.items() if key not in _OF_THE_OLD}
