@@ -4,7 +4,7 @@
 
 The paper's run takes minutes, the textbook's half an hour, so a shorter one is timed: the same 50 networks and batches,
 120 epochs, 3 logged ones (250 in 10,000). Programs are compiled before (`Prepared` of `ibjax.ensemble.run`, ahead
-of time for the textbook), and the compile time has a column of its own. Every row starts from seeds: drawing weights,
+of time for the textbook), and the compile time stands in another column. Every row starts from seeds: drawing weights,
 splits and labels is inside the time, and so is handing the results to Python.
 
 Rows:

@@ -20,7 +20,7 @@ from PIL import Image
 
 from ibjax import figures
 from ibjax.analysis import phase_change
-from ibjax.figures.movie import film_indices
+from ibjax.figures.movie import frame_indices
 from ibjax.figures.style import layer_colours, layer_markers
 from ibjax.trajectory import Trajectory, TrajectoryError
 from ibjax.trajectory.schema import AXES, OPTIONAL
@@ -104,7 +104,7 @@ class TestEveryFigure:
 
 
 def test_no_pyplot(tmp_path: Path, trajectory: Trajectory) -> None:
-    """Not even after drawing: a program with windows of its own is left alone."""
+    """Not even after drawing: a program that manages its windows itself is left alone."""
     path = trajectory.save(tmp_path / "a.npz")
     code = (
         "import sys\n"
@@ -272,9 +272,9 @@ class TestStyle:
 class TestMovie:
     def test_frames_pass_the_epochs_in_logarithmic_steps(self) -> None:
         """All epochs logged: frame k of 5 is nearest to 100^(k/4) - 1 = 0, 2.16, 9, 30.6, 99."""
-        assert film_indices(np.arange(100), 5).tolist() == [0, 2, 9, 31, 99]
-        assert film_indices(np.array([0, 1, 100]), 7).tolist() == [0, 1, 1, 1, 1, 1, 2]
-        assert film_indices(np.array([5]), 3).tolist() == [0, 0, 0]
+        assert frame_indices(np.arange(100), 5).tolist() == [0, 2, 9, 31, 99]
+        assert frame_indices(np.array([0, 1, 100]), 7).tolist() == [0, 1, 1, 1, 1, 1, 2]
+        assert frame_indices(np.array([5]), 3).tolist() == [0, 0, 0]
 
     def test_gif(self, tmp_path: Path, damaged: Trajectory) -> None:
         seen: list[tuple[int, int]] = []
@@ -348,8 +348,8 @@ class TestMovie:
         ("name", "options", "message"),
         [
             ("film.avi", {}, "film.avi"),
-            ("film.gif", {"frames": 1}, "frames is 1"),
-            ("film.gif", {"fps": 0}, "fps is 0"),
+            ("film.gif", {"frames": 1}, "frames = 1; allowed: at least 2"),
+            ("film.gif", {"fps": 0}, "fps = 0; allowed: at least 1"),
         ],
     )
     def test_bad_arguments(
