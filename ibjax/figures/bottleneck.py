@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.axes import Axes
 
-from ibjax.analysis.phases import mean_over_seeds
-from ibjax.analysis.statistics import Estimate
+from ibjax.analysis.statistics import Estimate, mean_over_seeds
 from ibjax.figures.style import (
     I_TY,
     I_XT,

@@ -11,7 +11,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure, SubFigure
 
-from ibjax.analysis.phases import mean_over_seeds, phase_change
+from ibjax.analysis.phases import phase_change
+from ibjax.analysis.statistics import mean_over_seeds
 from ibjax.figures.style import (
     I_TY,
     I_XT,
