@@ -57,16 +57,18 @@ def cases(quick: bool) -> list[tuple[str, int, dict[str, Any]]]:
 
 def measure(changes: Row) -> dict[str, Any]:
     """Run one configuration here: seconds, peak memory of this process in MiB, and whether the result is right."""
-    from ibjax.ensemble.run import Prepared
+    from ibjax.ensemble.assemble import assemble
+    from ibjax.ensemble.collect import collect
+    from ibjax.ensemble.run import compile_run, train
 
     lists: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in changes.items()}
     config = dataclasses.replace(ibjax.PRESETS["paper"], store_weights=True, **lists)
     began = time.perf_counter()
-    prepared = Prepared(config)
+    programs = compile_run(assemble(config))
     compiled = time.perf_counter()
-    prepared.run()
+    train(config, programs)
     warm = time.perf_counter()
-    traj = prepared.run()
+    traj = collect(config, programs.program, *train(config, programs))
     done = time.perf_counter()
     unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts in bytes, Linux in KiB
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

@@ -26,7 +26,7 @@ from ibjax.cli.output import (
     report_broken_bounds,
 )
 from ibjax.data.files import ENDINGS
-from ibjax.ensemble.storage import expected_bytes
+from ibjax.ensemble.buffer import expected_bytes
 from ibjax.progress import bar
 from ibjax.trajectory.provenance import conditions, repeatable_config
 
