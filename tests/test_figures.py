@@ -14,6 +14,7 @@ from conftest import synthetic_trajectory
 from matplotlib.animation import FFMpegWriter
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PathCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
@@ -194,7 +195,7 @@ class TestPlane:
 
     def test_planes_in_a_part_of_a_figure(self, trajectory: Trajectory) -> None:
         whole = Figure(figsize=(6.0, 6.0), layout="constrained")
-        top, bottom = whole.subfigures(2, 1)
+        top, bottom = whole.subfigures(2, 1, squeeze=False)[:, 0]
         assert figures.planes({"one": trajectory}, part=top) is whole
         assert len(top.axes) == 2  # the plane and its colours
         assert not bottom.axes
@@ -225,8 +226,8 @@ class TestBottleneck:
         np.testing.assert_allclose(line.get_ydata(), curve.relevance(line.get_xdata()))
         rows = [0, 2, 3, 5]
         ends = np.stack([damaged.i_xt[rows, -1].mean(axis=0), damaged.i_ty[rows, -1].mean(axis=0)], axis=1)
-        points = [points for points in ax.collections if points.get_offsets().shape == (1, 2)]
-        np.testing.assert_allclose(np.concatenate([p.get_offsets() for p in points]), ends, rtol=1e-6)
+        points = [part.get_offsets() for part in ax.collections if isinstance(part, PathCollection)]
+        np.testing.assert_allclose(np.concatenate(points), ends, rtol=1e-6)
         assert "2 diverged left out" in ax.get_title()
 
     def test_curve_alone(self) -> None:
