@@ -12,11 +12,10 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ibjax.analysis.phases import mean_over_seeds
-from ibjax.analysis.statistics import Estimate
+from ibjax.analysis.statistics import Estimate, Values
 from ibjax.figures.style import (
     I_TY,
     I_XT,
-    Values,
     canvas,
     error_bars,
     layer_looks,
