@@ -15,7 +15,9 @@ import numpy.typing as npt
 
 import ibjax
 from ibjax.analysis import Estimate
-from ibjax.analysis.statistics import Values, percentiles, resampling_weights
+from ibjax.analysis.statistics import percentiles, resampling_weights
+
+Values = npt.NDArray[np.float64]
 
 _RESAMPLES = 2000
 
