@@ -19,7 +19,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from ibjax import Config, Trajectory
+from ibjax.ensemble.assemble import assemble
 from ibjax.ensemble.blocks import cores
+from ibjax.ensemble.collect import collect
+from ibjax.ensemble.run import compile_run, train
 
 Row = Mapping[str, Any]
 
@@ -59,6 +63,12 @@ def time_once(make: Callable[[], Any]) -> tuple[Any, float]:
     began = time.perf_counter()
     made = make()
     return made, time.perf_counter() - began
+
+
+def compile_ahead(config: Config) -> Callable[[], Trajectory]:
+    """Compile the programs of a run now; the result is `ibjax.run` without that."""
+    compiled = compile_run(assemble(config))
+    return lambda: collect(config, compiled.program, *train(config, compiled))
 
 
 def machine() -> dict[str, Any]:

@@ -29,12 +29,11 @@ from typing import Any
 
 import numpy as np
 from baselines import numpy_information
-from harness import Row, parser, report, time_once
+from harness import Row, compile_ahead, parser, report, time_once
 
 import ibjax
 from ibjax import Trajectory
 from ibjax.ensemble.blocks import cores
-from ibjax.ensemble.run import Prepared
 
 EPOCHS = 5
 BLOCK = 10  # seeds; the rows of other things have two blocks, one for each of two cores
@@ -60,9 +59,9 @@ def measure(changes: Row) -> dict[str, Any]:
     """Run one configuration here: seconds, peak memory of this process in MiB, and whether the result is right."""
     lists: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in changes.items()}
     config = dataclasses.replace(ibjax.PRESETS["paper"], store_weights=True, **lists)
-    prepared, compile_seconds = time_once(lambda: Prepared(config))
-    prepared.run()  # to warm up
-    traj, seconds = time_once(prepared.run)
+    run, compile_seconds = time_once(lambda: compile_ahead(config))
+    run()  # to warm up
+    traj, seconds = time_once(run)
     unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts in bytes, Linux in KiB
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
     worst = worst_difference(traj)

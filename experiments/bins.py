@@ -45,8 +45,7 @@ from ibjax import Config, Trajectory, figures, spherical_dataset
 from ibjax.analysis import Estimate, mean_over_seeds
 from ibjax.figures.style import fill_band, layer_colours, legend_below, mean_of
 from ibjax.information.histogram import histogram_information
-from ibjax.information.partition import labels
-from ibjax.networks.perceptron import BOUNDED
+from ibjax.information.partition import channels
 
 NAME = "bins"
 BINS = (8, 16, 30, 64, 256, 1024, 4096, 16384, 65536)
@@ -57,12 +56,12 @@ WIDTH = 12
 
 @functools.partial(jax.jit, static_argnames="bins")
 def _information(activations: Any, low: Any, high: Any, p_y_given_x: Any, *, bins: int) -> Any:
-    y = labels(p_y_given_x, None, activations.dtype)
+    of_patterns = channels(p_y_given_x, None, activations.dtype)
 
     def of_epoch(epoch: Any) -> Any:
         layer, low, high = epoch
         units = jnp.moveaxis(layer, -1, 0)[:, None]  # (U, 1, N)
-        return histogram_information(units, y, bins=bins, low=low, high=high)[0][0]
+        return histogram_information(units, of_patterns, bins=bins, low=low, high=high)[0][0]
 
     return jax.lax.map(of_epoch, (activations, low, high))
 
@@ -108,7 +107,7 @@ def analyse(trajectory: Trajectory) -> Results:
     """Compression of every layer for every number of `BINS`, from the weights stored at about 40 epochs."""
     dataset = spherical_dataset(trajectory.config["config"]["dataset"])
     rule = dataset.p_y_given_x
-    bounded = trajectory.config["config"]["activation"] in BOUNDED
+    bounded = "range_low" not in trajectory.extras  # stored only where a layer has no fixed range
     layers = len(trajectory.layer_names)
     few = common.spread_indices(trajectory.epochs, MOST_EPOCHS)
     drop = np.full((trajectory.seeds.size, len(BINS), layers), np.nan)

@@ -23,8 +23,8 @@ from ibjax import figures, information_curve
 from ibjax.analysis import phase_change
 from ibjax.figures.movie import frame_indices
 from ibjax.figures.style import layer_colours, layer_markers
-from ibjax.trajectory import Trajectory
-from ibjax.trajectory.schema import AXES
+from ibjax.trajectory import Trajectory, TrajectoryError
+from ibjax.trajectory.schema import AXES, OPTIONAL
 
 NAMES = (*(f"hidden {index}" for index in range(1, 8)), "output")
 
@@ -426,3 +426,27 @@ class TestMovie:
     def test_missing_folder(self, tmp_path: Path, trajectory: Trajectory) -> None:
         with pytest.raises(FileNotFoundError):
             figures.save_animation(trajectory, tmp_path / "missing" / "film.gif")
+
+
+def test_what_a_foreign_training_loop_does_not_give() -> None:
+    """The plane and the film need none of it; a figure that does names it."""
+    whole = synthetic_trajectory(seeds=2)
+    bare = replace(whole, **dict.fromkeys(OPTIONAL))  # type: ignore[arg-type]
+    titles = []
+    for trajectory in (whole, bare):
+        film = figures.animate(trajectory, frames=2)
+        film._draw_was_started = True  # type: ignore[attr-defined]  # or it warns that nobody has shown it
+        titles.append(film._fig.axes[0].get_title())  # type: ignore[attr-defined]
+    assert titles[0].startswith("epoch 0,  test accuracy")
+    assert titles[1] == "epoch 0\n" + titles[0].partition("\n")[2]
+    legend = figures.plane_trajectories(bare).get_legend()
+    assert not any("phase" in text.get_text() for text in legend.get_texts())  # type: ignore[union-attr]
+    figures.information_over_epochs(bare)
+    for figure, key in (
+        (figures.gradients, "weight_norm"),
+        (figures.snr, "gradient_mean"),
+        (figures.weight_norms, "weight_norm"),
+        (figures.loss_and_accuracy, "train_loss"),
+    ):
+        with pytest.raises(TrajectoryError, match=f"{key} is absent"):
+            figure(bare)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 
 import ibjax
 from ibjax import Config, Dataset
-from ibjax.ensemble.program import Program
+from ibjax.ensemble.assemble import assemble
+from ibjax.networks.perceptron import Perceptron
 from ibjax.training.fused import FusedTrainer
 
 SHORT = replace(ibjax.PRESETS["paper"], seeds=2, epochs=3, logged_epochs=3)
@@ -56,16 +58,31 @@ def test_without_learning_only_the_moments_change() -> None:
     np.testing.assert_allclose(fused.gradient_mean, plain.gradient_mean, rtol=1e-4)
 
 
+@pytest.mark.skipif(jax.__version_info__ >= (0, 11), reason="jax deprecates Pallas' Triton backend since 0.11")
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_the_kernel_lowers_for_a_gpu(optimizer: str) -> None:
     """Without a GPU the kernel can still be translated for one, which refuses what its compiler does not know."""
-    program = Program(replace(SHORT, optimizer=optimizer), ibjax.spherical_dataset(), None, None)
+    program = assemble(replace(SHORT, optimizer=optimizer))
     assert program.fused is None  # "auto" on a CPU
-    fused = FusedTrainer(program._perceptron(), program.trainer, interpret=False)
+    fused = FusedTrainer(Perceptron((12, *SHORT.hidden_widths, 1)), program.trainer, interpret=False)
     seeds = np.arange(3, dtype=np.uint32)
     sample, state = jax.eval_shape(program.start, seeds, program.inputs, program.conditional)
     lowered = jax.jit(fused.epochs).trace(sample, state, 0, 2, True).lower(lowering_platforms=("cuda",))
     assert "triton" in lowered.as_text()
+
+
+def test_auto_takes_the_plain_path_where_jax_has_no_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU beside a jax that has removed the deprecated backend: said once, and trained all the same."""
+    config = replace(SHORT, epochs=1, logged_epochs=2)
+    plain = ibjax.run(replace(config, backend="plain"))
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.delattr("jax.experimental.pallas.triton", raising=False)
+    monkeypatch.setitem(sys.modules, "jax.experimental.pallas.triton", None)
+    with pytest.warns(UserWarning, match="trains on the plain path: the fused kernel does not compile here"):
+        found = ibjax.run(replace(config, backend="auto"))
+    assert not found.differences(plain)
+    with pytest.raises(ImportError, match="triton"):
+        ibjax.run(replace(config, backend="fused"))
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,8 @@ def frame_indices(epochs: npt.NDArray[np.int64], frames: int) -> npt.NDArray[np.
 def animate(trajectory: Trajectory, *, frames: int = 200, fps: int = 20) -> FuncAnimation:
     """All networks moving through the plane, epochs passing at equal steps of log(1 + epoch).
 
-    The title tells epoch and mean test accuracy (training accuracy where there are no test patterns).
+    The title tells epoch and mean test accuracy (training accuracy where there are no test patterns; none
+    where the training loop gave none).
 
     Args:
       trajectory: the ensemble.
@@ -48,10 +49,13 @@ def animate(trajectory: Trajectory, *, frames: int = 200, fps: int = 20) -> Func
         raise ValueError(f"fps = {fps!r}; allowed: at least 1")
     indices = frame_indices(trajectory.epochs, frames)
     indices = np.append(indices, np.full(fps, indices[-1]))
-    kind = "test"
-    accuracy = mean_over_seeds(trajectory, "test_accuracy", resamples=1).mean
-    if np.isnan(accuracy).all():
-        kind, accuracy = "training", mean_over_seeds(trajectory, "train_accuracy", resamples=1).mean
+    titles = [f"epoch {epoch}" for epoch in trajectory.epochs]
+    for kind, key in (("test", "test_accuracy"), ("training", "train_accuracy")):
+        if key not in trajectory.absent:
+            accuracy = mean_over_seeds(trajectory, key, resamples=1).mean
+            if kind == "training" or not np.isnan(accuracy).all():
+                titles = [f"{text},  {kind} accuracy {value:.3f}" for text, value in zip(titles, accuracy, strict=True)]
+                break
     healthy = trajectory.healthy
     with style():
         figure = Figure(figsize=(4.0, 3.2), layout="constrained")
@@ -64,8 +68,7 @@ def animate(trajectory: Trajectory, *, frames: int = 200, fps: int = 20) -> Func
             place = trajectory.i_xt[healthy, index, layer], trajectory.i_ty[healthy, index, layer]
             points.set_offsets(np.stack(place, axis=-1))
         ax.title.set_text(  # keeps the type that the title was made with
-            f"epoch {trajectory.epochs[index]},  {kind} accuracy {accuracy[index]:.3f}\n"
-            + network_count(trajectory).replace("\n", " ")
+            f"{titles[index]}\n" + network_count(trajectory).replace("\n", " ")
         )
         return layers
 

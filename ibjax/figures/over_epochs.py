@@ -100,7 +100,7 @@ def snr(trajectory: Trajectory, *, phase: bool = True, ax: Axes | None = None) -
 def weight_norms(trajectory: Trajectory, *, ax: Axes | None = None) -> Axes:
     """Frobenius norm of every layer's kernel against the epoch, with a band."""
     with canvas(ax) as ax:
-        _layers(ax, trajectory, trajectory.weight_norm, band=True)
+        _layers(ax, trajectory, trajectory.require("weight_norm"), band=True)
         ax.set_ylim(bottom=0.0)
         ax.set_ylabel("weight norm")
         _finish(ax, trajectory, band=True)

@@ -174,6 +174,8 @@ def planes(runs: Mapping[str, Trajectory], *, columns: int = 3, part: SubFigure 
 
 def _mark_phase(ax: Axes, trajectory: Trajectory, x: Values, y: Values, phase: bool | float) -> None:
     """Join the layers at the epoch given, or at that of the whole network's phase change, if there is one."""
+    if phase is True and {"gradient_mean", "gradient_std"} & set(trajectory.absent):
+        return
     epoch = phase_change(trajectory, resamples=1).network_epoch if phase is True else float(phase)
     if np.isnan(epoch):
         return
