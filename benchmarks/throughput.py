@@ -3,9 +3,9 @@
     python benchmarks/throughput.py [--quick] [--json FILE]
 
 The paper's run takes minutes, the textbook's half an hour, so a shorter one is timed: the same 50 networks and batches,
-120 epochs, 3 logged ones (250 in 10,000). All programs are compiled before they are timed (`jit(...).lower().compile()`),
-and the compile time stands in another column. Every row starts from seeds: drawing weights,
-splits and labels is inside the time, and so is handing the results to Python.
+120 epochs, 3 logged ones (250 in 10,000). All programs are compiled before they are timed, and the compile time stands
+in another column. Every row starts from seeds: drawing weights, splits and labels is inside the time, and so is handing
+the results to Python.
 
 Rows:
   ibjax                   end to end: training, shuffling, gradient statistics, and the information, losses and
