@@ -12,11 +12,10 @@ from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure, SubFigure
 
 from ibjax.analysis.phases import phase_change
-from ibjax.analysis.statistics import mean_over_seeds
+from ibjax.analysis.statistics import Values, mean_over_seeds
 from ibjax.figures.style import (
     I_TY,
     I_XT,
-    Values,
     bit_ticks,
     canvas,
     epoch_colours,
