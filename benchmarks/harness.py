@@ -1,6 +1,6 @@
 """Timing, the machine's description, and results as a table and as JSON, shared by the benchmarks.
 
-The scripts import this file by its plain name: Python puts a script's own folder on the path.
+The scripts import this file by its plain name: Python puts a script's folder on the path.
 """
 
 from __future__ import annotations

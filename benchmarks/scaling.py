@@ -2,8 +2,8 @@
 
     python benchmarks/scaling.py [--quick] [--json FILE] [--plot FILE.png]
 
-Each row is a run of the `paper` preset, a few epochs long, with one thing changed, in a process of its own, so that its
-peak memory (`getrusage`, the imports and the compiler included) is its own. `seconds` are those of one run whose
+Each row is a run of the `paper` preset, a few epochs long, with one thing changed, in a new process, so that the peak
+memory (`getrusage`, the imports and the compiler included) is that of the run. `seconds` are those of one run whose
 programs are compiled already, after one to warm up; the compile time stands apart. Straight lines through the rows of
 seeds and of logged epochs are printed, with how far from its line the worst row lies: blocks of seeds are of one size,
 so only the rows that keep all cores busy are expected on it. `--quick` has fewer rows, no lines, and a shorter network,
@@ -57,16 +57,18 @@ def cases(quick: bool) -> list[tuple[str, int, dict[str, Any]]]:
 
 def measure(changes: Row) -> dict[str, Any]:
     """Run one configuration here: seconds, peak memory of this process in MiB, and whether the result is right."""
-    from ibjax.ensemble.run import Prepared
+    from ibjax.ensemble.assemble import assemble
+    from ibjax.ensemble.collect import collect
+    from ibjax.ensemble.run import compile_run, train
 
     lists: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in changes.items()}
     config = dataclasses.replace(ibjax.PRESETS["paper"], store_weights=True, **lists)
     began = time.perf_counter()
-    prepared = Prepared(config)
+    programs = compile_run(assemble(config))
     compiled = time.perf_counter()
-    prepared.run()
+    train(config, programs)
     warm = time.perf_counter()
-    traj = prepared.run()
+    traj = collect(config, programs.program, *train(config, programs))
     done = time.perf_counter()
     unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts in bytes, Linux in KiB
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
@@ -95,7 +97,7 @@ def worst_difference(traj: Trajectory) -> float:
     return worst
 
 
-def in_own_process(changes: Row) -> dict[str, Any]:
+def in_new_process(changes: Row) -> dict[str, Any]:
     """`measure` in a fresh interpreter.
 
     Raises:
@@ -174,7 +176,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if chosen.case is not None:
         print(json.dumps(measure(json.loads(chosen.case))))
         return 0
-    rows = [{"varies": what, "value": value, **in_own_process(changes)} for what, value, changes in cases(chosen.quick)]
+    rows = [{"varies": what, "value": value, **in_new_process(changes)} for what, value, changes in cases(chosen.quick)]
     report(rows, summarise(rows), chosen.json)
     if chosen.plot:
         plot(rows, chosen.plot)

@@ -5,7 +5,7 @@
 Nothing is trained anew for a number of bins: activations are recomputed from the weights stored at each logged epoch.
 The compression of a network's layer is the largest I(X;T) over the logged epochs less that of the last: never negative,
 so a noisy curve shows a little where there is none; below 0.1 bits it counts as none. tanh units and the output are
-binned on [-1, 1]; ReLU units over the layer's own least to greatest activation at that epoch. With ever finer bins
+binned on [-1, 1]; ReLU units from the layer's least to its greatest activation at that epoch. With ever finer bins
 I(X;T) tends to H(X) at every epoch, whatever the network does: what vanishes is the measure's power to see.
 
 Cells are exact up to 65536 bins: float32 activations are binned in float64.
@@ -17,7 +17,7 @@ Verdicts
     them (not reproduced), else depends on the bins: those where it is.
   finer bins weaken it: mean over hidden layers of the compression at the largest number of bins less that at 30; below
     0 (reproduced), above 0 (not reproduced), else undecided.
-  ReLU compresses (contested): as for tanh, at 30 bins of its own range.
+  ReLU compresses (contested): as for tanh, at 30 bins of its range.
 
 Shapes: S networks, E logged epochs, L layers, K numbers of bins, N patterns, U units.
 """
@@ -30,26 +30,22 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import common
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-from bound import stored_activations
-from common import PAPER, Finding, Runs, execute, listed
+from common import Finding, Runs, Values
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from weights import MOST_EPOCHS, judged, thinned
-from weights import configs as stored_configs
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from weights import MOST_EPOCHS
 
-from ibjax import Config, Trajectory, spherical_dataset
+from ibjax import Config, Trajectory, figures, spherical_dataset
 from ibjax.analysis import Estimate, mean_over_seeds
-from ibjax.figures import style
-from ibjax.figures.claims import compression_over_bins, side_by_side
-from ibjax.figures.style import mean_of
-from ibjax.information.histogram import histogram_information, own_range
-from ibjax.information.partition import labels
-from ibjax.networks.perceptron import BOUNDED
-
-Values = npt.NDArray[np.float64]
+from ibjax.figures.style import fill_band, layer_colours, legend_below, mean_of
+from ibjax.information.histogram import histogram_information
+from ibjax.information.partition import channels
 
 NAME = "bins"
 BINS = (8, 16, 30, 64, 256, 1024, 4096, 16384, 65536)
@@ -59,37 +55,40 @@ WIDTH = 12
 
 
 @functools.partial(jax.jit, static_argnames="bins")
-def _information(activations: Any, p_y_given_x: Any, own: Any, *, bins: int) -> Any:
-    y = labels(p_y_given_x, None, activations.dtype)
+def _information(activations: Any, low: Any, high: Any, p_y_given_x: Any, *, bins: int) -> Any:
+    of_patterns = channels(p_y_given_x, None, activations.dtype)
 
-    def one(layer: Any) -> Any:
+    def of_epoch(epoch: Any) -> Any:
+        layer, low, high = epoch
         units = jnp.moveaxis(layer, -1, 0)[:, None]  # (U, 1, N)
-        low, high = (jnp.where(own, end, fixed) for end, fixed in zip(own_range(units), (-1.0, 1.0), strict=True))
-        return histogram_information(units, y, bins=bins, low=low, high=high)[0][0]
+        return histogram_information(units, of_patterns, bins=bins, low=low, high=high)[0][0]
 
-    return jax.lax.map(one, activations)
+    return jax.lax.map(of_epoch, (activations, low, high))
 
 
-def information(activations: npt.ArrayLike, p_y_given_x: npt.ArrayLike, bins: int, *, own: bool = False) -> Values:
+def information(activations: npt.ArrayLike, p_y_given_x: npt.ArrayLike, bins: int, *, bounded: bool = True) -> Values:
     """I(X;T), bits, of float32 activations (E, N, U) with 2 to 65536 bins a unit, (E,).
 
     Args:
       activations: of one layer.
       p_y_given_x: (N,).
       bins: of each unit.
-      own: bins between the least and the greatest activation of each epoch, instead of [-1, 1].
+      bounded: bins on [-1, 1]; otherwise between the least and the greatest activation of each epoch.
     """
     if not 2 <= bins <= 65536:
         raise ValueError(f"bins = {bins!r}; allowed: 2 to 65536")
     layer = np.asarray(activations, np.float64)
     # A unit that is repeated changes no cell and no range: layers of one width share a compiled program.
     layer = layer[..., np.arange(max(WIDTH, layer.shape[-1])) % layer.shape[-1]]
+    low, high = np.full((2, len(layer)), [[-1.0], [1.0]])
+    if not bounded:
+        low, high = layer.min(axis=(1, 2)), layer.max(axis=(1, 2))
+        high = np.where(high > low, high, low + 1)  # any range will do for a layer that is constant
     with jax.enable_x64(True):
-        y = jnp.asarray(np.asarray(p_y_given_x, np.float64))
-        return np.asarray(_information(jnp.asarray(layer), y, jnp.asarray(own), bins=bins))
+        return np.asarray(_information(layer, low, high, np.asarray(p_y_given_x, np.float64), bins=bins))
 
 
-class Measured(NamedTuple):
+class Results(NamedTuple):
     """One activation; bits.
 
     Attributes:
@@ -104,21 +103,21 @@ class Measured(NamedTuple):
 
 
 @functools.lru_cache(maxsize=4)
-def analysed(trajectory: Trajectory) -> Measured:
+def analyse(trajectory: Trajectory) -> Results:
     """Compression of every layer for every number of `BINS`, from the weights stored at about 40 epochs."""
     dataset = spherical_dataset(trajectory.config["config"]["dataset"])
-    bounded = trajectory.config["config"]["activation"] in BOUNDED
+    rule = dataset.p_y_given_x
+    bounded = "range_low" not in trajectory.extras  # stored only where a layer has no fixed range
     layers = len(trajectory.layer_names)
-    few = thinned(trajectory.epochs, MOST_EPOCHS)
+    few = common.spread_indices(trajectory.epochs, MOST_EPOCHS)
     drop = np.full((trajectory.seeds.size, len(BINS), layers), np.nan)
     for row in np.flatnonzero(trajectory.healthy):
-        for layer, activations in enumerate(stored_activations(trajectory, dataset.inputs, row, few)):
-            own = not bounded and layer < layers - 1
+        for layer, activations in enumerate(common.stored_activations(trajectory, dataset.inputs, row, few)):
             for index, count in enumerate(BINS):
-                i_xt = information(activations, dataset.p_y_given_x, count, own=own)
+                i_xt = information(activations, rule, count, bounded=bounded or layer == layers - 1)
                 drop[row, index, layer] = i_xt.max() - i_xt[-1]
     hidden = drop[..., :-1].mean(axis=2)
-    return Measured(
+    return Results(
         mean_over_seeds(trajectory, drop),
         mean_over_seeds(trajectory, drop[..., -2]),
         mean_over_seeds(trajectory, hidden[:, -1] - hidden[:, BINS.index(PAPER_BINS)]),
@@ -127,26 +126,26 @@ def analysed(trajectory: Trajectory) -> Measured:
 
 def configs(quick: bool) -> dict[str, Config]:
     """The paper's run with its weights, the one of `weights`, and the same with ReLU units."""
-    tanh = stored_configs(quick)["paper"]
+    tanh = common.paper(quick)
     return {"paper": tanh, "relu": dataclasses.replace(tanh, activation="relu")}
 
 
 def measure(runs: Runs) -> list[Finding]:
     """The claims, by the rules at the top."""
-    tanh, relu = analysed(runs["paper"]), analysed(runs["relu"])
+    tanh, relu = analyse(runs["paper"]), analyse(runs["relu"])
     names = [str(count) for count in BINS]
     paper_bins = BINS.index(PAPER_BINS)
     last = "peak less end of I(X;T) of the last hidden layer, bits"
     return [
-        judged(
-            _entry(tanh.last, paper_bins),
+        common.judge(
+            common.part(tanh.last, paper_bins),
             MINIMUM,
             ["last hidden layer"],
             claim="A tanh network compresses.",
-            source=f"{PAPER}, snapshots and trajectories",
+            source=f"{common.PAPER}, snapshots and trajectories",
             measured=f"{last}, 30 bins a unit",
         ),
-        judged(
+        common.judge(
             tanh.last,
             MINIMUM,
             names,
@@ -156,7 +155,7 @@ def measure(runs: Runs) -> list[Finding]:
             on="the number of bins",
             note="Contested: Saxe et al. 2018; Goldfeld et al. 2019.",
         ),
-        judged(
+        common.judge(
             tanh.finer,
             0.0,
             ["hidden layers"],
@@ -165,29 +164,25 @@ def measure(runs: Runs) -> list[Finding]:
             measured=f"mean over hidden layers of peak less end of I(X;T), at {BINS[-1]} bins less at 30, bits",
             below=True,
         ),
-        judged(
-            _entry(relu.last, paper_bins),
+        common.judge(
+            common.part(relu.last, paper_bins),
             MINIMUM,
             ["last hidden layer"],
             claim="A ReLU network compresses.",
             source="the authors' reply to Saxe et al. 2018",
-            measured=f"{last}, 30 bins of the layer's own range (at all numbers of bins: {listed(relu.last, names)})",
+            measured=f"{last}, 30 bins of the layer's own range (at all numbers of bins: "
+            f"{common.describe(relu.last, names)})",
             note="Contested: Saxe et al. 2018 and Goldfeld et al. 2019 (no); Noshad et al. 2019 (yes).",
         ),
     ]
 
 
-def _entry(estimate: Estimate, index: int) -> Estimate:
-    parts = {name: getattr(estimate, name)[index] for name in ("mean", "low", "high", "count")}
-    return dataclasses.replace(estimate, **parts)
-
-
 def figure(runs: Runs) -> Figure:
     """tanh and ReLU side by side, on one scale."""
-    whole, axes = side_by_side(len(runs))
-    with style():
+    whole, axes = figures.side_by_side(len(runs))
+    with figures.style():
         for ax, run in zip(axes, runs.values(), strict=True):
-            compression_over_bins(BINS, analysed(run).drop, run.layer_names, ax=ax)
+            draw_drops(ax, analyse(run).drop, run.layer_names)
             ax.set_title(mean_of(run, f"{run.config['config']['activation']}, 95% band"))
         top = max(ax.get_ylim()[1] for ax in axes)
         for ax in axes:
@@ -195,9 +190,26 @@ def figure(runs: Runs) -> Figure:
     return whole
 
 
+def draw_drops(ax: Axes, drop: Estimate, names: Sequence[str]) -> None:
+    """Peak less end of I(X;T), bits, (K, L), against the number of `BINS`, a line and a band per layer."""
+    for layer, (name, colour) in enumerate(zip(names, layer_colours(len(names)), strict=True)):
+        ax.plot(BINS, drop.mean[:, layer], color=colour, marker=".", ms=4, label=name)
+        fill_band(ax, BINS, drop.low[:, layer], drop.high[:, layer], colour)
+    ax.axhline(0.0, color="0.2", linewidth=0.6, linestyle=":")
+    ax.axvline(PAPER_BINS, color="0.8", linewidth=2.0, zorder=0, label=f"{PAPER_BINS} bins")
+    ax.set_xscale("log", base=2)
+    ax.xaxis.set_major_locator(FixedLocator([4.0**power for power in range(1, 17)]))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"$2^{{{np.log2(value):.0f}}}$"))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xlabel("bins of a unit")
+    ax.set_xlim(0.8 * min(BINS), 1.25 * max(BINS))
+    ax.set_ylabel(r"peak $-$ end of $I(X;T)$ [bits]")
+    legend_below(ax)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Train or read, measure, draw and write."""
-    return execute(NAME, __doc__, configs, measure, figure, argv)
+    return common.execute(NAME, __doc__, configs, measure, figure, argv)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 
 The curve is that of the task's joint p(x, y). A layer of one network is what its binned activations at the last epoch
 make of all patterns: its point, its distance to the curve (I(T;Y) of the curve at the same I(X;T), less the layer's),
-and beta* = argmin_beta E_x KL[p_layer(t|x) || p_beta(t|x)]. The bottleneck encoder p_beta is built from the layer's own
+and beta* = argmin_beta E_x KL[p_layer(t|x) || p_beta(t|x)]. The bottleneck encoder p_beta is built from the layer's
 p(t) and p(y|t), so agreement is partly built in, and a layer that keeps every pattern apart (T = X) is on the curve
 whatever it computes. So see the KL, and the control: the layer's cells dealt at random to the patterns, with the same
 p(t). 1/beta* is the slope of the curve where the layer belongs; it is 0 for a layer whose beta* has no finite value.
@@ -26,59 +26,27 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import common
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-from common import PAPER, Finding, Runs, execute, listed
+from common import Finding, Runs, Values
+from common.drawing import layer_axis
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
-from weights import configs as stored_configs
-from weights import judged, stored
 
-from ibjax import Config, Curve, Trajectory, information_curve, spherical_dataset
+from ibjax import Config, Curve, Trajectory, figures, information_curve, spherical_dataset
 from ibjax.analysis import Estimate, mean_over_seeds
 from ibjax.bottleneck import layer_beta, random_encoder_control
-from ibjax.figures import style
-from ibjax.figures.claims import inverse_betas, layers_and_curve, side_by_side
-from ibjax.figures.style import mean_of
+from ibjax.figures.bottleneck import draw_curve, draw_layers
+from ibjax.figures.style import error_bars, layer_looks, legend_below, marker_area, mean_of
 from ibjax.information.histogram import bin_codes
-from ibjax.networks.perceptron import Perceptron
-
-Values = npt.NDArray[np.float64]
 
 NAME = "bound"
-PARTS = {"kernel": "weights", "bias": "biases"}
 ON_THE_CURVE = 0.05  # of I(X;Y)
 CONTESTED = "Contested: Saxe et al. 2018; Goldfeld et al. 2019"
-
-
-def stored_activations(
-    trajectory: Trajectory, inputs: npt.ArrayLike, row: int | np.integer[Any], entries: npt.NDArray[np.intp]
-) -> list[npt.NDArray[Any]]:
-    """Activations of one network at logged epochs, recomputed from the stored weights: L arrays (E, N, U).
-
-    Args:
-      trajectory: a run of the built-in network with stored weights.
-      inputs: (N, F) patterns.
-      row: index of the network.
-      entries: (E,) indices of logged epochs.
-    """
-    config = trajectory.config["config"]
-    params = [
-        {part: stored(trajectory, f"{kind}_{name}")[row, entries] for part, kind in PARTS.items()}
-        for name in trajectory.layer_names
-    ]
-    dtype = str(params[0]["kernel"].dtype)
-    widths = (params[0]["kernel"].shape[1], *trajectory.layer_widths)
-    network = Perceptron(widths, config["activation"], config["output"], dtype=dtype)
-    with jax.enable_x64(dtype == "float64"):
-        return [np.asarray(layer) for layer in _forward(network, params, np.asarray(inputs, dtype))]
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _forward(network: Perceptron, params: Any, inputs: Any) -> Any:
-    return jax.vmap(network.apply, (0, None))(params, inputs)[1]
 
 
 def cells_of(activations: npt.NDArray[Any], bins: int) -> npt.NDArray[np.intp]:
@@ -88,7 +56,7 @@ def cells_of(activations: npt.NDArray[Any], bins: int) -> npt.NDArray[np.intp]:
     return np.unique(codes, axis=0, return_inverse=True)[1].reshape(-1)
 
 
-class Measured(NamedTuple):
+class Results(NamedTuple):
     """Means over networks, (L,) each; bits unless said.
 
     Attributes:
@@ -115,7 +83,7 @@ FIELDS = ("inverse_beta", "kl", "i_x", "i_y", "distance")
 
 
 @functools.lru_cache(maxsize=2)
-def analysed(trajectory: Trajectory, repeats: int = 2) -> Measured:
+def analyse(trajectory: Trajectory, repeats: int = 2) -> Results:
     """Every layer of every healthy network at the last logged epoch, and `repeats` random encoders for each."""
     dataset = spherical_dataset(trajectory.config["config"]["dataset"])
     curve = information_curve(dataset.joint)
@@ -123,7 +91,7 @@ def analysed(trajectory: Trajectory, repeats: int = 2) -> Measured:
     shape = trajectory.seeds.size, len(trajectory.layer_names), len(FIELDS)
     layers, control, tau = np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape[0], np.nan)
     for row in np.flatnonzero(trajectory.healthy):
-        activations = stored_activations(trajectory, dataset.inputs, row, np.array([-1]))
+        activations = common.stored_activations(trajectory, dataset.inputs, row, np.array([-1]))
         for layer, values in enumerate(activations):
             cells = cells_of(values[0], bins)
             layers[row, layer] = layer_beta(cells, rule, curve=curve)
@@ -132,10 +100,10 @@ def analysed(trajectory: Trajectory, repeats: int = 2) -> Measured:
             drawn[:, 0] = _inverse(drawn[:, 0])
             control[row, layer] = drawn.mean(axis=0)
         hidden = layers[row, :-1, 0]
-        tau[row] = falls(hidden)
+        tau[row] = rank_correlation(hidden)
     layers[..., 0] = _inverse(layers[..., 0])
     means = [mean_over_seeds(trajectory, layers[..., field]) for field in range(len(FIELDS))]
-    return Measured(
+    return Results(
         **dict(zip(FIELDS, means, strict=True)),
         control={name: mean_over_seeds(trajectory, control[..., field]) for field, name in enumerate(FIELDS)},
         nearer=mean_over_seeds(trajectory, (control - layers)[..., FIELDS.index("distance")]),
@@ -144,7 +112,7 @@ def analysed(trajectory: Trajectory, repeats: int = 2) -> Measured:
     )
 
 
-def falls(betas: Values) -> float:
+def rank_correlation(betas: Values) -> float:
     """Kendall's tau-b between depth and beta* (infinite ones tie); -1 where it always falls, 0 where all are equal."""
     ranks = np.unique(betas, return_inverse=True)[1]
     tau = stats.kendalltau(np.arange(betas.size), ranks).statistic if np.ptp(ranks) else 0.0
@@ -158,38 +126,38 @@ def _inverse(betas: Values) -> Values:
 
 def configs(quick: bool) -> dict[str, Config]:
     """The paper's run with its weights, the one of `weights`."""
-    return stored_configs(quick)
+    return {"paper": common.paper(quick)}
 
 
 def measure(runs: Runs) -> list[Finding]:
     """The claims, by the rules at the top."""
-    found, names = analysed(runs["paper"]), runs["paper"].layer_names
+    found, names = analyse(runs["paper"]), runs["paper"].layer_names
     hidden, i_xy = names[:-1], found.curve.i_xy
     return [
-        judged(
+        common.judge(
             found.tau,
             0.0,
             ["network"],
             claim="The beta of a converged layer falls with its depth.",
-            source=f"{PAPER}, layers on the information curve",
+            source=f"{common.PAPER}, layers on the information curve",
             measured="Kendall's tau-b of depth and beta*, hidden layers "
-            f"(1/beta*: {listed(found.inverse_beta, names)}; KL, bits: {listed(found.kl, names)}; "
-            f"KL of random encoders: {listed(found.control['kl'], names)})",
+            f"(1/beta*: {common.describe(found.inverse_beta, names)}; KL, bits: {common.describe(found.kl, names)}; "
+            f"KL of random encoders: {common.describe(found.control['kl'], names)})",
             below=True,
             note="The encoder compared with is built from the layer's own p(t) and p(y|t): partly built in.",
         ),
-        judged(
+        common.judge(
             _hidden(found.distance, i_xy),
             ON_THE_CURVE,
             hidden,
             claim="Converged layers lie on the information curve.",
-            source=f"{PAPER}, layers on the information curve",
+            source=f"{common.PAPER}, layers on the information curve",
             measured="distance to the curve over I(X;Y) (of random encoders with the same p(t): "
-            f"{listed(_hidden(found.control['distance'], i_xy), hidden)})",
+            f"{common.describe(_hidden(found.control['distance'], i_xy), hidden)})",
             below=True,
             note=CONTESTED,
         ),
-        judged(
+        common.judge(
             _hidden(found.nearer, 1.0),
             0.0,
             hidden,
@@ -203,28 +171,56 @@ def measure(runs: Runs) -> list[Finding]:
 
 def _hidden(estimate: Estimate, unit: float) -> Estimate:
     """The entries of the hidden layers, in units of `unit`."""
-    parts = {name: getattr(estimate, name)[:-1] / unit for name in ("mean", "low", "high")}
-    return dataclasses.replace(estimate, **parts, count=estimate.count[:-1])
+    hidden = common.part(estimate, slice(None, -1))
+    return dataclasses.replace(hidden, mean=hidden.mean / unit, low=hidden.low / unit, high=hidden.high / unit)
 
 
 def figure(runs: Runs) -> Figure:
     """The layers on the plane with the curve, and their 1/beta*."""
     run = runs["paper"]
-    found, names = analysed(run), run.layer_names
-    whole, (left, right) = side_by_side(2, height=3.1)
+    found, names = analyse(run), run.layer_names
+    whole, (left, right) = figures.side_by_side(2, height=3.1)
     x = np.linspace(0, run.h_x, 400)
-    with style():
-        points, control = (found.i_x, found.i_y), (found.control["i_x"].mean, found.control["i_y"].mean)
-        layers_and_curve((x, found.curve.relevance(x)), points, control, names, ax=left)
+    with figures.style():
+        draw_curve(left, x, found.curve.relevance(x))
+        draw_layers(left, found.i_x, found.i_y, names)
+        draw_control(left, found.control["i_x"].mean, found.control["i_y"].mean, names)
+        legend_below(left)
         left.set_title(mean_of(run, f"epoch {run.epochs[-1]}, 95% bars"))
-        inverse_betas(found.inverse_beta, names, ax=right)
+        draw_inverse_betas(right, found.inverse_beta, names)
         right.set_title(mean_of(run, "95% bars"))
     return whole
 
 
+def draw_control(ax: Axes, i_x: Values, i_y: Values, names: Sequence[str]) -> None:
+    """(L,) points of the random encoders, hollow, with the colours and markers of the layers."""
+    for x, y, (_, colour, marker) in zip(i_x, i_y, layer_looks(names), strict=True):
+        ax.scatter(x, y, marker_area(marker), "none", marker=marker, edgecolors=colour, linewidths=0.8)
+    ax.scatter([], [], 16, "none", marker="o", edgecolors="0.3", linewidths=0.8, label="random encoder")
+
+
+def draw_inverse_betas(ax: Axes, inverse: Estimate, names: Sequence[str]) -> None:
+    """1/beta* of every layer, (L,): the slope of the curve where the layer is most like a bottleneck."""
+    bars = error_bars(inverse)
+    for layer, (_, colour, marker) in enumerate(layer_looks(names)):
+        ax.errorbar(
+            layer,
+            inverse.mean[layer],
+            bars[:, layer : layer + 1],
+            color=colour,
+            marker=marker,
+            ms=4,
+            ls="",
+            elinewidth=1,
+        )
+    ax.set_ylabel(r"$1/\beta^*$")
+    ax.set_ylim(-0.03, None)
+    layer_axis(ax, names)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Train or read, measure, draw and write."""
-    return execute(NAME, __doc__, configs, measure, figure, argv)
+    return common.execute(NAME, __doc__, configs, measure, figure, argv)
 
 
 if __name__ == "__main__":

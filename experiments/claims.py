@@ -8,7 +8,7 @@ their files. `--redo NAME` measures that one anew, `--redo all` every one (train
 for that). An experiment that fails is named in the table and the others go on; the exit status is then 1. Writes
 DIR/claims.md and DIR/claims.json after each experiment, so that both are there when the rest is interrupted.
 
-`--page` copies the tables there and every figure, small enough to be kept with the code.
+`--page` copies the tables there and every figure, small enough to be stored with the code.
 
 No verdict is assumed: each follows from a 95% interval over networks by a rule that stands at the top of its script.
 """
@@ -18,7 +18,6 @@ from __future__ import annotations
 import importlib
 import json
 import math
-import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -27,6 +26,8 @@ from typing import Any
 
 from common import parser
 from PIL import Image
+
+from ibjax._files import atomic_write
 
 EXPERIMENTS = (
     "snapshots",
@@ -50,7 +51,7 @@ HEADER = ("", "claim", "source", "number, 95% interval", "networks", "verdict")
 Record = Mapping[str, Any]
 
 
-def finished(name: str, out: Path, quick: bool) -> Record | None:
+def read_record(name: str, out: Path, quick: bool) -> Record | None:
     """The record of an experiment that is done at this size, or None."""
     try:
         record = json.loads((out / f"{name}.json").read_text())
@@ -64,7 +65,7 @@ def perform(name: str, arguments: Sequence[str], out: Path, quick: bool) -> Reco
     """Run one experiment; its record, which holds "error" where it failed."""
     try:
         status = importlib.import_module(name).main(list(arguments))
-        record = finished(name, out, quick)
+        record = read_record(name, out, quick)
         if status == 0 and record is not None:
             return record
         error = f"exit status {status}" if status else "left no findings of this size"
@@ -117,9 +118,8 @@ def write_table(records: Sequence[Record], out: Path, quick: bool) -> None:
     content = {"quick": quick, "findings": findings, "errors": errors}
     texts = {"claims.md": table(records, quick), "claims.json": json.dumps(content, indent=1, allow_nan=False) + "\n"}
     for name, text in texts.items():
-        temporary = out / f".{name}.{os.getpid()}"
-        temporary.write_text(text)
-        os.replace(temporary, out / name)
+        with atomic_write(out / name) as temporary:
+            temporary.write_text(text)
 
 
 def write_page(records: Sequence[Record], out: Path, folder: Path, quick: bool) -> None:
@@ -144,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     records: list[Record] = []
     for number, name in enumerate(EXPERIMENTS, 1):
         again = "all" in chosen.redo or name in chosen.redo
-        record = None if again else finished(name, chosen.out, chosen.quick)
+        record = None if again else read_record(name, chosen.out, chosen.quick)
         print(f"[{number}/{len(EXPERIMENTS)}] {name}{': read' if record else ''}", flush=True)
         records.append(record or perform(name, arguments, chosen.out, chosen.quick))
         write_table(records, chosen.out, chosen.quick)

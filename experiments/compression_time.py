@@ -24,27 +24,25 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib.util
 import itertools
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import common
+import depth
 import numpy as np
 import numpy.typing as npt
-from common import PAPER, Finding, Runs, listed, paper, parser, run_file, train, write
+from common import Finding, Runs, Values
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import optimize
-from weights import judged
 
-from ibjax import Config, Trajectory
+from ibjax import Config, Trajectory, figures
 from ibjax.analysis import Estimate, compression, mean_over_seeds
-from ibjax.figures import style
-from ibjax.figures.claims import compression_fits, side_by_side
-from ibjax.figures.style import network_count
+from ibjax.figures.style import DASHED, I_XT, layer_colours, legend_below, network_count
 
 NAME = "compression_time"
-Values = npt.NDArray[np.float64]
 
 
 class Fit(NamedTuple):
@@ -104,7 +102,7 @@ def fit_laws(epochs: npt.ArrayLike, values: npt.ArrayLike) -> Fit | None:
     return Fit(-rise, exponent, float(gain + 2), float(gain + np.log(t.size)), explained, logarithm, power)
 
 
-class Measured(NamedTuple):
+class Results(NamedTuple):
     """Means over the networks whose layer compresses, (L,) each; `fits` of the first healthy network.
 
     Attributes:
@@ -122,7 +120,7 @@ class Measured(NamedTuple):
 
 
 @functools.lru_cache(maxsize=16)
-def analysed(trajectory: Trajectory) -> Measured:
+def analyse(trajectory: Trajectory) -> Results:
     """Both laws for every network and layer of a run."""
     epochs, seen = trajectory.epochs, compression(trajectory)
     S, E, L = trajectory.i_xt.shape
@@ -140,34 +138,32 @@ def analysed(trajectory: Trajectory) -> Measured:
         if row == rows[0]:
             curves[1, after, layer], curves[2, after, layer] = fit.logarithm, fit.power
     slope, bic, aic, explained = (mean_over_seeds(trajectory, table[..., k]) for k in range(table.shape[2]))
-    return Measured(slope, bic, aic, explained, (curves[0], curves[1], curves[2]))
+    return Results(slope, bic, aic, explained, (curves[0], curves[1], curves[2]))
 
 
 def configs(quick: bool) -> dict[str, Config]:
-    """The paper's run, and those of `depth` where that script is."""
-    others: dict[str, Config] = {}
-    if importlib.util.find_spec("depth") is not None:
-        others = importlib.import_module("depth").configs(quick)
-    known = {"paper": paper(quick)}
-    return known | {str(label): config for label, config in others.items() if config not in known.values()}
+    """The paper's run, and those of `depth`."""
+    paper = common.paper(quick)
+    return {"paper": paper} | {label: config for label, config in depth.configs(quick).items() if config != paper}
 
 
 def measure(runs: Runs) -> list[Finding]:
     """The claim for each run, by the rule at the top."""
     findings = []
     for run in runs.values():
-        found, names = analysed(run), run.layer_names
+        found, names = analyse(run), run.layer_names
         findings.append(
-            judged(
+            common.judge(
                 found.bic,
                 0.0,
                 names,
                 claim=f"Compression takes exponential time, {len(names) - 1} hidden layer{'s' * (len(names) > 2)}: "
                 "I(X;T) falls like log t.",
-                source=f"{PAPER}, theory of the diffusion phase",
+                source=f"{common.PAPER}, theory of the diffusion phase",
                 measured="BIC of a power law less that of the logarithm "
-                f"(AIC: {listed(found.aic, names)}; D, bits for each factor e of time: {listed(found.slope, names)}; "
-                f"share of variance the logarithm explains: {listed(found.explained, names)})",
+                f"(AIC: {common.describe(found.aic, names)}; "
+                f"D, bits for each factor e of time: {common.describe(found.slope, names)}; "
+                f"share of variance the logarithm explains: {common.describe(found.explained, names)})",
                 note="Networks in which I(X;T) of the layer falls by less than 0.1 bits do not count.",
             )
         )
@@ -176,27 +172,54 @@ def measure(runs: Runs) -> list[Finding]:
 
 def figure(runs: Runs) -> Figure:
     """One network of each run, with both fits."""
-    whole, axes = side_by_side(len(runs), height=3.1, columns=4)
-    with style():
+    whole, axes = figures.side_by_side(len(runs), height=3.1, columns=4)
+    with figures.style():
         for ax, run in zip(axes, sorted(runs.values(), key=lambda run: len(run.layer_names)), strict=True):
-            compression_fits(run.epochs, *analysed(run).fits, run.layer_names, ax=ax)
+            draw_fits(ax, run.epochs, analyse(run).fits, run.layer_names)
             first, hidden = int(run.seeds[np.flatnonzero(run.healthy)[0]]), len(run.layer_names) - 1
             ax.set_title(f"{hidden} hidden layer{'s' * (hidden != 1)}, seed {first} of {network_count(run)}")
     return whole
 
 
+def draw_fits(
+    ax: Axes, epochs: npt.NDArray[np.int64], fits: tuple[Values, Values, Values], names: Sequence[str]
+) -> None:
+    """I(X;T) of one network, with the logarithm (solid) and the power law (dashed) fitted from its peak on.
+
+    Args:
+      ax: where to draw.
+      epochs: (E,), those above 0 are drawn.
+      fits: (E, L) measured, logarithm, power law, bits; NaN where nothing is fitted.
+      names: of the L layers.
+    """
+    shown = epochs > 0
+    values, logarithm, power = (curve[shown] for curve in fits)
+    for layer, (name, colour) in enumerate(zip(names, layer_colours(len(names)), strict=True)):
+        ax.plot(epochs[shown], values[:, layer], ".", ms=2, color=colour, alpha=0.55, label=name)
+        ax.plot(epochs[shown], logarithm[:, layer], color=colour, linewidth=0.9)
+        ax.plot(epochs[shown], power[:, layer], color=colour, linewidth=0.9, linestyle=DASHED)
+    ax.plot([], [], color="0.3", label=r"$a - D\,\ln t$")
+    ax.plot([], [], color="0.3", linestyle=DASHED, label=r"$a + b\,t^{-c}$")
+    ax.set_xscale("log")
+    ax.set_xlabel("epoch")
+    ax.set_ylabel(I_XT)
+    ax.set_ylim(0.0, None)
+    for line in legend_below(ax).get_lines():
+        line.set_markersize(5.0)  # or the colours of the dots could not be told apart
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Read the runs that are there, measure, draw and write; nothing is trained."""
-    options = parser(__doc__).parse_args(argv)
+    options = common.parser(__doc__).parse_args(argv)
     wanted = configs(options.quick)
     if options.seeds is not None:
         wanted = {label: dataclasses.replace(config, seeds=options.seeds) for label, config in wanted.items()}
-    there = {label: config for label, config in wanted.items() if run_file(config, options.out).exists()}
+    there = {label: config for label, config in wanted.items() if common.run_file(config, options.out).exists()}
     if not there:
         print(f"no run to read in {options.out}: run experiments/weights.py or experiments/depth.py first")
         return 1
-    runs = train(there, options.out)
-    write(NAME, measure(runs), figure(runs), options.out, options.quick)
+    runs = common.train(there, options.out)
+    common.write(NAME, measure(runs), figure(runs), options.out, options.quick)
     return 0
 
 

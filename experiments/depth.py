@@ -13,11 +13,14 @@ from collections.abc import Mapping, Sequence
 import common
 import numpy as np
 from common import Finding, Interval, Runs, Values
+from common.drawing import draw_event_epochs, shades
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import ibjax
 from ibjax import figures
 from ibjax.analysis import Estimate, compression, epochs_to_relevance, mean_over_seeds
+from ibjax.figures.style import epoch_axis, fill_band
 
 NAME = "depth"
 WIDTHS = (12, 10, 7, 5, 4, 3)
@@ -37,7 +40,7 @@ def times(run: ibjax.Trajectory) -> Values:
     return common.log_epochs(run, epochs_to_relevance(run, SHARE)[:, -1])
 
 
-def reached(run: ibjax.Trajectory) -> Values:
+def success(run: ibjax.Trajectory) -> Values:
     """(S,) 1 where the output ever has its share of I(X;Y), 0 where it never has, NaN for diverged networks."""
     there = (~np.isnan(epochs_to_relevance(run, SHARE)[:, -1])).astype(np.float64)
     return np.where(run.diverged, np.nan, there)
@@ -54,14 +57,14 @@ def measure(runs: Runs) -> list[Finding]:
     depths = [float(label) for label in runs]
     shallow, deep = next(iter(runs.values())), next(reversed(list(runs.values())))
     each = ", ".join(
-        f"{label}: {common.power_of_ten(common.mean(times(run)))} ({np.nanmean(reached(run)):.0%} get there)"
+        f"{label}: {common.power_of_ten(common.mean(times(run)))} ({np.nanmean(success(run)):.0%} get there)"
         if not run.diverged.all()
         else f"{label}: all diverged"
         for label, run in runs.items()
     )
     fewer = common.slope(depths, [times(run) for run in runs.values()])
     soon = common.power_of_ten(common.mean(times(deep)))
-    alone = common.mean(reached(shallow))
+    alone = common.mean(success(shallow))
     ends = ", ".join(f"{label}: {common.at(mean_over_seeds(run, run.i_ty[:, -1]), -1)}" for label, run in runs.items())
     last = int(deep.epochs[-1])
     how = f"epochs until I(T;Y) of the output is {SHARE:.0%} of I(X;Y)"
@@ -101,7 +104,7 @@ def _compression(runs: Runs, depths: Sequence[float]) -> Finding:
     spent = {label: compression_times(run) for label, run in runs.items()}
     faster = common.slope(depths, [logs[:, -1] for logs in spent.values()])
     each = "; ".join(
-        f"{label}: {common.listed(mean_over_seeds(run, spent[label]), run.layer_names)} "
+        f"{label}: {common.describe(mean_over_seeds(run, spent[label]), run.layer_names)} "
         f"({int(np.sum(~np.isnan(spent[label][:, -1])))} outputs)"
         for label, run in runs.items()
     )
@@ -125,20 +128,43 @@ def figure(runs: Runs) -> Figure:
         top, bottom = whole.subfigures(2, 1, squeeze=False, height_ratios=(2.5 * rows, 2.7))[:, 0]
         figures.planes(titles, columns=3, part=top)
         left, right = bottom.subplots(1, 2)
-        figures.output_relevance(runs, share=SHARE, label="hidden layers", ax=left)
+        draw_output_relevance(left, runs)
         left.set_title("mean, 95% band")
         until, fall = {}, {}
         for label, run in runs.items():
             until[label] = common.mean(times(run))
             fall[label] = common.mean(compression_times(run)[:, -1])
         series = {f"{SHARE:.0%} of $I(X;Y)$ in the output": until, "fall of the output's $I(X;T)$": fall}
-        figures.moments({name: _stacked(values) for name, values in series.items()}, list(runs), ax=right)
+        draw_event_epochs(right, {name: _stack(values) for name, values in series.items()}, list(runs))
         right.set_xlabel("hidden layers")
         right.set_title("geometric mean of the networks, 95% bars")
     return whole
 
 
-def _stacked(values: Mapping[str, Interval]) -> Estimate:
+def draw_output_relevance(ax: Axes, runs: Runs) -> None:
+    """I(T;Y) of the output of every ensemble against the epoch, with 95% bands, and its share of I(X;Y) dotted."""
+    for (name, run), colour in zip(runs.items(), shades(len(runs)), strict=True):
+        relevance = mean_over_seeds(run, run.i_ty[:, :, -1])
+        ax.plot(run.epochs, relevance.mean, color=colour, label=name)
+        fill_band(ax, run.epochs, relevance.low, relevance.high, colour)
+    longest = max(runs.values(), key=lambda run: int(run.epochs[-1]))
+    level = SHARE * longest.i_xy
+    ax.axhline(level, color="0.2", linewidth=0.7, linestyle=":")
+    ax.annotate(
+        f"{SHARE:.0%} of $I(X;Y)$",
+        (0.02, level),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, 2),
+        textcoords="offset points",
+        fontsize="small",
+    )
+    epoch_axis(ax, longest)
+    ax.set_ylim(0.0, 1.08 * longest.i_xy)
+    ax.set_ylabel("$I(T;Y)$ of the output [bits]")
+    ax.legend(title="hidden layers", loc="center left", title_fontsize=7, ncols=2)
+
+
+def _stack(values: Mapping[str, Interval]) -> Estimate:
     """Intervals as one estimate."""
     mean, low, high, count = (np.array(column) for column in zip(*values.values(), strict=True))
     return Estimate(mean=mean, low=low, high=high, count=count, left_out=0, level=0.95)

@@ -5,9 +5,9 @@
 Nothing is trained anew: each estimator is applied to the weights that the runs of `bins` have stored
 (`ibjax.measure`), in ten networks at about a dozen epochs. The estimators:
 
-  histogram   30 cells a unit, on [-1, 1] for tanh and over each layer's own range for ReLU
+  histogram   30 cells a unit, on [-1, 1] for tanh and over each layer's range for ReLU
   quantile    30 cells a unit that hold equally many activations of the layer (Chelombiev et al. 2019)
-  quantized   the activations rounded to 8 bits over the layer's own range, counted exactly (Lorenzen et al. 2022)
+  quantized   the activations rounded to 8 bits over the layer's range, counted exactly (Lorenzen et al. 2022)
   kde         upper bound for a layer with Gaussian noise of variance 0.1 (Kolchinsky & Tracey 2017; Saxe et al. 2018)
 
 The fall is that of `bins`: the largest I(X;T) over the epochs less that of the last, in the last hidden layer.
@@ -26,17 +26,16 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import common
 import numpy as np
 from bins import MINIMUM
 from bins import configs as runs_of_bins
-from common import PAPER, Finding, Runs, execute
+from common import Finding, Runs
 from matplotlib.figure import Figure
-from weights import judged, thinned
 
 import ibjax
 from ibjax import Config, Trajectory, figures
 from ibjax.analysis import Estimate, compression, mean_over_seeds
-from ibjax.figures.claims import side_by_side
 
 NAME = "estimators"
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -49,9 +48,9 @@ NETWORKS, MOST_EPOCHS = 10, 13
 
 
 @functools.lru_cache(maxsize=2)
-def measured(trajectory: Trajectory) -> dict[str, Trajectory]:
+def estimates(trajectory: Trajectory) -> dict[str, Trajectory]:
     """The first networks at about a dozen epochs, under each estimator."""
-    some = trajectory.of_epochs(trajectory.epochs[thinned(trajectory.epochs, MOST_EPOCHS)].tolist())
+    some = trajectory.of_epochs(trajectory.epochs[common.spread_indices(trajectory.epochs, MOST_EPOCHS)].tolist())
     some = some.of_seeds(trajectory.seeds[:NETWORKS].tolist())
     return {name: ibjax.measure(some, name, **options) for name, options in OPTIONS.items()}
 
@@ -64,7 +63,7 @@ def configs(quick: bool) -> dict[str, Config]:
 def measure(runs: Runs) -> list[Finding]:
     """Both claims, by the rule at the top."""
     sources = {
-        "paper": ("A tanh network compresses, whatever the estimator.", PAPER, "Contested: Saxe et al. 2018."),
+        "paper": ("A tanh network compresses, whatever the estimator.", common.PAPER, "Contested: Saxe et al. 2018."),
         "relu": (
             "A ReLU network compresses, whatever the estimator.",
             "the authors' reply to Saxe et al. 2018",
@@ -72,7 +71,7 @@ def measure(runs: Runs) -> list[Finding]:
         ),
     }
     return [
-        judged(
+        common.judge(
             _falls(runs[label]),
             MINIMUM,
             list(OPTIONS),
@@ -88,19 +87,19 @@ def measure(runs: Runs) -> list[Finding]:
 
 def _falls(run: Trajectory) -> Estimate:
     """Of the last hidden layer under each estimator, (4,)."""
-    each = measured(run)
+    each = estimates(run)
     drops = np.stack([compression(other).drop[:, -2] for other in each.values()], axis=1)
     return mean_over_seeds(next(iter(each.values())), drops)
 
 
 def figure(runs: Runs) -> Figure:
     """I(X;T) of every layer against the epoch: a row for each activation, a column for each estimator."""
-    whole, axes = side_by_side(len(runs) * len(OPTIONS), height=2.7, columns=len(OPTIONS))
+    whole, axes = figures.side_by_side(len(runs) * len(OPTIONS), height=2.7, columns=len(OPTIONS))
     panels = iter(axes)
     with figures.style():
         for run in runs.values():
             activation = run.config["config"]["activation"]
-            for name, other in measured(run).items():
+            for name, other in estimates(run).items():
                 ax = next(panels)
                 figures.information_over_epochs(other, ax=ax)
                 ax.set_title(f"{activation}, {name}\n{ax.get_title()}")
@@ -109,7 +108,7 @@ def figure(runs: Runs) -> Figure:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train or read, measure, draw and write."""
-    return execute(NAME, __doc__, configs, measure, figure, argv)
+    return common.execute(NAME, __doc__, configs, measure, figure, argv)
 
 
 if __name__ == "__main__":

@@ -18,12 +18,12 @@ from collections.abc import Sequence
 import common
 import numpy as np
 from common import Finding, Interval, Runs, Values
+from common.drawing import draw_event_epochs
 from matplotlib.figure import Figure
 
 import ibjax
 from ibjax import figures
 from ibjax.analysis import Estimate, compression, mean_over_seeds, phase_change, snr
-from ibjax.figures.claims import side_by_side
 
 NAME = "gradients"
 PAPER_EPOCH = 350
@@ -93,7 +93,7 @@ def _peak(run: ibjax.Trajectory) -> Finding:
     """How long after the first crossing I(X;T) peaks, in the layers that compress."""
     late, compresses = lag(run)
     each = mean_over_seeds(run, late)
-    names = [name for name, kept in zip(run.layer_names, compresses, strict=True) if kept]
+    names = [name for name, counts in zip(run.layer_names, compresses, strict=True) if counts]
     with np.errstate(invalid="ignore"):
         known = ~np.isnan(late)
         together = np.where(known.any(axis=1), np.nansum(late, axis=1) / np.maximum(known.sum(axis=1), 1), np.nan)
@@ -104,7 +104,7 @@ def _peak(run: ibjax.Trajectory) -> Finding:
         claim="Compression begins where the gradients go from drift to diffusion.",
         source=f"{common.PAPER}, figures 3 and 4",
         measured="log10 of the epoch at which I(X;T) peaks over the epoch of the first crossing, mean over the layers "
-        f"that lose more than {COMPRESSES} bits; per layer: {common.listed(each, names) or 'none compresses'}; "
+        f"that lose more than {COMPRESSES} bits; per layer: {common.describe(each, names) or 'none compresses'}; "
         f"reproduced if within a factor {FACTOR:g}",
         verdict=_near(interval, -limit, limit, "the layer and the seed"),
         note="Saxe et al. 2018 find the two phases of the gradients without compression.",
@@ -143,7 +143,7 @@ def _noise(run: ibjax.Trajectory) -> Finding:
         source="Goldfeld et al. 2019, Saxe et al. 2018, tanh and ReLU alike",
         measured=f"fall of log10 SNR from the epochs {windows[0][0]:.0f}-{windows[0][1]:.0f} to "
         f"{windows[1][0]:.0f}-{windows[1][1]:.0f} in {names[least]}, the layer where it falls least; all: "
-        f"{common.listed(falls, names)}; to the last tenth of the training: {common.listed(stays, names)}",
+        f"{common.describe(falls, names)}; to the last tenth of the training: {common.describe(stays, names)}",
         verdict=verdict,
     )
 
@@ -174,14 +174,14 @@ def figure(runs: Runs) -> Figure:
     still = mean_over_seeds(run, fall.drop, resamples=1).mean <= COMPRESSES
     peak, crossing = (np.log10(np.maximum(e, 1.0)) for e in (fall.peak_epoch, phase_change(run).per_seed))
     peak[:, still] = np.nan
-    moments: dict[str, Estimate] = {
+    events: dict[str, Estimate] = {
         "first crossing, mean < std": mean_over_seeds(run, crossing),
         "peak of $I(X;T)$": mean_over_seeds(run, peak),
     }
-    whole, (left, middle, right) = side_by_side(3, height=3.1)
+    whole, (left, middle, right) = figures.side_by_side(3, height=3.1)
     with figures.style():
         figures.gradients(run, ax=left)
-        figures.moments(moments, run.layer_names, ax=middle)
+        draw_event_epochs(middle, events, run.layer_names)
         middle.set_title("geometric mean of the networks, 95% bars")
         figures.plane_trajectories(run, ax=right)
     return whole

@@ -17,7 +17,6 @@ from matplotlib.figure import Figure
 import ibjax
 from ibjax import figures
 from ibjax.analysis import compression, mean_over_seeds
-from ibjax.figures.claims import side_by_side
 
 NAME = "noise"
 WIDTHS = (10, 7, 5, 4, 3)
@@ -45,7 +44,7 @@ def measure(runs: Runs) -> list[Finding]:
     *_, noiseless = runs
     fall = common.at(falls[noiseless], -2)
     told = "; ".join(
-        f"{label}: {common.listed(falls[label], run.layer_names)}, training accuracy "
+        f"{label}: {common.describe(falls[label], run.layer_names)}, training accuracy "
         f"{common.mean(np.where(run.diverged, np.nan, run.train_accuracy[:, -1]))}, "
         f"{int(run.diverged.sum())} diverged"
         for label, run in runs.items()
@@ -73,7 +72,7 @@ def measure(runs: Runs) -> list[Finding]:
 
 def figure(runs: Runs) -> Figure:
     """I(X;T) of every layer against the epoch, a panel per way of training."""
-    whole, axes = side_by_side(len(runs), height=3.0)
+    whole, axes = figures.side_by_side(len(runs), height=3.0)
     with figures.style():
         for ax, (label, run) in zip(axes, runs.items(), strict=True):
             figures.information_over_epochs(run, ax=ax)

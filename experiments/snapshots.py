@@ -5,7 +5,6 @@ Figure 2 of arXiv 1703.00810.
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Sequence
 
@@ -40,14 +39,14 @@ def measure(runs: Runs) -> list[Finding]:
     least = int(np.argmin(share.mean))
     spread = [_contraction(run, untrained, late, layer) for layer in range(len(hidden))]
     told = [(name, ratio) for name, ratio in zip(hidden, spread, strict=True) if ratio.n_seeds]
-    narrow = min((ratio for _, ratio in told), default=common.Interval(math.nan, math.nan, math.nan, 0))
+    narrow = min((ratio for _, ratio in told), default=common.NOTHING)
     return [
         Finding.of(
             lost,
             claim="Untrained networks lose relevant information from layer to layer.",
             source=f"{common.PAPER}, figure 2 left",
             measured=f"bits of I(T;Y) between first and last hidden layer before training; I(T;Y) per layer: "
-            f"{common.listed(at_start, hidden)}; order along the layers at all epochs: {order}",
+            f"{common.describe(at_start, hidden)}; order along the layers at all epochs: {order}",
             verdict=common.verdict_above(lost),
         ),
         Finding.of(
@@ -55,7 +54,7 @@ def measure(runs: Runs) -> list[Finding]:
             claim="After about 400 epochs the layers hold most of the relevant information.",
             source=f"{common.PAPER}, figure 2 middle",
             measured=f"I(T;Y)/I(X;Y) at epoch {run.epochs[fitted]} in the hidden layer that has least of it; all: "
-            f"{common.listed(share, hidden)}; reproduced if more than {MOST}",
+            f"{common.describe(share, hidden)}; reproduced if more than {MOST}",
             verdict=common.verdict_above(common.at(share, least), MOST),
             note="The learning rate of the paper is not published; ours was chosen for this time scale.",
         ),
@@ -75,7 +74,7 @@ def _contraction(run: ibjax.Trajectory, first: int, last: int, layer: int) -> co
     """log2 of the ratio of the standard deviations over seeds; NaN for a layer that hardly varies at the start."""
     pair = run.i_ty[run.healthy][:, [first, last], layer].astype(np.float64)
     if len(pair) < 2 or pair[:, 0].std() < 0.01:
-        return common.Interval(math.nan, math.nan, math.nan, 0)
+        return common.NOTHING
 
     def ratio(rows: common.Values) -> common.Values:
         before, after = pair[rows.astype(int)].std(axis=-2).clip(1e-6).T

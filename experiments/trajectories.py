@@ -40,7 +40,7 @@ def measure(runs: Runs) -> list[Finding]:
     """Whether I(T;Y) falls again, with few patterns and with many."""
     few, *_, many = runs.values()
     falls = {label: mean_over_seeds(run, common.drop_after_peak(run, run.i_ty)) for label, run in runs.items()}
-    layers = "; ".join(f"{label}: {common.listed(fall, few.layer_names)}" for label, fall in falls.items())
+    layers = "; ".join(f"{label}: {common.describe(fall, few.layer_names)}" for label, fall in falls.items())
     small, *_, large = (common.at(fall, -2) for fall in falls.values())
     small_xt, large_xt = (common.mean(common.drop_after_peak(run, run.i_xt)[:, -2]) for run in (few, many))
     how = "bits of I(T;Y) the last hidden layer loses between the peak of its mean over networks and the last epoch"

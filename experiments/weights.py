@@ -2,24 +2,17 @@
 
     python experiments/weights.py [--quick] [--out DIR]
 
-A network is the same function after a permutation of the units of a hidden layer and, with an odd activation such as
-tanh, after a change of sign of a unit's incoming and outgoing weights. So two networks are compared up to these: layer
-by layer from the input, the units of one are matched with those of the other by the largest total absolute correlation
-of their incoming weights (Hungarian algorithm), and permutation and signs are carried into the rows of the next layer.
-Matched layer by layer, not jointly, which would be NP-hard: the correlation found is a lower bound of the largest, but
-for the first layer. The matching itself finds some correlation in independent weights: initial weights, matched in the
-same way, show how much. The symmetries of the task (rotations of the icosahedron, which permute the inputs) are not
-divided out: two networks equal up to one of them count as different.
-
-Correlation is the cosine between vectors of weights, whose distribution is symmetric about 0 before training. The means
-are over pairs of networks; intervals resample networks, not pairs.
+Networks are compared as they are and with their units matched (`common/matching.py`). The matching itself finds some
+correlation in independent weights: initial weights, matched in the same way, show how much. The symmetries of the task
+(rotations of the icosahedron, which permute the inputs) are not divided out: two networks equal up to one of them count
+as different. The means are over pairs of networks; intervals resample networks, not pairs.
 
 Entropy of a weight: 1/2 log2(2 pi e variance) with the variance over networks, the mean over a layer's weights: that of
 independent Gaussians, an upper bound. Free diffusion makes the variance grow in proportion to time: 1/2 bit for each
 doubling of the epoch.
 
 Verdicts
-  nearly uncorrelated: the final weights' correlation as they are and, in a claim of its own, their matched correlation
+  nearly uncorrelated: the final weights' correlation as they are and, in a further claim, their matched correlation
     less that of the initial weights is, with 95% confidence, below 0.1 in every layer (reproduced), above 0.1 in every
     layer (not reproduced), else depends on the layer.
   entropy grows like log t: the slope of entropy against log2(epoch) after the phase change has a 95% interval above 0
@@ -31,126 +24,29 @@ Shapes: S networks, E logged epochs, L layers, U units, R resamples.
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import common
 import numpy as np
 import numpy.typing as npt
-from common import (
-    NOT_REPRODUCED,
-    PAPER,
-    REPRODUCED,
-    Finding,
-    Interval,
-    Runs,
-    at,
-    depends_on,
-    execute,
-    flat,
-    listed,
-    paper,
-)
+from common import Finding, Runs, Values
+from common.drawing import layer_axis
+from common.matching import correlations, pair_mean
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.optimize import linear_sum_assignment
 
-from ibjax import Config, Trajectory
+from ibjax import Config, Trajectory, figures
 from ibjax.analysis import Estimate, phase_change
 from ibjax.analysis.statistics import percentiles, resampling_weights
-from ibjax.figures import style
-from ibjax.figures.claims import side_by_side, weight_correlations, weight_entropy
-from ibjax.figures.style import mean_of
-
-Values = npt.NDArray[np.float64]
-Kernels = Sequence[npt.NDArray[Any]]
+from ibjax.figures.style import DASHED, error_bars, fill_band, layer_colours, legend_below, mean_of
 
 NAME = "weights"
 NEARLY = 0.1
 MOST_EPOCHS = 40
 ODD = frozenset({"tanh", "linear", "softsign"})
-
-
-class Alignment(NamedTuple):
-    """One network brought as near to another as the symmetries of its units allow.
-
-    Attributes:
-      kernels: L arrays (U', U), those of the other network after permutations and signs.
-      order: for each hidden layer, which unit of the other network stands in each place, (U,).
-      sign: for each hidden layer, the sign it is given, (U,).
-    """
-
-    kernels: list[Values]
-    order: list[npt.NDArray[np.intp]]
-    sign: list[Values]
-
-
-def aligned(reference: Kernels, other: Kernels, *, odd: bool = True) -> Alignment:
-    """Match the hidden units of `other` with those of `reference`.
-
-    Args:
-      reference, other: L kernels (U', U), the last one of the output, whose units have names and stay.
-      odd: whether the activation is odd, so that a unit's sign is free too.
-    """
-    kernels, orders, signs = [], [], []
-    order, sign = np.arange(len(reference[0])), np.ones(len(reference[0]))
-    for target, kernel in zip(reference[:-1], other[:-1], strict=True):
-        rows = np.asarray(kernel, np.float64)[order] * sign[:, None]
-        like = cosine(np.asarray(target, np.float64).T[:, None], rows.T[None])
-        order = linear_sum_assignment(np.abs(like) if odd else like, maximize=True)[1]
-        chosen = like[np.arange(len(order)), order]
-        sign = np.where(chosen < 0, -1.0, 1.0) if odd else np.ones(len(order))
-        kernels.append(rows[:, order] * sign)
-        orders.append(order)
-        signs.append(sign)
-    kernels.append(np.asarray(other[-1], np.float64)[order] * sign[:, None])
-    return Alignment(kernels, orders, signs)
-
-
-def cosine(a: npt.ArrayLike, b: npt.ArrayLike) -> Values:
-    """Correlation of vectors of mean 0 along the last axis; 0 where one of them vanishes."""
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    norm = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
-    return np.asarray((a * b).sum(axis=-1) / np.where(norm > 0, norm, 1.0))
-
-
-def correlations(kernels: Sequence[npt.NDArray[Any]], *, odd: bool = True) -> tuple[Values, Values]:
-    """Correlation of every pair of networks in every layer, as they are and matched.
-
-    Args:
-      kernels: L arrays (S, U', U).
-      odd: see `aligned`.
-
-    Returns:
-      (L, S, S) twice, symmetric, 1 on the diagonal.
-    """
-    count = len(kernels[0])
-    plain, matched = (np.tile(np.eye(count), (len(kernels), 1, 1)) for _ in range(2))
-    for i, j in itertools.combinations(range(count), 2):
-        mine, theirs = [k[i] for k in kernels], [k[j] for k in kernels]
-        for found, others in ((plain, theirs), (matched, aligned(mine, theirs, odd=odd).kernels)):
-            for layer, (a, b) in enumerate(zip(mine, others, strict=True)):
-                found[layer, i, j] = found[layer, j, i] = cosine(a.ravel(), b.ravel())
-    return plain, matched
-
-
-def pair_mean(values: Values, *, level: float = 0.95, resamples: int = 1000, seed: int = 0) -> Estimate:
-    """Mean over pairs of different networks, (K, S, S) -> (K,), the interval by resampling networks.
-
-    A network drawn twice makes no pair with itself. With two networks there is one pair and no interval.
-    """
-    count = values.shape[1]
-    off = values * (1 - np.eye(count))
-    mean = off.sum(axis=(1, 2)) / max(count * (count - 1), 1) if count > 1 else np.full(len(values), np.nan)
-    low = high = np.full(len(values), np.nan)
-    if count > 2:
-        weights = resampling_weights(count, resamples, seed)
-        pairs = weights.sum(axis=1) ** 2 - (weights**2).sum(axis=1)
-        total = np.einsum("ri,kij,rj->rk", weights, off, weights, optimize=True)
-        low, high = percentiles(np.where(pairs > 0, total.T / np.maximum(pairs, 1), np.nan).T, level)
-    counts = np.full(len(values), count)
-    return Estimate(mean=mean, low=low, high=high, count=counts, left_out=0, level=level)
 
 
 def entropy(weights: Sequence[npt.NDArray[Any]], resamples: Values) -> Values:
@@ -182,7 +78,7 @@ def slope(x: Values, y: Values) -> Values:
     return np.asarray(np.tensordot(centred / (centred**2).sum(), y, (0, 1)))
 
 
-class Measured(NamedTuple):
+class Results(NamedTuple):
     """Correlations are means over pairs, (L,); `growth` holds bits, (E, L) each of it and of its interval.
 
     Attributes:
@@ -203,11 +99,11 @@ class Measured(NamedTuple):
 
 
 @functools.lru_cache(maxsize=2)
-def analysed(trajectory: Trajectory) -> Measured:
+def analyse(trajectory: Trajectory) -> Results:
     """All of it, of the healthy networks of a run with stored weights."""
     rows, names = np.flatnonzero(trajectory.healthy), trajectory.layer_names
-    few = thinned(trajectory.epochs, MOST_EPOCHS)
-    weights = [stored(trajectory, f"weights_{name}")[rows][:, few] for name in names]
+    few = common.spread_indices(trajectory.epochs, MOST_EPOCHS)
+    weights = [common.stored_array(trajectory, f"weights_{name}")[rows][:, few] for name in names]
     odd = trajectory.config["config"]["activation"] in ODD
     found = {entry: correlations([w[:, entry] for w in weights], odd=odd) for entry in (0, -1)}
     labelled = {
@@ -226,7 +122,7 @@ def analysed(trajectory: Trajectory) -> Measured:
     drawn = entropy(weights, resampling_weights(len(rows), 1000, 0)) if len(rows) > 1 else one * np.nan
     slopes = [slope(np.log2(epochs[after]), values[:, after]) for values in (one, drawn)]
     ends = percentiles(drawn - drawn[:, :1], 0.95)
-    return Measured(
+    return Results(
         correlation={label: pair_mean(values) for label, values in labelled.items()},
         excess=pair_mean(found[-1][1] - found[0][1]),
         epochs=epochs,
@@ -243,98 +139,28 @@ def analysed(trajectory: Trajectory) -> Measured:
     )
 
 
-def stored(trajectory: Trajectory, key: str) -> npt.NDArray[Any]:
-    """An optional array of a trajectory, such as `weights_output`.
-
-    Raises:
-      ValueError: the trajectory does not hold it.
-    """
-    if key not in trajectory.extras:
-        raise ValueError(f"the trajectory holds no {key}; it must come from a run with store_weights=True")
-    return trajectory.extras[key]
-
-
-def judged(
-    estimate: Estimate,
-    threshold: float,
-    names: Sequence[str],
-    *,
-    claim: str,
-    source: str,
-    measured: str,
-    below: bool = False,
-    on: str = "the layer",
-    note: str = "",
-) -> Finding:
-    """The finding on "every entry lies above `threshold`" (or below).
-
-    An entry is settled where its interval lies on one side of the threshold. Reproduced: all on the right side. Not
-    reproduced: all on the wrong one. Otherwise it depends, on the seeds where none is settled, else on the entry; they
-    are named. The finding's number is the entry that fares worst. NaN entries (nothing to measure) do not count.
-
-    Args:
-      estimate: (K,) or () with intervals.
-      threshold: between right and wrong.
-      names: of the K entries.
-      claim, source, measured, note: see `Finding`.
-      below: whether below is right.
-      on: what the entries are.
-    """
-    entries = [at(flat(estimate), index) for index in range(len(names))]
-    known = [(name, entry) for name, entry in zip(names, entries, strict=True) if not math.isnan(entry.estimate)]
-    if not known:
-        return Finding.of(
-            Interval(math.nan, math.nan, math.nan, 0),
-            claim=claim,
-            source=source,
-            measured=f"{measured}: nothing to measure",
-            verdict=depends_on("the run: nothing to measure"),
-            note=note,
-        )
-    sides: dict[str, list[str]] = {"holds in": [], "not in": [], "open in": []}
-    for name, (_, low, high, _) in known:
-        above, under = low > threshold, high < threshold
-        right, wrong = (under, above) if below else (above, under)
-        sides["holds in" if right else "not in" if wrong else "open in"].append(name)
-    worst, interval = (max if below else min)(known, key=lambda pair: pair[1].estimate)
-    if len(known) > 1:
-        measured = f"{measured}: {listed(estimate, names)}. The interval is that of {worst}"
-    if len(sides["holds in"]) == len(known):
-        verdict = REPRODUCED
-    elif len(sides["not in"]) == len(known):
-        verdict = NOT_REPRODUCED
-    elif len(sides["open in"]) == len(known):
-        verdict = depends_on("the seeds: no interval, or one that holds both answers")
-    else:
-        verdict = depends_on(f"{on}: " + "; ".join(f"{side} {', '.join(who)}" for side, who in sides.items() if who))
-    return Finding.of(interval, claim=claim, source=source, measured=measured, verdict=verdict, note=note)
-
-
-def thinned(epochs: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.intp]:
-    """Indices of about `count` of the logged epochs, evenly spread over them, with the first and the last."""
-    return np.unique(np.linspace(0, epochs.size - 1, min(count, epochs.size)).round().astype(np.intp))
-
-
 def configs(quick: bool) -> dict[str, Config]:
     """The paper's run; `bound` and `bins` read its weights too."""
-    return {"paper": paper(quick)}
+    return {"paper": common.paper(quick)}
 
 
 def measure(runs: Runs) -> list[Finding]:
     """The claims, by the rules at the top."""
-    found, names = analysed(runs["paper"]), runs["paper"].layer_names
-    initial, final = (listed(found.correlation[key], names) for key in ("initial, as they are", "final, matched"))
+    found, names = analyse(runs["paper"]), runs["paper"].layer_names
+    initial, final = (
+        common.describe(found.correlation[key], names) for key in ("initial, as they are", "final, matched")
+    )
     return [
-        judged(
+        common.judge(
             found.correlation["final, as they are"],
             NEARLY,
             names,
             claim="Final weights of different networks are nearly uncorrelated.",
-            source=f"{PAPER}, weights of different runs",
+            source=f"{common.PAPER}, weights of different runs",
             measured=f"correlation of final weights as they are (of initial weights: {initial})",
             below=True,
         ),
-        judged(
+        common.judge(
             found.excess,
             NEARLY,
             names,
@@ -344,12 +170,12 @@ def measure(runs: Runs) -> list[Finding]:
             below=True,
             note="Up to permutations and signs of hidden units; those of the task are not divided out.",
         ),
-        judged(
+        common.judge(
             found.slope,
             0.0,
             names,
             claim="In the diffusion phase the entropy of the weights grows like the logarithm of time.",
-            source=f"{PAPER}, theory of the diffusion phase",
+            source=f"{common.PAPER}, theory of the diffusion phase",
             measured=f"bits for each doubling of the epoch from epoch {found.start} on (free diffusion: 0.5)",
             note="Entropy of independent Gaussians.",
         ),
@@ -359,19 +185,54 @@ def measure(runs: Runs) -> list[Finding]:
 def figure(runs: Runs) -> Figure:
     """Correlations and growth side by side."""
     run = runs["paper"]
-    found = analysed(run)
-    whole, (left, right) = side_by_side(2, height=3.1)
-    with style():
-        weight_correlations(found.correlation, run.layer_names, ax=left)
+    found = analyse(run)
+    whole, (left, right) = figures.side_by_side(2, height=3.1)
+    with figures.style():
+        draw_correlations(left, found.correlation, run.layer_names)
         left.set_title(mean_of(run, "all pairs, 95% bars"))
-        weight_entropy(found.epochs, *found.growth, run.layer_names, start=found.start, ax=right)
+        draw_entropy(right, found, run.layer_names)
         right.set_title(mean_of(run, "95% band"))
     return whole
 
 
+def draw_correlations(ax: Axes, series: dict[str, Estimate], names: Sequence[str]) -> None:
+    """Correlation of the weights of different networks: what is compared -> (L,) means over pairs with bars."""
+    styles = (("0.65", "o"), ("0.4", "s"), ("#66CCEE", "^"), ("#AA3377", "D"))
+    for index, ((label, estimate), (colour, marker)) in enumerate(zip(series.items(), styles, strict=True)):
+        x = np.arange(len(names)) + 0.16 * (index - (len(series) - 1) / 2)
+        bars = error_bars(estimate)
+        ax.errorbar(x, estimate.mean, bars, color=colour, marker=marker, ms=3.5, ls="", elinewidth=1, label=label)
+    ax.axhline(0.0, color="0.2", linewidth=0.6, linestyle=":")
+    ax.set_ylabel("correlation of weights")
+    ax.set_ylim(None, 1.03)
+    layer_axis(ax, names)
+    legend_below(ax, columns=2)
+
+
+def draw_entropy(ax: Axes, found: Results, names: Sequence[str]) -> None:
+    """Growth of the entropy of every layer's weights with its band; grey is what free diffusion does."""
+    shown = found.epochs > 0
+    epochs = found.epochs[shown]
+    entropies, low, high = found.growth
+    for layer, (name, colour) in enumerate(zip(names, layer_colours(len(names)), strict=True)):
+        ax.plot(epochs, entropies[shown, layer], color=colour, label=name)
+        fill_band(ax, epochs, low[shown, layer], high[shown, layer], colour)
+    ax.set_xscale("log")
+    ax.set_xlabel("epoch")
+    ax.set_ylabel("entropy of a weight, less\nthat of the initial one [bits]")
+    top = float(np.nanmax(high if np.isfinite(high).any() else entropies))
+    ax.set_ylim(None, 1.15 * max(top, 0.1))
+    if found.start < epochs[-1]:
+        ax.axvline(found.start, color="0.7", linewidth=2.0, zorder=0)
+        free = epochs[epochs >= found.start]
+        rise = 0.5 * np.log2(free / free[0])
+        ax.plot(free, rise, color="0.4", linestyle=DASHED, linewidth=0.9, label=r"variance $\propto$ epoch")
+    legend_below(ax, columns=3)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Train or read, measure, draw and write."""
-    return execute(NAME, __doc__, configs, measure, figure, argv)
+    return common.execute(NAME, __doc__, configs, measure, figure, argv)
 
 
 if __name__ == "__main__":

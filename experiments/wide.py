@@ -1,7 +1,7 @@
 """A wide network in the information plane: 784-1024-20-20-20-10, as Saxe et al. 2018 trained it on MNIST's digits.
 
 Without a download: scikit-learn's digits (`pip install "ibjax[digits]"`), their 8 x 8 pixels enlarged to 28 x 28, which
-has the sizes and the cost of MNIST, not its difficulty. Every pattern is a cell of its own in the wide layers: their
+has the sizes and the cost of MNIST, not its difficulty. In the wide layers every pattern has a cell to itself: their
 I(X;T) stays at log2 of the number of patterns, whatever the network learns.
 """
 
@@ -16,13 +16,12 @@ import numpy as np
 
 import ibjax
 from ibjax import figures
-from ibjax.figures.claims import side_by_side
 
 NAME = "wide"
 SIZE = 28
 
 
-def enlarged(patterns: int) -> ibjax.Dataset:
+def enlarge(patterns: int) -> ibjax.Dataset:
     """The first digits, each pixel repeated over the nearest of 28 x 28."""
     digits = ibjax.digits_dataset()
     nearest = np.arange(SIZE) * 8 // SIZE
@@ -34,8 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train ReLU and tanh units, draw, write the trajectories and the figure."""
     options = common.parser(__doc__).parse_args(argv)
     options.out.mkdir(parents=True, exist_ok=True)
-    task = enlarged(200 if options.quick else 1000)
-    whole, axes = side_by_side(2, height=3.0)
+    task = enlarge(200 if options.quick else 1000)
+    whole, axes = figures.side_by_side(2, height=3.0)
     with figures.style():
         for ax, activation in zip(axes, ("tanh", "relu"), strict=True):
             config = ibjax.Config(

@@ -42,7 +42,7 @@ def measure(runs: Runs) -> list[Finding]:
     """The fall of I(X;T) in wide layers; accuracy and speed against the paper's network."""
     falls = {label: mean_over_seeds(run, compression(run).drop) for label, run in runs.items()}
     told = "; ".join(
-        f"{label} ({_widths(run)}): {common.listed(falls[label], run.layer_names)}" for label, run in runs.items()
+        f"{label} ({_widths(run)}): {common.describe(falls[label], run.layer_names)}" for label, run in runs.items()
     )
     wide = [
         (common.at(falls[label], index), f"{name} of {run.layer_widths[index]} units ({label})")

@@ -1,34 +1,31 @@
-"""The configuration of a run, its presets, and every check of what a user may put into one."""
+"""The configuration of a run and every check of what a user may put into one.
+
+What a field is, what it may hold and how the command line calls it stands once, in the field's metadata: the checks,
+the options of `ibjax run` and the table of the documentation come from there.
+
+Shapes: S seeds, E logged epochs.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Iterable, Mapping
+import functools
+import inspect
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, TypeVar
 
 import numpy as np
 
-from ibjax._checks import integer, unknown
+from ibjax import _checks, _fields
+from ibjax._fields import option
 from ibjax.data.spherical import DATASETS
 from ibjax.information.estimator import COMPATS, ESTIMATORS, MOST_BINS
-
-ACTIVATIONS = ("tanh", "relu", "linear", "softsign", "softplus")
-OUTPUTS = ("sigmoid", "softmax")
-OPTIMIZERS = ("sgd", "adam")
-INITIALIZERS = ("fan_in", "fan_out")
-SPLITS = ("random", "ordered")
-PRECISIONS = ("float32", "float64")
-BACKENDS = ("auto", "plain", "fused")
-MEASURED = ("all", "train", "test")
 
 PER_SEED = ("train_fraction", "learning_rate", "noise")
 """Fields that may hold a tuple of numbers, one a seed."""
 
-_Item = TypeVar("_Item", int, str)
-
 LARGEST_SEED = 2**32 - 1
+MOST_SEEDS = 10**7
 WIDEST_LAYER = 65_536
 
 
@@ -39,109 +36,156 @@ class Config:
     Vary one with `dataclasses.replace(config, ...)`. `train_fraction`, `learning_rate` and `noise` are a number, or a
     tuple of one a seed, in the order of `seed_list`: a sweep is one run, compiled once.
 
-    Attributes:
-      dataset: name of a built-in task (see `ibjax.spherical_dataset`); `ibjax.run(dataset=...)` overrides it.
-      seeds: an int n for the networks 0..n-1, or a tuple that names them.
-      epochs: passes over the training set.
-      logged_epochs: how many log-spaced epochs to measure at (duplicates merged, 0 and the last always among
-        them), or a tuple that names them.
-      hidden_widths: units of each hidden layer, from the input on.
-      activation: of the hidden layers: tanh, relu, linear, softsign or softplus.
-      output: "sigmoid" (one unit, binary labels) or "softmax" (a unit per class).
-      train_fraction: share of the patterns used for training, more than 0, at most 1. Where seeds differ in it, an
-        epoch is one pass of each over its own patterns: those with fewer take fewer steps.
-      split: "random" (drawn anew for each seed) or "ordered" (the first patterns in counting order).
-      batch_size: patterns in a minibatch, the last one of an epoch may be smaller; None is the full batch.
-      shuffle: a new order each epoch, or the patterns as they stand.
-      optimizer: "sgd" or "adam"; `ibjax.run(optimizer=...)` overrides it and the learning rate.
-      learning_rate: its step size.
-      noise: standard deviation of Gaussian noise added to every activation of the hidden layers in training, as in
-        Goldfeld et al. 2019 (arXiv 1810.05728); 0 for none. What is measured is the network without it.
-      initializer: kernels from a normal distribution cut at two standard deviations, whose standard deviation
-        before the cut is 1/sqrt(fan-in) or 1/sqrt(fan-out); biases start at zero.
-      measure_on: the patterns whose information is measured: "all", or each network's own for "train" or "test", with
-        p(x) in its proportions among them.
-      bins: cells of the histogram for each unit.
-      compat: "idnns" takes `bins` as the number of edges from -1 to 1, as the released code does: one interval
-        fewer, and one more cell for values >= 1.
-      precision: "float32" or "float64", of the training and of the measures.
-      backend: "plain" trains anything anywhere; "fused" trains the built-in network of tanh units, narrower than 64,
-        on binary inputs in one GPU kernel an epoch (on a CPU it is interpreted, slowly); "auto" takes the fused one
-        on a GPU where it can.
-      store_weights: keep all parameters at every logged epoch, for `ibjax.measure` to apply other estimators later;
-        `ibjax.ensemble.remeasure.weight_bytes` tells how much that is.
-      estimators: names of those measured at every logged epoch. The histogram of `bins` always is, as `i_xt`, `i_ty`;
-        the others, with the defaults of their options, are stored as `i_xt_<name>`, `i_ty_<name>`.
-
     Raises:
       ValueError: a value that is not allowed.
       TypeError: a value of the wrong type. Both messages name the field, the value, and what is allowed.
     """
 
-    dataset: str = "spherical"
-    seeds: int | tuple[int, ...] = 50
-    epochs: int = 10_000
-    logged_epochs: int | tuple[int, ...] = 250
-    hidden_widths: tuple[int, ...] = (12, 10, 7, 5, 4, 3, 2)
-    activation: str = "tanh"
-    output: str = "sigmoid"
-    train_fraction: float | tuple[float, ...] = 0.85
-    split: str = "random"
-    batch_size: int | None = 256
-    shuffle: bool = True
-    optimizer: str = "sgd"
-    learning_rate: float | tuple[float, ...] = 0.1
-    noise: float | tuple[float, ...] = 0.0
-    initializer: str = "fan_in"
-    measure_on: str = "all"
-    bins: int = 30
-    compat: str | None = None
-    precision: str = "float32"
-    backend: str = "auto"
-    store_weights: bool = False
-    estimators: tuple[str, ...] = ("histogram",)
+    dataset: str = option(
+        "spherical",
+        "the task",
+        note="a built-in one, see `ibjax.spherical_dataset`; `ibjax.run(dataset=...)` overrides it",
+        usage="or a .mat or .npz file with the fields F and y",
+        choices=DATASETS,
+        metavar="NAME|FILE",
+    )
+    seeds: int | tuple[int, ...] = option(
+        50,
+        "the networks",
+        note="an int n for those of the seeds 0..n-1, or a tuple that names them",
+        usage="N for those of the seeds 0..N-1, A:B for A..B-1, or a list A,B,C (one alone: A,)",
+        low=1,
+        high=MOST_SEEDS,
+        items=(0, LARGEST_SEED),
+        metavar="N|A:B|A,B",
+    )
+    epochs: int = option(10_000, "passes over the training set", low=0, high=10**9)
+    logged_epochs: int | tuple[int, ...] = option(
+        250,
+        "how many log-spaced epochs to measure at (duplicates merged, 0 and the last always among them)",
+        note="or a tuple that names them, increasing, none beyond `epochs`",
+        usage="or a list of them (one alone: E,)",
+        low=1,
+        high=10**6,
+        items=(0, 10**9),
+        metavar="N|E,E",
+    )
+    hidden_widths: tuple[int, ...] = option(
+        (12, 10, 7, 5, 4, 3, 2), "units of each hidden layer, from the input on", items=(1, WIDEST_LAYER), metavar="W,W"
+    )
+    activation: str = option("tanh", "of the hidden layers", choices=("tanh", "relu", "linear", "softsign", "softplus"))
+    output: str = option(
+        "sigmoid", "sigmoid is one unit for binary labels, softmax a unit per class", choices=("sigmoid", "softmax")
+    )
+    train_fraction: float | tuple[float, ...] = option(
+        0.85,
+        "share of the patterns used for training",
+        note="where seeds differ in it, an epoch is one pass of each over its training patterns: those with fewer take "
+        "fewer steps",
+        usage="more than 0, at most 1; or a list, one a seed",
+        low=0,
+        high=1,
+        above=True,
+        metavar="X|X,X",
+    )
+    split: str = option(
+        "random",
+        "random: drawn anew for each seed; ordered: the first patterns in counting order",
+        choices=("random", "ordered"),
+    )
+    batch_size: int | None = option(
+        256,
+        "patterns in a minibatch, the last of an epoch may be smaller",
+        note="None is the full batch",
+        usage="all: the full batch",
+        low=1,
+        high=10**9,
+        metavar="N|all",
+        none=("all", "none"),
+    )
+    shuffle: bool = option(True, "a new order of the patterns each epoch, or as they stand")
+    optimizer: str = option(
+        "sgd",
+        "how the weights are updated",
+        note="`ibjax.run(optimizer=...)` overrides it and the learning rate",
+        choices=("sgd", "adam"),
+    )
+    learning_rate: float | tuple[float, ...] = option(
+        0.1,
+        "step size of the optimizer",
+        usage="more than 0; or a list, one a seed",
+        low=0,
+        above=True,
+        metavar="X|X,X",
+    )
+    noise: float | tuple[float, ...] = option(
+        0.0,
+        "standard deviation of Gaussian noise on the activations of the hidden layers in training",
+        note="as in Goldfeld et al. 2019 (arXiv 1810.05728), 0 for none; what is measured is the network without it",
+        usage="or a list, one a seed",
+        low=0,
+        metavar="X|X,X",
+    )
+    initializer: str = option(
+        "fan_in",
+        "kernels are drawn from a normal distribution cut at two standard deviations, 1/sqrt(fan-in) or "
+        "1/sqrt(fan-out) before the cut; biases start at zero",
+        choices=("fan_in", "fan_out"),
+    )
+    measure_on: str = option(
+        "all",
+        "the patterns whose information is measured; train and test are those of each network",
+        note="with p(x) in its proportions among them",
+        choices=("all", "train", "test"),
+    )
+    bins: int = option(30, "cells of the histogram for each unit", usage=f"2 to {MOST_BINS}", low=2, high=MOST_BINS)
+    compat: str | None = option(
+        None,
+        "idnns: take the bins as the number of edges from -1 to 1, as the released code does, which makes one interval "
+        "fewer and one more cell for values >= 1; none: equal cells",
+        choices=COMPATS,
+        metavar="NAME|none",
+        none=("none",),
+    )
+    precision: str = option("float32", "of the training and of the measures", choices=("float32", "float64"))
+    backend: str = option(
+        "auto",
+        "plain trains anything anywhere; fused trains tanh networks narrower than 64 in one GPU kernel an epoch "
+        "(slowly on a CPU); auto takes the fused one on a GPU where it can",
+        note="the fused one takes the built-in network on binary inputs only",
+        choices=("auto", "plain", "fused"),
+    )
+    store_weights: bool = option(
+        False,
+        "keep all parameters at every logged epoch, for other estimators later",
+        note="`ibjax.measure` applies them; `ibjax.ensemble.remeasure.weight_bytes` tells how much that is",
+    )
+    estimators: tuple[str, ...] = option(
+        ("histogram",),
+        "what to measure at every logged epoch; the histogram always is",
+        note="that of `bins`, as `i_xt`, `i_ty`; the others, with the defaults of their options, are stored as "
+        "`i_xt_<name>`, `i_ty_<name>`",
+        choices=ESTIMATORS,
+        metavar="NAME,NAME",
+    )
 
     def __post_init__(self) -> None:
-        put = lambda field, value: object.__setattr__(self, field, value)  # noqa: E731  (the class is frozen)
-        for field, allowed in _CHOICES.items():
-            if not (field == "compat" and self.compat is None):
-                _check_choice(field, getattr(self, field), allowed)
-        put("epochs", integer("epochs", self.epochs, 0, 10**9))
-        put("bins", integer("bins", self.bins, 2, MOST_BINS))
-        if self.batch_size is not None:
-            put("batch_size", integer("batch_size", self.batch_size, 1, 10**9))
-        for field in ("shuffle", "store_weights"):
-            if not isinstance(getattr(self, field), bool | np.bool_):
-                raise TypeError(f"{field} = {getattr(self, field)!r}; allowed: True or False")
-            put(field, bool(getattr(self, field)))
-        put("hidden_widths", _integers("hidden_widths", self.hidden_widths, 1, WIDEST_LAYER))
-        put("estimators", _names("estimators", self.estimators, ESTIMATORS))
-        if _several(self.seeds):
-            put("seeds", _distinct("seeds", _integers("seeds", self.seeds, 0, LARGEST_SEED)))
-        else:
-            put("seeds", integer("seeds", self.seeds, 1, 10**7))
-        put("train_fraction", self._of_seeds("train_fraction", 1.0))
-        put("learning_rate", self._of_seeds("learning_rate", math.inf))
-        put("noise", self._of_seeds("noise", math.inf, zero=True))
-        if _several(self.logged_epochs):
-            epochs = _distinct("logged_epochs", _integers("logged_epochs", self.logged_epochs, 0, self.epochs))
-            if list(epochs) != sorted(epochs):
+        put = functools.partial(object.__setattr__, self)  # the class is frozen
+        for field in dataclasses.fields(self):
+            kind = _fields.kinds(Config)[field.name]
+            put(field.name, _fields.check(field.name, getattr(self, field.name), kind, field.metadata))
+        if isinstance(self.seeds, tuple):
+            _checks.distinct("seeds", self.seeds)
+        for name in PER_SEED:
+            value = getattr(self, name)
+            if isinstance(value, tuple) and len(value) != len(self.seed_list):
+                raise ValueError(
+                    f"{name} holds {len(value)} numbers for {len(self.seed_list)} seeds; allowed: one, or one a seed"
+                )
+        if isinstance(self.logged_epochs, tuple):
+            epochs = _checks.integers("logged_epochs", self.logged_epochs, 0, self.epochs)
+            if list(_checks.distinct("logged_epochs", epochs)) != sorted(epochs):
                 raise ValueError(f"logged_epochs = {epochs}; allowed: epochs in increasing order")
-            put("logged_epochs", epochs)
-        else:
-            put("logged_epochs", integer("logged_epochs", self.logged_epochs, 1, 10**6))
-
-    def _of_seeds(self, field: str, high: float, *, zero: bool = False) -> float | tuple[float, ...]:
-        """A number, or one a seed, checked."""
-        value = getattr(self, field)
-        if isinstance(value, str | bytes) or not _several(value):
-            return _real(field, value, high, zero=zero)
-        numbers = tuple(_real(f"{field}[{i}]", item, high, zero=zero) for i, item in enumerate(value))
-        if len(numbers) != len(self.seed_list):
-            raise ValueError(
-                f"{field} holds {len(numbers)} numbers for {len(self.seed_list)} seeds; allowed: one, or one a seed"
-            )
-        return numbers
 
     @property
     def seed_list(self) -> tuple[int, ...]:
@@ -160,77 +204,27 @@ class Config:
         return tuple(sorted({0, *map(int, np.rint(spaced)), self.epochs}))
 
 
-_CHOICES: Mapping[str, tuple[str, ...]] = {
-    "dataset": DATASETS,
-    "activation": ACTIVATIONS,
-    "output": OUTPUTS,
-    "split": SPLITS,
-    "optimizer": OPTIMIZERS,
-    "initializer": INITIALIZERS,
-    "measure_on": MEASURED,
-    "compat": COMPATS,
-    "precision": PRECISIONS,
-    "backend": BACKENDS,
-}
-
-
 def choices(field: str) -> tuple[str, ...] | None:
     """The names allowed for a field of `Config`, or None where it is not a choice among names."""
-    return _CHOICES.get(field)
+    names: tuple[str, ...] | None = Config.__dataclass_fields__[field].metadata.get("choices")
+    return names
 
 
-def _check_choice(field: str, value: Any, allowed: tuple[str, ...]) -> None:
-    if not isinstance(value, str):
-        raise TypeError(f"{field} = {value!r}; allowed: {', '.join(map(repr, allowed))}")
-    if value not in allowed:
-        raise ValueError(unknown(field, value, allowed))
+def field_rows() -> Iterator[tuple[str, str, str, str]]:
+    """Of each field of `Config`, for a table: its name, its default, what it is, and what it may hold."""
+    for field in dataclasses.fields(Config):
+        about = field.metadata
+        text = "; ".join(filter(None, (about["help"], about.get("note"))))
+        yield field.name, repr(field.default), text, _fields.allowed(_fields.kinds(Config)[field.name], about)
 
 
-def _several(value: Any) -> bool:
-    return isinstance(value, Iterable) and getattr(value, "ndim", 1) > 0
-
-
-def _integers(field: str, value: Any, low: int, high: int) -> tuple[int, ...]:
-    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
-        raise TypeError(f"{field} = {value!r}; allowed: a tuple of integers from {low} to {high}")
-    numbers = tuple(integer(f"{field}[{i}]", item, low, high) for i, item in enumerate(value))
-    if not numbers:
-        raise ValueError(f"{field} is empty; allowed: at least one integer from {low} to {high}")
-    return numbers
-
-
-def _names(field: str, value: Any, allowed: tuple[str, ...]) -> tuple[str, ...]:
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise TypeError(f"{field} = {value!r}; allowed: a tuple of {', '.join(map(repr, allowed))}")
-    names = tuple(value)
-    for index, name in enumerate(names):
-        _check_choice(f"{field}[{index}]", name, allowed)
-    return _distinct(field, names)
-
-
-def _distinct(field: str, items: tuple[_Item, ...]) -> tuple[_Item, ...]:
-    if len(set(items)) < len(items):
-        twice = next(item for i, item in enumerate(items) if item in items[:i])
-        raise ValueError(f"{field} holds {twice!r} more than once; allowed: each at most once")
-    return items
-
-
-def _real(field: str, value: Any, high: float, *, zero: bool = False) -> float:
-    """A number in (0, high], or [0, high] where zero is allowed; finite."""
-    limit = f"a finite number {'of at least' if zero else 'more than'} 0" + (
-        "" if math.isinf(high) else f" and at most {high:g}"
-    )
-    if isinstance(value, bool | np.bool_ | str | bytes | complex):
-        raise TypeError(f"{field} = {value!r}; allowed: {limit}")
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{field} = {value!r}; allowed: {limit}") from None
-    except OverflowError:
-        raise ValueError(f"{field} = {value!r}; allowed: {limit}") from None
-    if not ((number > 0 or (zero and number == 0)) and number <= high and math.isfinite(number)):
-        raise ValueError(f"{field} = {number:g}; allowed: {limit}")
-    return number
+Config.__doc__ = "\n".join(
+    [
+        inspect.cleandoc(Config.__doc__ or ""),
+        "\nAttributes:",
+        *(f"  {name}: {text}; allowed: {words} (default: {default})." for name, default, text, words in field_rows()),
+    ]
+)
 
 
 def _idnns_epochs() -> tuple[int, ...]:

@@ -6,12 +6,9 @@ code here, and no file makes the reader hold more than the file's own size and `
 """
 
 import contextlib
-import errno
 import io
 import math
 import os
-import secrets
-import shutil
 import stat
 import zipfile
 from collections.abc import Collection, Iterator, Mapping
@@ -21,6 +18,8 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+
+from ibjax._files import atomic_write
 
 _KINDS = "biufU"
 MAX_EXPANSION = 512 * 2**20
@@ -69,12 +68,12 @@ class Archive:
     """An npz open for reading, a context manager.
 
     Args:
-        path: the file.
+      path: the file.
 
     Raises:
-        FileNotFoundError, PermissionError, IsADirectoryError: as `open` does.
-        ArchiveError: the file is not a zip, is truncated, holds anything but npy members stored or deflated
-            without encryption, holds a key twice, or declares more data than `MAX_EXPANSION` allows.
+      FileNotFoundError, PermissionError, IsADirectoryError: as `open` does.
+      ArchiveError: the file is not a zip, is truncated, holds anything but npy members stored or deflated without
+        encryption, holds a key twice, or declares more data than `MAX_EXPANSION` allows.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -108,8 +107,8 @@ class Archive:
         """Read one array: native byte order, C order, bool, integer, float or unicode.
 
         Raises:
-            KeyError: no such key.
-            ArchiveError: the member is damaged, holds objects or records, or its header and size disagree.
+          KeyError: no such key.
+          ArchiveError: the member is damaged, holds objects or records, or its header and size disagree.
         """
         info = self._members[key]
         with _reasons(f"{key}: "), self._zip.open(info) as member:
@@ -179,84 +178,32 @@ def write_arrays(
     overwrite: bool = True,
     compressed: Collection[str] = (),
 ) -> Path:
-    """Write arrays as an npz, readable by `numpy.load`, so that `path` always holds a whole file.
+    """Write arrays as an npz, readable by `numpy.load`, whole or not at all (see `ibjax._files.atomic_write`).
 
-    The file is written beside its place, forced to disk and renamed; whatever goes wrong before, also an
-    interrupt, leaves what was there. Equal arrays give equal bytes (members carry no date). Most values are stored
-    uncompressed: measured floats hardly shrink, deflate costs far more time than it saves.
+    Equal arrays give equal bytes (members carry no date). Most values are stored uncompressed: measured floats hardly
+    shrink, deflate costs far more time than it saves.
 
     Args:
-        path: the name, to which nothing is appended. A symbolic link stays, and what it points to is
-            replaced: replacing the link itself would leave a second, older copy behind it.
-        arrays: by key; no object arrays.
-        overwrite: whether an existing file may be replaced.
-        compressed: keys of arrays to deflate, as many of them as fit `MAX_EXPANSION`: what is written can be read.
+      path: the name, to which nothing is appended; a symbolic link stays.
+      arrays: by key; no object arrays.
+      overwrite: whether an existing file may be replaced.
+      compressed: keys of arrays to deflate, as many of them as fit `MAX_EXPANSION`: what is written can be read.
 
     Returns:
-        `path` as a `Path`.
+      `path` as a `Path`.
 
     Raises:
-        FileExistsError: there is a file and `overwrite` is false.
-        OSError: the folder is missing or not writable, the disk is full, the name is that of a folder, of a
-            device or of a file one may not write.
-        ValueError: an array holds objects.
+      FileExistsError: there is a file and `overwrite` is false.
+      OSError: the file cannot be written.
+      ValueError: an array holds objects.
     """
-    target = Path(os.path.realpath(path))
-    _check_target(target, overwrite)
-    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")  # short: the name itself may be of full length
-    try:
-        with open(temporary, "xb") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                allowance = MAX_EXPANSION
-                for key, array in arrays.items():
-                    large = array.nbytes > 2**30
-                    info = zipfile.ZipInfo(f"{key}.npy")
-                    if key in compressed and array.nbytes + _HEADER <= allowance:
-                        allowance -= array.nbytes + _HEADER
-                        info.compress_type = zipfile.ZIP_DEFLATED
-                    with archive.open(info, "w", force_zip64=large) as member:
-                        np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-        _publish(temporary, target, overwrite)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with atomic_write(path, overwrite=overwrite) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        allowance = MAX_EXPANSION
+        for key, array in arrays.items():
+            info = zipfile.ZipInfo(f"{key}.npy")
+            if key in compressed and array.nbytes + _HEADER <= allowance:
+                allowance -= array.nbytes + _HEADER
+                info.compress_type = zipfile.ZIP_DEFLATED
+            with archive.open(info, "w", force_zip64=array.nbytes > 2**30) as member:
+                np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
     return Path(path)
-
-
-def _check_target(target: Path, overwrite: bool) -> None:
-    try:
-        mode = os.stat(target).st_mode
-    except FileNotFoundError:
-        return
-    if not overwrite:
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
-    if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "not a regular file", str(target))
-    if not os.access(target, os.W_OK):  # a rename would not ask
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
-
-
-def _publish(temporary: Path, target: Path, overwrite: bool) -> None:
-    if overwrite:
-        with contextlib.suppress(FileNotFoundError):
-            shutil.copymode(target, temporary)
-        os.replace(temporary, target)
-    else:
-        try:
-            os.link(temporary, target)  # unlike a rename, fails where another process was faster
-        except FileExistsError:
-            raise
-        except OSError:  # a file system without hard links
-            _check_target(target, overwrite)
-            os.replace(temporary, target)
-        temporary.unlink(missing_ok=True)
-    if hasattr(os, "O_DIRECTORY"):  # the rename itself must reach the disk; Windows has no such call
-        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

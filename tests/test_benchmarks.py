@@ -17,7 +17,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 @pytest.fixture(autouse=True)
 def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The scripts import each other by plain names, as Python has it for a script's own folder."""
+    """The scripts import each other by plain names, as Python has it for a script's folder."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
 
 
@@ -59,7 +59,7 @@ def test_numpy_reference_by_hand() -> None:
     layers = np.array(
         [
             [[0.0, 0.0], [0.0, 0.0], [0.9, 0.0], [0.9, 0.0]],  # two cells, each of one label
-            [[-1.0, 1.0], [-1.0, 0.0], [0.0, 1.0], [0.0, 0.0]],  # every pattern its own cell
+            [[-1.0, 1.0], [-1.0, 0.0], [0.0, 1.0], [0.0, 0.0]],  # every pattern alone in its cell
             [[0.5, 0.5]] * 4,  # one cell
             [[0.0, 0.0], [0.9, 0.0], [0.0, 0.0], [0.9, 0.0]],  # two cells, both of mixed labels
         ]

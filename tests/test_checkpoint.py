@@ -24,7 +24,8 @@ import pytest
 
 import ibjax
 from ibjax import Config, Trajectory
-from ibjax.ensemble.checkpoint import Checkpoint, CheckpointError, from_bytes, to_bytes
+from ibjax.ensemble.blocks import from_bytes, to_bytes
+from ibjax.ensemble.checkpoint import Checkpoint, CheckpointError
 
 CONFIG = Config(seeds=12, epochs=900, logged_epochs=tuple(range(0, 901, 6)), hidden_widths=(2,), optimizer="adam")
 _OPTIONS = (
@@ -177,7 +178,7 @@ def test_a_signal_between_any_two_lines_loses_nothing(
         for number in range(2):
             position = kept.restore(number, CONFIG.logged)
             assert position is not None
-            assert position.logged == sum(np.shape(piece[0])[1] for piece in position.records)
+            assert position.n_logged == sum(np.shape(piece[0])[1] for piece in position.records)
     assert truth.differences(ibjax.run(CONFIG, checkpoint=tmp_path / "a")) == {}
 
 
@@ -200,7 +201,7 @@ def test_a_finished_run_is_read_and_not_trained(
     truth: Trajectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ibjax.run(CONFIG, checkpoint=tmp_path / "a")
-    monkeypatch.setattr("ibjax.ensemble.driver.Driver.advance", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("ibjax.ensemble.blocks.DeviceProgram.advance", lambda *_: pytest.fail("trained again"))
     assert truth.differences(ibjax.run(CONFIG, checkpoint=tmp_path / "a")) == {}
     assert not list((tmp_path / "a").glob("state_*"))
 
@@ -446,7 +447,7 @@ def test_a_limit_of_the_kernel(folder: Path, truth: Trajectory) -> None:
 def test_a_disk_without_room_is_found_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    monkeypatch.setattr("ibjax.ensemble.driver.Driver.advance", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr("ibjax.ensemble.blocks.DeviceProgram.advance", lambda *_: pytest.fail("trained"))
     with pytest.raises(OSError, match="kB wanted, 1 kB free"):
         ibjax.run(CONFIG, checkpoint=tmp_path / "a")
 
@@ -462,7 +463,7 @@ def test_a_slow_disk_is_written_to_more_seldom(tmp_path: Path, monkeypatch: pyte
             now[0] += 1
             if kept.due(0):
                 asked.append(now[0] - 1000)
-                kept.keep(0, 0, 0, [], lambda *_: [])
+                kept.save(0, 0, 0, [], lambda *_: [])
                 kept.finish()
     assert asked == [10, 40, 80, 120, 160, 200]
 

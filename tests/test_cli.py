@@ -235,7 +235,7 @@ def test_files_that_are_not_ours(command: str, tmp_path: Path, capsys: pytest.Ca
 def test_the_command_line_does_not_wait_for_the_compiler() -> None:
     code = (
         "import sys; from ibjax.cli.main import main; main(['run', '--help']); main(['run', '--bins', '0']); "
-        "main(['info', 'absent.npz']); assert 'jax' not in sys.modules"
+        "main(['info', 'absent.npz']); assert not {'jax', 'matplotlib'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
 
@@ -270,6 +270,30 @@ def test_a_file_cannot_steer_the_terminal(trajectory: ibjax.Trajectory, capsys: 
     assert "\x1b" not in text
     assert "\x07" not in text
     assert "title" in text
+
+
+def test_a_file_without_what_a_foreign_loop_cannot_give(
+    trajectory: ibjax.Trajectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`info` does without, `plot` draws what it can and says what it left out."""
+    absent = ("test_accuracy", "gradient_std", "train_mask")
+    dataclasses.replace(trajectory, **dict.fromkeys(absent)).save("foreign.npz")  # type: ignore[arg-type]
+    assert main(["info", "foreign.npz"]) == 0
+    text = capsys.readouterr().out
+    lines = [line.split() for line in text.splitlines()]
+    assert ["absent", *absent] in lines
+    assert ["data", "set", "I(X;Y)"] in [line[:3] for line in lines]
+    assert "train accuracy" in text
+    assert "test accuracy" not in text
+    assert main(["plot", "foreign.npz"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.split() == [f"foreign_{name}.png" for name in ("snapshots", "trajectories", "information")]
+    assert all(Path(name).exists() for name in printed.out.split())
+    assert printed.err.splitlines() == [
+        "ibjax plot: gradients left out: gradient_std is absent: the training loop did not give it",
+        "ibjax plot: accuracy left out: test_accuracy is absent: the training loop did not give it",
+    ]
+    assert main(["measure", "foreign.npz", "--estimator", "kde"]) == 2
 
 
 @pytest.mark.parametrize("config", [{}, {"config": 3}, {"config": [1], "versions": "none", "command": {"a": 1}}])

@@ -24,6 +24,7 @@ import ibjax
 from ibjax import Config, Dataset, Trajectory
 from ibjax.analysis import check_bounds
 from ibjax.ensemble import run as ensemble
+from ibjax.ensemble.assemble import assemble
 from ibjax.networks.perceptron import Perceptron
 
 TINY = Config(seeds=2, epochs=3, logged_epochs=3, hidden_widths=(4, 3))
@@ -76,7 +77,7 @@ def test_logging_does_not_change_the_training(optimizer: str) -> None:
 
 def test_programs_compile_once_whatever_the_length_of_the_run() -> None:
     ibjax.run(TINY)
-    ensemble._SPARES.clear()
+    ensemble._CACHE.clear()
     with compilations() as short:
         ibjax.run(TINY)
     with compilations() as long:
@@ -147,12 +148,10 @@ def test_losses_are_of_the_right_patterns() -> None:
     """Accuracy and loss against the network itself, rebuilt from its seed and evaluated in NumPy."""
     config = replace(TINY, dataset="regular_90", epochs=0, logged_epochs=(0,), seeds=(7,))
     traj = ibjax.run(config)
-    from ibjax.ensemble.program import Program
-
-    program = Program(config, ibjax.spherical_dataset("regular_90"), None, None)
+    program = assemble(config)
     sample, state = program.trainer.start(jnp.uint32(7), jnp.asarray(program.inputs), jnp.asarray(program.conditional))
     a = np.asarray(program.inputs, np.float64)
-    layers = program.trainer.unravel(state.params)
+    layers = program.model.unravel(state.params)
     for i, layer in enumerate(layers):
         a = a @ np.asarray(layer["kernel"], np.float64) + np.asarray(layer["bias"], np.float64)
         a = np.tanh(a) if i < len(layers) - 1 else a
@@ -294,7 +293,7 @@ class Copy:
         self._module = Module()
 
     def init(self, key: jax.Array, inputs: jax.Array) -> Any:
-        names = self._own.layer_names
+        names = self._own.model.layer_names
         return {"params": dict(zip(names, self._own.init(key), strict=True))}
 
     def apply(self, params: Any, inputs: jax.Array) -> Any:

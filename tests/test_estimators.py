@@ -21,15 +21,20 @@ from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 from scipy.special import digamma
 
-from ibjax.information import adaptive, histogram, pairs, partition, quantized
-from ibjax.information.adaptive import adaptive_information, quantile_information
-from ibjax.information.apply import apply
-from ibjax.information.estimator import ESTIMATORS, Estimator, Information, estimator_class, make
+from ibjax.information import binned, histogram, pairs, partition
+from ibjax.information.apply import (
+    adaptive_information,
+    information,
+    kde_information,
+    knn_information,
+    noisy_information,
+    quantile_information,
+    quantized_information,
+)
+from ibjax.information.estimator import ESTIMATORS, Estimator, Information, LayerBatch, estimator_class, make
 from ibjax.information.histogram import layer_information
-from ibjax.information.kde import kde_information
-from ibjax.information.knn import Knn, knn_information
-from ibjax.information.noisy import noise_entropy, noisy_information
-from ibjax.information.quantized import quantized_information
+from ibjax.information.knn import Knn
+from ibjax.information.noisy import noise_entropy
 
 Floats = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.integer[Any]]
@@ -93,8 +98,8 @@ def fine_gaussian(std: float, spacing: float) -> tuple[Floats, Floats]:
     return x[:, None].astype(np.float32), p / p.sum()
 
 
-def values(information: Any) -> Floats:
-    return np.array([np.asarray(part) for part in information if part is not None])
+def values(bits: Any) -> Floats:
+    return np.array([np.asarray(part) for part in bits if part is not None])
 
 
 class TestProtocol:
@@ -119,12 +124,18 @@ class TestProtocol:
         code = "import sys, ibjax.information.estimator as e; e.ESTIMATORS; sys.exit('jax' in sys.modules)"
         assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
+    def test_by_name_or_made(self) -> None:
+        a = layer(2)
+        by_name = values(information("quantized", a, soft_labels(), bits=3))
+        assert np.array_equal(by_name, values(information(make("quantized", bits=3), a, soft_labels())))
+        assert not np.array_equal(by_name, values(information("quantized", a, soft_labels())))
+
     @pytest.mark.parametrize("name", ["adaptive_layer", "quantile", "kde", "noisy", "knn"])
     def test_networks_do_not_see_each_other(self, name: str) -> None:
         """Three networks, one of them with a NaN, and the first alone: the same to the bit."""
         a = layer(3, networks=3)
         a[1, 5, 2] = np.nan
-        together, alone = (values(apply(make(name), x, soft_labels(), key=KEY)) for x in (a, a[:1]))
+        together, alone = (values(information(make(name), x, soft_labels(), key=KEY)) for x in (a, a[:1]))
         assert np.isnan(together[:, 1]).all()
         assert np.isfinite(together[:, [0, 2]]).all()
         assert np.array_equal(together[:, :1], alone)
@@ -141,15 +152,15 @@ class TestProtocol:
     def test_infinite_is_nan(self, name: str, bad: float) -> None:
         a = layer(2, networks=1)[0]
         a[3, 1] = bad
-        assert np.isnan(values(apply(make(name), a, soft_labels(), key=KEY))).all()
+        assert np.isnan(values(information(make(name), a, soft_labels(), key=KEY))).all()
 
     @pytest.mark.parametrize("name", ["quantile", "quantized", "noisy"])
     def test_in_float64(self, name: str) -> None:
         """The same patterns, kept well apart from edges of cells by the seed: only rounding differs."""
         a = layer(2)
-        single = values(apply(make(name), a, soft_labels(), key=KEY))
+        single = values(information(make(name), a, soft_labels(), key=KEY))
         with jax.enable_x64(True):
-            result = apply(make(name), a.astype(np.float64), soft_labels(), key=jax.random.key(2017))
+            result = information(make(name), a.astype(np.float64), soft_labels(), key=jax.random.key(2017))
             assert all(part.dtype == np.float64 for part in result if part is not None)
             double = values(result)
         if not make(name).random:  # other random numbers
@@ -163,7 +174,7 @@ class TestProtocol:
         estimator = make(name)
 
         def measure(a: Any, p_y: Any, keys: Any) -> Information:
-            return estimator(a, partition.labels(p_y, None, a.dtype), keys)
+            return estimator(LayerBatch(a, partition.channels(p_y, None, a.dtype), keys))
 
         keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 50))
         shapes = (jax.ShapeDtypeStruct((50, 4096, 12), np.float32), jax.ShapeDtypeStruct((4096,), np.float32), keys)
@@ -179,21 +190,21 @@ class TestHistogram:
         @jax.jit
         def of_run(a: Any, own: Any) -> Any:
             first = jnp.moveaxis(a, 2, 0)
-            low, high = histogram.own_range(first)
+            low, high = histogram.activation_range(first)
             low, high = jnp.where(own, low, -1), jnp.where(own, high, 1)
-            y = partition.labels(jnp.asarray(soft_labels(), jnp.float32), None, a.dtype)
+            y = partition.channels(jnp.asarray(soft_labels(), jnp.float32), None, a.dtype)
             return histogram.histogram_information(first, y, bins=30, low=low, high=high, compat="idnns")
 
         for bounded in (True, False):
             estimator: Estimator = make("histogram", compat="idnns").for_layer(5, N, bounded)
-            y = partition.labels(jnp.asarray(soft_labels(), jnp.float32), None, jnp.dtype("float32"))
-            got = jax.jit(estimator.__call__)(jnp.asarray(a), y, jax.random.split(KEY, 3))
+            y = partition.channels(jnp.asarray(soft_labels(), jnp.float32), None, jnp.dtype("float32"))
+            got = jax.jit(estimator.__call__)(LayerBatch(jnp.asarray(a), y, jax.random.split(KEY, 3)))
             assert np.array_equal(values(got), values(of_run(a, not bounded)))
 
     def test_given_range_is_kept_for_every_layer(self) -> None:
         estimator = make("histogram", low=0, high=2, bins=7)
         assert estimator.for_layer(3, N, True) is estimator
-        got = values(apply(estimator, layer(3), soft_labels(), weights()))
+        got = values(information(estimator, layer(3), soft_labels(), p_x=weights()))
         expected = values(layer_information(layer(3), soft_labels(), p_x=weights(), bins=7, low=0, high=2))
         assert np.array_equal(got, expected)
 
@@ -205,7 +216,7 @@ def quantile_codes(a: Floats, bins: int, distinct: bool) -> Integers:
 
 
 @partial(jax.jit, static_argnums=1)
-def quantile_cells(a: Any, rule: adaptive.Quantile) -> jax.Array:
+def quantile_cells(a: Any, rule: binned.Quantile) -> jax.Array:
     return rule.codes(a)
 
 
@@ -238,14 +249,14 @@ class TestAdaptive:
             rng = np.random.default_rng(seed)
             a = (rng.integers(0, levels, (3, 31, 4)) - levels // 2).astype(np.float32) / 8
             a[0, :9] = -0.0
-            codes = np.asarray(quantile_cells(a, adaptive.Quantile(bins, distinct)))
+            codes = np.asarray(quantile_cells(a, binned.Quantile(bins, distinct)))
             assert np.array_equal(codes, [quantile_codes(x, bins, distinct) for x in a])
 
         check()
 
     def test_quantile_cells_are_equally_full(self) -> None:
         a = np.random.default_rng(3).permutation(120).reshape(1, 40, 3).astype(np.float32)
-        codes = np.asarray(adaptive.Quantile(8).codes(jnp.asarray(a)))
+        codes = np.asarray(binned.Quantile(8).codes(jnp.asarray(a)))
         assert np.bincount(codes.reshape(-1)).tolist() == [15] * 8
 
     def test_quantile_information(self) -> None:
@@ -267,7 +278,7 @@ class TestQuantized:
         near = np.array([float(h) for h in halves], np.float32)
         a = np.concatenate([near, np.nextafter(near, np.float32(2)), np.nextafter(near, np.float32(-2))])
         a = np.concatenate([a, np.array([low, high], np.float32)])
-        codes = np.asarray(jax.jit(quantized.level_codes, static_argnums=1)(a[None, :, None], bits))[0, :, 0]
+        codes = np.asarray(jax.jit(binned.level_codes, static_argnums=1)(a[None, :, None], bits))[0, :, 0]
         exact = [math.floor((Fraction(float(x)) - low) / (high - low) * steps + Fraction(1, 2)) for x in a]
         assert codes.tolist() == exact
 
@@ -326,13 +337,13 @@ class TestKernel:
         """40 rows of 96 at a time: the last block is short."""
         a, y = (
             jnp.asarray(layer(2)),
-            partition.labels(jnp.asarray(soft_labels(), jnp.float32), None, jnp.dtype("float32")),
+            partition.channels(jnp.asarray(soft_labels(), jnp.float32), None, jnp.dtype("float32")),
         )
         results = []
         for rows in (40, N):
             monkeypatch.setattr(pairs, "_PAIRS", {"cpu": rows * N, "gpu": rows * N})
             estimator = make(name)
-            results.append(values(jax.jit(lambda a, e=estimator: e(a, y, jax.random.split(KEY, 2)))(a)))
+            results.append(values(jax.jit(lambda a, e=estimator: e(LayerBatch(a, y, jax.random.split(KEY, 2))))(a)))
         np.testing.assert_allclose(results[0], results[1], rtol=0, atol=KERNEL_BITS)
 
     @pytest.mark.parametrize("snr", [4.0, 100.0])
@@ -463,10 +474,10 @@ class TestKnn:
         """On the very samples that the estimator draws."""
         a, std, samples = layer(width, networks=1), 0.2, 6
         estimator = Knn(std, samples, k)
-        got = values(apply(estimator, a, soft_labels(), key=KEY))[:, 0]
+        got = values(information(estimator, a, soft_labels(), key=KEY))[:, 0]
         own = jax.random.fold_in(KEY, 0)
         noise = np.asarray(jax.random.normal(jax.random.fold_in(own, 0), (N * samples, width)), np.float64)
-        y = partition.labels(jnp.asarray(soft_labels(), jnp.float32), None, jnp.dtype("float32"))
+        y = partition.channels(jnp.asarray(soft_labels(), jnp.float32), None, jnp.dtype("float32"))
         label = np.asarray(estimator._draw(jax.random.fold_in(own, 1), partition.joint(y)))
         pattern = np.repeat(np.arange(N), samples)
         t = a[0, pattern].astype(np.float64) + std * noise
@@ -476,7 +487,7 @@ class TestKnn:
     def test_drawn_labels(self) -> None:
         """Hard labels are themselves, soft ones come as often as they are probable."""
         p = np.repeat([0, 1, 0.25], N // 3)
-        y = partition.labels(jnp.asarray(p, jnp.float32), None, jnp.dtype("float32"))
+        y = partition.channels(jnp.asarray(p, jnp.float32), None, jnp.dtype("float32"))
         label = np.asarray(Knn(samples=256)._draw(KEY, partition.joint(y))).reshape(3, -1)
         assert label[0].max() == 0
         assert label[1].min() == 1
@@ -538,14 +549,16 @@ class TestRefusals:
         with pytest.raises(ValueError, match="10000 patterns with samples = 8, 80000 points; allowed: at most 65536"):
             make("knn").for_layer(3, 10_000, True)
         with pytest.raises(ValueError, match="p_x given; allowed: p_x = None"):
-            apply(Knn(), layer(2), soft_labels(), weights(), KEY)
+            information(Knn(), layer(2), soft_labels(), p_x=weights(), key=KEY)
 
     def test_arguments(self) -> None:
         a, p_y = layer(2), soft_labels()
         with pytest.raises(ValueError, match=r"range_of = 'layers'; .*did you mean 'layer'"):
             adaptive_information(a, p_y, range_of="layers")
         with pytest.raises(TypeError, match="key = None; allowed for 'noisy': a PRNG key"):
-            apply(make("noisy"), a, p_y)
+            information(make("noisy"), a, p_y)
+        with pytest.raises(TypeError, match=r"options = {'bits': 3} beside Quantized\(bits=8\); allowed: none"):
+            information(make("quantized"), a, p_y, bits=3)
         with pytest.raises(TypeError, match="key has dtype uint32"):
             noisy_information(a, p_y, key=jax.random.PRNGKey(0))
         with pytest.raises(ValueError, match=r"activations have shape \(3,\)"):
@@ -562,6 +575,6 @@ def test_joint_of_the_channels() -> None:
     for p_x in (None, weights()):
         p_y = np.random.default_rng(1).dirichlet(np.ones(3), N)
         given = None if p_x is None else jnp.asarray(p_x, jnp.float32)
-        joint = partition.joint(partition.labels(jnp.asarray(p_y, jnp.float32), given, jnp.dtype("float32")))
+        joint = partition.joint(partition.channels(jnp.asarray(p_y, jnp.float32), given, jnp.dtype("float32")))
         expected = p_y.T * (1 / N if p_x is None else p_x)
         np.testing.assert_allclose(joint, expected, rtol=0, atol=1e-8)

@@ -25,6 +25,7 @@ from ibjax.analysis import Estimate
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 common: Any = importlib.import_module("common")
+matching: Any = importlib.import_module("common.matching")
 weights: Any = importlib.import_module("weights")
 bound: Any = importlib.import_module("bound")
 compression_time: Any = importlib.import_module("compression_time")
@@ -67,7 +68,7 @@ def disguised(
 def test_planted_permutations_and_signs_are_recovered(odd: bool) -> None:
     kernels = random_kernels(0)
     other, orders, signs = disguised(kernels, 1, odd=odd)
-    found = weights.aligned(kernels, other, odd=odd)
+    found = matching.align(kernels, other, odd=odd)
     for mine, back in zip(kernels, found.kernels, strict=True):
         np.testing.assert_array_equal(mine, back)  # permutations and signs round nothing
     for planted, order, sign, given in zip(orders, found.order, signs, found.sign, strict=True):
@@ -78,7 +79,7 @@ def test_planted_permutations_and_signs_are_recovered(odd: bool) -> None:
 def test_noise_on_a_disguise_is_what_is_left() -> None:
     kernels = random_kernels(2)
     other = disguised([k + 0.1 * n for k, n in zip(kernels, random_kernels(3), strict=True)], 4, odd=True)[0]
-    plain, matched = weights.correlations([np.stack(pair) for pair in zip(kernels, other, strict=True)])
+    plain, matched = matching.correlations([np.stack(pair) for pair in zip(kernels, other, strict=True)])
     # The cosine of w and w + 0.1 n with unit variances is 1/sqrt(1.01), up to 1/sqrt(number of weights) of the noise.
     np.testing.assert_allclose(matched[:-1, 0, 1], 1.01**-0.5, atol=0.03)
     assert (np.abs(plain[:2, 0, 1]) < 0.5).all()
@@ -88,19 +89,19 @@ def test_noise_on_a_disguise_is_what_is_left() -> None:
 def test_a_sign_is_no_symmetry_of_relu() -> None:
     kernels = random_kernels(5)
     other = disguised(kernels, 6, odd=True)[0]
-    assert weights.cosine(kernels[0].ravel(), weights.aligned(kernels, other, odd=False).kernels[0].ravel()) < 0.9
+    assert matching.cosine(kernels[0].ravel(), matching.align(kernels, other, odd=False).kernels[0].ravel()) < 0.9
 
 
 def test_mean_over_pairs_is_that_of_pairs() -> None:
     rng = np.random.default_rng(7)
     values = rng.normal(size=(2, 6, 6))
     values = values + values.transpose(0, 2, 1)
-    found = weights.pair_mean(values)
+    found = matching.pair_mean(values)
     np.testing.assert_allclose(found.mean, [v[np.triu_indices(6, 1)].mean() for v in values], rtol=1e-12)
     assert ((found.low < found.mean) & (found.mean < found.high)).all()
-    constant = weights.pair_mean(np.full((1, 5, 5), 0.25))
+    constant = matching.pair_mean(np.full((1, 5, 5), 0.25))
     assert (constant.low[0], constant.mean[0], constant.high[0]) == pytest.approx((0.25, 0.25, 0.25), abs=1e-12)
-    assert np.isnan(weights.pair_mean(values[:, :2, :2]).low).all()
+    assert np.isnan(matching.pair_mean(values[:, :2, :2]).low).all()
 
 
 def test_free_diffusion_gains_half_a_bit_a_doubling() -> None:
@@ -147,7 +148,7 @@ def test_the_verdict_follows_from_the_intervals(
     low: list[float], high: list[float], below: bool, verdict: str, number: float
 ) -> None:
     words = {"claim": "c", "source": "s", "measured": "m"}
-    found = weights.judged(estimate(low, high), 0.1, ["a", "b"], **words, below=below)
+    found = common.judge(estimate(low, high), 0.1, ["a", "b"], **words, below=below)
     assert found.verdict == verdict
     assert found.estimate == pytest.approx(number)
 
@@ -177,7 +178,7 @@ def test_exact_laws_and_too_few_epochs() -> None:
 
 
 def test_a_layer_that_knows_the_rule_is_on_the_curve() -> None:
-    """Binned p(y|x) as the only unit: distance 0 where each class of equal rules has a cell of its own."""
+    """Binned p(y|x) as the only unit: distance 0 where each class of equal rules has a cell to itself."""
     data = ibjax.spherical_dataset()
     curve = ibjax.information_curve(data.joint)
     _, classes = np.unique(np.round(data.p_y_given_x, 12), return_inverse=True)
@@ -190,20 +191,20 @@ def test_a_layer_that_knows_the_rule_is_on_the_curve() -> None:
 
 
 def test_depth_against_beta() -> None:
-    assert bound.falls(np.array([math.inf, 30.0, 8.0, 2.0])) == -1
-    assert bound.falls(np.array([1.0, 2.0, 3.0])) == 1
-    assert bound.falls(np.array([math.inf, math.inf])) == 0
-    assert -1 < bound.falls(np.array([math.inf, math.inf, 2.0])) < 0
+    assert bound.rank_correlation(np.array([math.inf, 30.0, 8.0, 2.0])) == -1
+    assert bound.rank_correlation(np.array([1.0, 2.0, 3.0])) == 1
+    assert bound.rank_correlation(np.array([math.inf, math.inf])) == 0
+    assert -1 < bound.rank_correlation(np.array([math.inf, math.inf, 2.0])) < 0
 
 
-@pytest.mark.parametrize(("count", "own"), [(30, False), (65_536, False), (65_536, True)])
-def test_bins_agree_with_unique(count: int, own: bool) -> None:
+@pytest.mark.parametrize(("count", "bounded"), [(30, True), (65_536, True), (65_536, False)])
+def test_bins_agree_with_unique(count: int, bounded: bool) -> None:
     rng = np.random.default_rng(10)
-    activations = np.tanh(rng.normal(size=(2, 512, 3))).astype(np.float32) * (3 if own else 1)
+    activations = np.tanh(rng.normal(size=(2, 512, 3))).astype(np.float32) * (1 if bounded else 3)
     activations[:, 256:] = np.round(activations[:, 256:], 1)
-    found = bins.information(activations, np.full(512, 0.5), count, own=own)
+    found = bins.information(activations, np.full(512, 0.5), count, bounded=bounded)
     for layer, bits in zip(activations.astype(np.float64), found, strict=True):
-        low, high = (layer.min(), layer.max()) if own else (-1.0, 1.0)
+        low, high = (-1.0, 1.0) if bounded else (layer.min(), layer.max())
         codes = np.clip(np.floor((layer - low) / (high - low) * count), 0, count - 1)
         share = np.unique(codes, axis=0, return_counts=True)[1] / 512
         assert bits == pytest.approx(-(share * np.log2(share)).sum(), abs=1e-10)
@@ -211,7 +212,7 @@ def test_bins_agree_with_unique(count: int, own: bool) -> None:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the toy runs of all tests below are kept, so that each is trained once."""
+    """Where the toy runs of all tests below are, so that each is trained once."""
     return tmp_path_factory.mktemp("results")
 
 
@@ -222,17 +223,17 @@ def toy(results: Path) -> ibjax.Trajectory:
 
 
 def test_recomputed_activations_are_those_of_the_run(toy: ibjax.Trajectory) -> None:
-    """At the run's own 30 bins; a rounding of the last digit may move a few patterns over an edge."""
+    """At the run's 30 bins; a rounding of the last digit may move a few patterns over an edge."""
     data = ibjax.spherical_dataset()
     entries = np.array([0, toy.epochs.size - 1])
-    for layer, activations in enumerate(bound.stored_activations(toy, data.inputs, 1, entries)):
+    for layer, activations in enumerate(common.stored_activations(toy, data.inputs, 1, entries)):
         i_xt = bins.information(activations, data.p_y_given_x, 30)
         np.testing.assert_allclose(i_xt, toy.i_xt[1, entries, layer], atol=0.01)
 
 
 def test_a_run_without_weights_is_refused(trajectory: ibjax.Trajectory) -> None:
     with pytest.raises(ValueError, match="holds no weights_h1; it must come from a run with store_weights=True"):
-        weights.stored(trajectory, "weights_h1")
+        common.stored_array(trajectory, "weights_h1")
 
 
 QUICK = [name for name in claims.EXPERIMENTS if name != "movie"]
@@ -244,10 +245,10 @@ def test_quick_experiment(name: str, toy: ibjax.Trajectory, results: Path, monke
     monkeypatch.setattr(bins, "BINS", (8, 30, 65_536))
     monkeypatch.setattr(estimators, "MOST_EPOCHS", 3)
     assert importlib.import_module(name).main(["--quick", "--out", str(results)]) == 0
-    record = claims.finished(name, results, True)
+    record = claims.read_record(name, results, True)
     assert record is not None
     assert record["findings"]
-    assert claims.finished(name, results, False) is None
+    assert claims.read_record(name, results, False) is None
     assert (results / f"{name}.png").stat().st_size > 10_000
     for finding in record["findings"]:
         assert finding["n_seeds"] == 4 or finding["low"] is None or name == "compression_time"
@@ -265,7 +266,7 @@ def test_quick_movie(toy: ibjax.Trajectory, results: Path, capsys: pytest.Captur
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "runs"), [("own_network", 2), ("wide", 2)])
+@pytest.mark.parametrize(("name", "runs"), [("custom_network", 2), ("wide", 2)])
 def test_examples(name: str, runs: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert importlib.import_module(name).main(["--quick", "--seeds", "1", "--out", str(tmp_path)]) == 0
     assert "accuracy" in capsys.readouterr().out
@@ -369,7 +370,7 @@ def test_one_network_gives_no_interval_and_no_verdict(
 def test_a_network_that_never_learns_counts_with_the_last_epoch(trajectory: ibjax.Trajectory) -> None:
     ignorant = dataclasses.replace(trajectory, i_ty=np.zeros_like(trajectory.i_ty))
     np.testing.assert_array_equal(depth.times(ignorant), np.log10(trajectory.epochs[-1]))
-    np.testing.assert_array_equal(depth.reached(ignorant), 0)
+    np.testing.assert_array_equal(depth.success(ignorant), 0)
 
 
 def test_the_slope_is_that_of_the_means() -> None:

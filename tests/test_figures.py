@@ -20,10 +20,10 @@ from PIL import Image
 
 from ibjax import figures
 from ibjax.analysis import phase_change
-from ibjax.figures.movie import film_indices
+from ibjax.figures.movie import frame_indices
 from ibjax.figures.style import layer_colours, layer_markers
-from ibjax.trajectory import Trajectory
-from ibjax.trajectory.schema import AXES
+from ibjax.trajectory import Trajectory, TrajectoryError
+from ibjax.trajectory.schema import AXES, OPTIONAL
 
 NAMES = (*(f"hidden {index}" for index in range(1, 8)), "output")
 
@@ -104,7 +104,7 @@ class TestEveryFigure:
 
 
 def test_no_pyplot(tmp_path: Path, trajectory: Trajectory) -> None:
-    """Not even after drawing: a program with windows of its own is left alone."""
+    """Not even after drawing: a program that manages its windows itself is left alone."""
     path = trajectory.save(tmp_path / "a.npz")
     code = (
         "import sys\n"
@@ -272,9 +272,9 @@ class TestStyle:
 class TestMovie:
     def test_frames_pass_the_epochs_in_logarithmic_steps(self) -> None:
         """All epochs logged: frame k of 5 is nearest to 100^(k/4) - 1 = 0, 2.16, 9, 30.6, 99."""
-        assert film_indices(np.arange(100), 5).tolist() == [0, 2, 9, 31, 99]
-        assert film_indices(np.array([0, 1, 100]), 7).tolist() == [0, 1, 1, 1, 1, 1, 2]
-        assert film_indices(np.array([5]), 3).tolist() == [0, 0, 0]
+        assert frame_indices(np.arange(100), 5).tolist() == [0, 2, 9, 31, 99]
+        assert frame_indices(np.array([0, 1, 100]), 7).tolist() == [0, 1, 1, 1, 1, 1, 2]
+        assert frame_indices(np.array([5]), 3).tolist() == [0, 0, 0]
 
     def test_gif(self, tmp_path: Path, damaged: Trajectory) -> None:
         seen: list[tuple[int, int]] = []
@@ -348,8 +348,8 @@ class TestMovie:
         ("name", "options", "message"),
         [
             ("film.avi", {}, "film.avi"),
-            ("film.gif", {"frames": 1}, "frames is 1"),
-            ("film.gif", {"fps": 0}, "fps is 0"),
+            ("film.gif", {"frames": 1}, "frames = 1; allowed: at least 2"),
+            ("film.gif", {"fps": 0}, "fps = 0; allowed: at least 1"),
         ],
     )
     def test_bad_arguments(
@@ -361,3 +361,27 @@ class TestMovie:
     def test_missing_folder(self, tmp_path: Path, trajectory: Trajectory) -> None:
         with pytest.raises(FileNotFoundError):
             figures.save_animation(trajectory, tmp_path / "missing" / "film.gif")
+
+
+def test_what_a_foreign_training_loop_does_not_give() -> None:
+    """The plane and the film need none of it; a figure that does names it."""
+    whole = synthetic_trajectory(seeds=2)
+    bare = replace(whole, **dict.fromkeys(OPTIONAL))  # type: ignore[arg-type]
+    titles = []
+    for trajectory in (whole, bare):
+        film = figures.animate(trajectory, frames=2)
+        film._draw_was_started = True  # type: ignore[attr-defined]  # or it warns that nobody has shown it
+        titles.append(film._fig.axes[0].get_title())  # type: ignore[attr-defined]
+    assert titles[0].startswith("epoch 0,  test accuracy")
+    assert titles[1] == "epoch 0\n" + titles[0].partition("\n")[2]
+    legend = figures.plane_trajectories(bare).get_legend()
+    assert not any("phase" in text.get_text() for text in legend.get_texts())  # type: ignore[union-attr]
+    figures.information_over_epochs(bare)
+    for figure, key in (
+        (figures.gradients, "weight_norm"),
+        (figures.snr, "gradient_mean"),
+        (figures.weight_norms, "weight_norm"),
+        (figures.loss_and_accuracy, "train_loss"),
+    ):
+        with pytest.raises(TrajectoryError, match=f"{key} is absent"):
+            figure(bare)

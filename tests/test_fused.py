@@ -12,7 +12,8 @@ import pytest
 
 import ibjax
 from ibjax import Config, Dataset
-from ibjax.ensemble.program import Program
+from ibjax.ensemble.assemble import assemble
+from ibjax.networks.perceptron import Perceptron
 from ibjax.training.fused import FusedTrainer
 
 SHORT = replace(ibjax.PRESETS["paper"], seeds=2, epochs=3, logged_epochs=3)
@@ -61,9 +62,9 @@ def test_without_learning_only_the_moments_change() -> None:
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_the_kernel_lowers_for_a_gpu(optimizer: str) -> None:
     """Without a GPU the kernel can still be translated for one, which refuses what its compiler does not know."""
-    program = Program(replace(SHORT, optimizer=optimizer), ibjax.spherical_dataset(), None, None)
+    program = assemble(replace(SHORT, optimizer=optimizer))
     assert program.fused is None  # "auto" on a CPU
-    fused = FusedTrainer(program._perceptron(), program.trainer, interpret=False)
+    fused = FusedTrainer(Perceptron((12, *SHORT.hidden_widths, 1)), program.trainer, interpret=False)
     seeds = np.arange(3, dtype=np.uint32)
     sample, state = jax.eval_shape(program.start, seeds, program.inputs, program.conditional)
     lowered = jax.jit(fused.epochs).trace(sample, state, 0, 2, True).lower(lowering_platforms=("cuda",))

@@ -11,11 +11,11 @@ import numpy as np
 import optax
 import pytest
 from flax import linen
-from test_network import LinenNetwork, NnxNetwork, gradient, layers_of
+from test_network import LinenNetwork, NnxNetwork, gradient, layers_of, model_of
 
-from ibjax.networks.flax import as_model
 from ibjax.networks.perceptron import Perceptron
 from ibjax.training import gradients
+from ibjax.training.rules import GradientDescent
 from ibjax.training.trainer import Trainer, epoch_positions
 
 
@@ -28,9 +28,8 @@ class TestMoments:
         p_y = np.eye(3)[rng.integers(0, 3, 20)]
         net = Perceptron((5, 4, 3, 3), output="softmax")
         trainer = Trainer(
-            model=as_model(net, x),
-            optimizer=optax.sgd(0.5),
-            elementwise=True,
+            model=net.model,
+            make_rule=lambda _: GradientDescent(optax.sgd(0.5), net.model.unravel, elementwise=True),
             n_train=20,
             batch_size=batch_size,
             shuffle=True,
@@ -38,8 +37,8 @@ class TestMoments:
         )
         x_single = jnp.asarray(x, jnp.float32)
         sample, state = jax.jit(trainer.start)(jnp.uint32(3), x_single, jnp.asarray(p_y, jnp.float32))
-        layers = layers_of(trainer.unravel(state.params))
-        after = jax.jit(trainer.epoch)(sample, state, x_single, jnp.int32(2), jnp.asarray(learn))
+        layers = layers_of(trainer.model.unravel(state.params))
+        _, moments = jax.jit(trainer.epoch)(sample, state, x_single, jnp.int32(2), jnp.asarray(learn))
         labels = np.asarray(sample.labels)
 
         positions, present = epoch_positions(sample, jnp.int32(2), 20, batch_size, True)
@@ -50,13 +49,13 @@ class TestMoments:
             seen.append(step)
             if learn:
                 layers = [(k - 0.5 * dk, b - 0.5 * db) for (k, b), (dk, db) in zip(layers, step, strict=True)]
-        assert int(after.moments.seen) == len(seen) == -(-20 // batch_size)
+        assert int(moments.seen) == len(seen) == -(-20 // batch_size)
         by_layer = [np.stack([step[layer][0] for step in seen]) for layer in range(3)]
         means = [float(np.linalg.norm(g.mean(axis=0))) for g in by_layer]
         spreads = [float(np.linalg.norm(g.std(axis=0))) for g in by_layer]
-        np.testing.assert_allclose(gradients.norms(trainer.unravel(after.moments.mean)), means, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(gradients.norms(trainer.model.unravel(moments.mean)), means, rtol=0, atol=1e-6)
         np.testing.assert_allclose(
-            gradients.norms(trainer.unravel(gradients.spread(after.moments))), spreads, rtol=0, atol=1e-6
+            gradients.norms(trainer.model.unravel(gradients.spread(moments))), spreads, rtol=0, atol=1e-6
         )
         assert min(means) > 1e-3
         assert (min(spreads) > 1e-3) == (len(seen) > 1)
@@ -153,7 +152,7 @@ class TestKernels:
         assert sorted(shapes(params)) == [(3, 2), (5, 6)]
 
     def test_of_an_nnx_network(self) -> None:
-        params = as_model(NnxNetwork, np.zeros((2, 5))).init(jax.random.key(0))
+        params = model_of(NnxNetwork).init(jax.random.key(0))
         assert shapes(params) == [(5, 6), (6, 2)]
 
     def test_of_a_single_array(self) -> None:
@@ -166,14 +165,6 @@ class TestKernels:
     )
     def test_layers_keep_their_order(self, module: linen.Module, expected: list[tuple[int, int]]) -> None:
         """JAX sorts the keys of a dictionary, which puts Dense_10 before Dense_2 and "first" after "after"."""
-        trainer = Trainer(
-            model=as_model(module, np.zeros((2, 4))),
-            optimizer=optax.sgd(0.1),
-            elementwise=True,
-            n_train=2,
-            batch_size=2,
-            shuffle=False,
-            ordered_split=True,
-        )
+        model = model_of(module, features=4, classes=len(expected) if len(expected) > 2 else 2)
         size = sum(fan_in * fan_out + fan_out for fan_in, fan_out in expected)
-        assert shapes(trainer.unravel(jnp.zeros(size))) == expected
+        assert shapes(model.unravel(jnp.zeros(size))) == expected

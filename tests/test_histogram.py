@@ -324,9 +324,9 @@ class TestEdges:
         # 4096 is a power of two, so the reference in float64 is exact.
         assert (codes != codes_of(values, 4096, 0, 1)).sum() == 0
 
-    def test_own_range(self) -> None:
+    def test_activation_range(self) -> None:
         a = jnp.array([[[0.5, 2.0, -1.0], [3.0, 3.0, 3.0]], [[0.0, 1.0, 7.0], [3.0, 3.0, 3.0]]])  # (U, M, N)
-        low, high = jax.jit(histogram.own_range)(a)
+        low, high = jax.jit(histogram.activation_range)(a)
         assert low.shape == high.shape == (1, 2, 1)
         assert low.reshape(-1).tolist() == [-1.0, 3.0]
         assert high.reshape(-1)[0] == 7
@@ -474,7 +474,7 @@ class TestCells:
     def test_channel_parts_are_short_enough_to_sum_without_rounding(self, n: int) -> None:
         """Whatever the order of the sum, no partial sum of the first parts needs more than the 24 bits of float32."""
         rng = np.random.default_rng(n)
-        y = partition.labels(jnp.asarray(rng.random(n), jnp.float32), None, jnp.dtype("float32"))
+        y = partition.channels(jnp.asarray(rng.random(n), jnp.float32), None, jnp.dtype("float32"))
         coarse = np.asarray(y.coarse)
         for channel in coarse:
             exact = sum(map(Fraction, map(float, channel)), Fraction(0))

@@ -14,8 +14,9 @@ import numpy.typing as npt
 import pytest
 from flax import linen, nnx
 
+from ibjax.data import Dataset
 from ibjax.networks import perceptron
-from ibjax.networks.flax import as_model
+from ibjax.networks.adapter import as_model
 from ibjax.networks.perceptron import Perceptron, dense
 from ibjax.networks.protocol import Model
 from ibjax.training.gradients import kernels
@@ -77,6 +78,12 @@ def inputs(b: int, f: int, seed: int = 0) -> Floats:
     return np.random.default_rng(seed).normal(size=(b, f))
 
 
+def model_of(network: Any, features: int = 5, classes: int = 2) -> Model:
+    """The network as training sees it, on inputs of so many features."""
+    dataset = Dataset(inputs(4, features), np.eye(classes)[np.arange(4) % classes])
+    return as_model(network, dataset, jnp.dtype("float32"))
+
+
 class TestPerceptron:
     @pytest.mark.parametrize("activation", list(ACTIVATIONS))
     @pytest.mark.parametrize(("output", "last"), [("sigmoid", 1), ("softmax", 3)])
@@ -130,7 +137,9 @@ class TestPerceptron:
                     assert (up - down) / 2e-5 == pytest.approx(d[index], abs=1e-8)
 
     def test_names(self) -> None:
-        assert Perceptron((12, 10, 7, 1)).layer_names == ("hidden_1", "hidden_2", "output")
+        model = Perceptron((12, 10, 7, 1)).model
+        assert model.layer_names == ("hidden_1", "hidden_2", "output")
+        assert model.layer_widths == (10, 7, 1)
 
     @pytest.mark.parametrize(("initializer", "fan"), [("fan_in", 200), ("fan_out", 300)])
     def test_initial_kernels(self, initializer: str, fan: int) -> None:
@@ -182,7 +191,7 @@ class TestPerceptron:
             flipped = None if added is None else [a.T for a in added]
 
             def last(params: Any, flipped: Any = flipped) -> Any:
-                return net.forward(params, x.T, flipped)
+                return net.columns(params, x.T, flipped)
 
             def first(params: Any, added: Any = added) -> Any:
                 return net.rows(params, x, added)
@@ -203,8 +212,18 @@ class TestPerceptron:
         np.testing.assert_allclose(noisy[0] - plain[0], z @ params[1]["kernel"], rtol=0, atol=1e-6)
 
     def test_the_layout_follows_the_widths(self) -> None:
-        for widths, axis in (((12, 10, 7, 5, 4, 3, 2, 1), 1), ((12, 32, 32, 2), 1), ((784, 1024, 20, 10), 0)):
-            assert as_model(Perceptron(widths), np.zeros((2, widths[0]))).patterns_axis == axis
+        """Products of wide layers are taken with the patterns first, sums of narrow ones with the patterns last."""
+        for widths, first in (
+            ((12, 10, 7, 5, 4, 3, 2, 1), False),
+            ((12, 32, 32, 2), False),
+            ((784, 1024, 20, 10), True),
+        ):
+            net = Perceptron(widths)
+            x, params = jnp.zeros((widths[0], 3)), net.init(jax.random.key(0))
+            text = str(jax.make_jaxpr(net.forward)(params, x))
+            expected = net.rows(params, x.T)[0].T if first else net.columns(params, x)[0]
+            assert np.array_equal(net.forward(params, x)[0], expected)
+            assert ("dot_general" in text) is first
 
 
 class TestDense:
@@ -275,21 +294,21 @@ class TestAsModel:
     )
     def test_every_kind_of_network(self, given: Any) -> None:
         x = inputs(9, 5)
-        model = as_model(given, x[:2])
+        model = model_of(given)
         assert isinstance(model, Model)
-        assert model.patterns_axis == 0
+        assert model.layer_widths == (6, 2)
         params = jax.jit(model.init)(jax.random.key(7))
-        logits, (hidden, output) = jax.jit(model.forward)(params, jnp.asarray(x, jnp.float32))
+        logits, (hidden, output) = jax.jit(model.forward)(params, jnp.asarray(x.T, jnp.float32))
         kernels = sorted((a for a in map(np.asarray, jax.tree.leaves(params)) if a.ndim == 2), key=len)
         layers: Layers = [(kernel.astype(np.float64), np.zeros(kernel.shape[1])) for kernel in kernels]
         before, after = forward(layers, x)
-        np.testing.assert_allclose(logits, before[-1], rtol=0, atol=1e-5)
-        np.testing.assert_allclose(hidden, after[0], rtol=0, atol=1e-5)
-        np.testing.assert_allclose(output, after[1], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(logits.T, before[-1], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(hidden.T, after[0], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(output.T, after[1], rtol=0, atol=1e-5)
 
     @pytest.mark.parametrize("given", [LinenNetwork(), NnxNetwork, PlainNetwork()], ids=lambda g: str(type(g)))
     def test_parameters_come_from_the_key(self, given: Any) -> None:
-        model = as_model(given, inputs(2, 5))
+        model = model_of(given)
         draw = jax.jit(lambda seed: jax.tree.leaves(model.init(jax.random.key(seed))))
         first, again, other = draw(0), draw(0), draw(1)
         assert all(map(np.array_equal, first, again))
@@ -313,19 +332,17 @@ class TestAsModel:
             (LinenNetwork(), ("Dense_0", "Dense_1")),
             (PlainNetwork(), ("first", "last")),
         ):
-            model = as_model(given, inputs(2, 5))
-            assert model.names == names
+            model = model_of(given)
+            assert model.layer_names == names
             params = model.init(jax.random.key(0))
             assert [k.shape for k in kernels(params)] == [(5, 6), (6, 2)]
 
     def test_perceptron_keeps_patterns_last(self) -> None:
-        net = Perceptron((5, 4, 1))
-        model = as_model(net, inputs(2, 5))
-        assert model.patterns_axis == 1
+        model = model_of(Perceptron((5, 4, 1)))
         logits, activations = model.forward(model.init(jax.random.key(0)), jnp.zeros((5, 9)))
         assert [a.shape for a in (logits, *activations)] == [(1, 9), (4, 9), (1, 9)]
 
     @pytest.mark.parametrize("wrong", [None, 3, "perceptron", (12, 10), {"init": 1}, object()])
     def test_anything_else_is_refused(self, wrong: Any) -> None:
         with pytest.raises(TypeError, match=r"network = .*allowed: a flax linen module"):
-            as_model(wrong, inputs(2, 5))
+            model_of(wrong)

@@ -20,13 +20,13 @@ import pytest
 
 import ibjax
 from ibjax import Config, Trajectory
+from ibjax._files import check_space, size
 from ibjax.cli.main import main
 from ibjax.ensemble import run as ensemble
-from ibjax.ensemble.buffer import Results
-from ibjax.ensemble.driver import lowered
-from ibjax.ensemble.program import Program
-from ibjax.ensemble.rerun import recorded_config
-from ibjax.ensemble.storage import check_space, expected_bytes, size
+from ibjax.ensemble.assemble import assemble
+from ibjax.ensemble.blocks import lower
+from ibjax.ensemble.buffer import ResultBuffer, expected_bytes
+from ibjax.trajectory.provenance import recorded_config
 
 TINY = Config(seeds=12, epochs=4, logged_epochs=3, hidden_widths=(2,))
 
@@ -81,15 +81,15 @@ def test_two_hundred_runs_leak_nothing(truth: Trajectory) -> None:
         gc.collect()
         counts.append(len(programs()))
     assert counts[-1] == counts[-2] == counts[-3], counts
-    assert len(ensemble._SPARES._held) == 8
+    assert len(ensemble._CACHE._entries) == 8
     assert resident() - before < 150 * 2**20
 
 
 def test_programs_of_other_settings_are_not_used_again(truth: Trajectory) -> None:
     """What JAX compiles depends on its settings; kept programs do too."""
-    keys = [ensemble.Prepared(TINY, spares=ensemble._SPARES)._key for _ in range(2)]
+    keys = [ensemble._cache_key(assemble(TINY)) for _ in range(2)]
     with jax.default_matmul_precision("highest"):
-        keys.append(ensemble.Prepared(TINY)._key)
+        keys.append(ensemble._cache_key(assemble(TINY)))
     assert keys[0] == keys[1] != keys[2]
 
 
@@ -165,8 +165,8 @@ def test_memory_is_made_once_and_is_that_of_the_file(weights: bool, tmp_path: Pa
     """2,000 seeds and 2,000 logged epochs: what the arrays of the results take, and what the file is said to take."""
     config = replace(ibjax.PRESETS["paper"], seeds=2000, epochs=100_000, logged_epochs=tuple(range(0, 100_000, 50)))
     config = replace(config, store_weights=weights)
-    record = lowered(Program(config, ibjax.spherical_dataset(), None, None), 10, jax.devices()[0])[2]
-    results = Results([10] * 200, len(config.logged), record.out_info)  # address space only, until it is filled
+    record = lower(assemble(config), 10, jax.devices()[0])["measure"]
+    results = ResultBuffer([10] * 200, len(config.logged), record.out_info)  # address space only, until it is filled
     numbers = 7 * 8 + 4 + (453 if weights else 0)
     assert results.nbytes == 2000 * 2000 * (4 * numbers + 1)
     assert expected_bytes(config) == pytest.approx(results.nbytes, rel=0.05)

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ibjax import _files, analysis
 from ibjax import npz as archive
 from ibjax.trajectory import Trajectory, TrajectoryError, concatenate, load
-from ibjax.trajectory.schema import AXES, REQUIRED
+from ibjax.trajectory.schema import AXES, KEYS, OPTIONAL
 
 
 def small(**changes: Any) -> Trajectory:
@@ -114,12 +115,12 @@ class TestRoundTrip:
 
     def test_fields_are_the_keys_of_schema_1(self, saved: Path) -> None:
         with np.load(saved, allow_pickle=False) as file:
-            assert set(file) == {*REQUIRED, "weights_output", "i_xt_kde", "inputs"}
+            assert set(file) == {*KEYS, "weights_output", "i_xt_kde", "inputs"}
             assert file["schema_version"] == 1
             assert file["schema_version"].shape == file["config"].shape == file["h_x"].shape == ()
             assert json.loads(file["config"].item())["config"]["bins"] == 30
             assert file["layer_names"].tolist() == ["hidden é", "output"]
-        assert {entry.name for entry in fields(Trajectory)} == {*REQUIRED, "extras"} - {"schema_version"}
+        assert {entry.name for entry in fields(Trajectory)} == {*KEYS, "extras"} - {"schema_version"}
 
     def test_config_is_what_json_gives_back(self) -> None:
         given = {"config": {"hidden_widths": (3, 2), "seeds": 2}}
@@ -190,7 +191,7 @@ class TestSaving:
         assert list(saved.parent.iterdir()) == [saved]
 
     def test_a_file_that_appears_meanwhile_is_kept(self, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(archive, "_check_target", lambda *_: None)
+        monkeypatch.setattr(_files, "_check_target", lambda *_: None)
         with pytest.raises(FileExistsError):
             small(h_x=11.0).save(saved, overwrite=False)
         assert load(saved).h_x == 12.0
@@ -446,8 +447,8 @@ class TestRefusing:
         self.refused(rebuilt(tmp_path / "a.zip", {"readme.txt": b"hello"}), "'readme.txt', which is not an array")
 
     def test_another_schema_version_comes_first(self, saved: Path) -> None:
-        contents = {"schema_version.npy": npy(2), "news.npy": npy(0)}
-        self.refused(rebuilt(saved, contents), "schema version 2; this ibjax reads version 1")
+        contents = {"schema_version.npy": npy(3), "news.npy": npy(0)}
+        self.refused(rebuilt(saved, contents), "schema version 3; this ibjax reads versions 1 and 2")
 
     @pytest.mark.parametrize("version", [npy("1"), npy(1.0), npy([1])])
     def test_schema_version_of_another_type(self, saved: Path, version: bytes) -> None:
@@ -721,3 +722,109 @@ class TestInterchange:
 def test_keys_that_could_be_taken_for_others(key: str) -> None:
     with pytest.raises(TrajectoryError, match="is no key of schema 1"):
         small(extras={key: small().i_xt})
+
+
+def without(*keys: str, **changes: Any) -> Trajectory:
+    """What a training loop that does not give these arrays leaves behind."""
+    return small(**dict.fromkeys(keys or OPTIONAL), **changes)
+
+
+class TestForeignLoops:
+    """Schema 2: losses, accuracies, gradients, weight norms and train masks may be absent."""
+
+    @pytest.mark.parametrize("absent", [OPTIONAL, *((key,) for key in OPTIONAL)])
+    def test_what_is_there_comes_back(self, tmp_path: Path, absent: tuple[str, ...]) -> None:
+        traj = without(*absent)
+        path = traj.save(tmp_path / "foreign.npz")
+        with np.load(path, allow_pickle=False) as file:
+            assert file["schema_version"] == 2
+            assert set(file) == {*KEYS, *traj.extras} - {*absent}
+        again = load(path)
+        assert_same(again, traj)
+        assert again.absent == absent
+        assert all(getattr(again, key) is None for key in absent)
+        assert again.differences(traj) == {}
+
+    def test_a_whole_trajectory_is_still_of_schema_1(self, tmp_path: Path) -> None:
+        """Also one read from a file of schema 2: older programs can read what is written."""
+        contents = members(small().save(tmp_path / "one.npz"))
+        as_two = rebuilt(tmp_path / "two.npz", contents | {"schema_version.npy": npy(2)})
+        whole = load(as_two)
+        assert_same(whole, small())
+        assert whole.save(tmp_path / "again.npz").read_bytes() == (tmp_path / "one.npz").read_bytes()
+
+    @pytest.mark.parametrize("key", OPTIONAL)
+    def test_schema_1_must_have_all(self, saved: Path, key: str) -> None:
+        contents = members(saved)
+        del contents[f"{key}.npy"]
+        with pytest.raises(TrajectoryError, match=f"it lacks {key}"):
+            load(rebuilt(saved, contents))
+
+    @pytest.mark.parametrize("key", [key for key in KEYS if key not in (*OPTIONAL, "schema_version")])
+    def test_schema_2_must_have_the_others(self, tmp_path: Path, key: str) -> None:
+        contents = members(without().save(tmp_path / "a.npz"))
+        del contents[f"{key}.npy"]
+        with pytest.raises(TrajectoryError, match=f"it lacks {key}"):
+            load(rebuilt(tmp_path / "a.npz", contents))
+
+    def test_what_is_there_is_checked(self, tmp_path: Path) -> None:
+        path = without("gradient_mean").save(tmp_path / "a.npz")
+        wrong = rebuilt(path, members(path) | {"gradient_std.npy": npy(np.zeros((2, 3, 5)))})
+        with pytest.raises(TrajectoryError, match="gradient_std is float64 of shape"):
+            load(wrong)
+        with pytest.raises(TrajectoryError, match="i_xt is object"):
+            small(i_xt=None)
+        patterns = {"inputs": np.zeros((5, 4)), "p_x": np.zeros(6)}
+        with pytest.raises(TrajectoryError, match=r"p_x is float64 of shape \(6,\).*N=5"):
+            without("train_mask", extras=patterns)
+
+    def test_differences_name_what_one_of_them_lacks(self) -> None:
+        lacking = without("train_mask", "test_loss")
+        assert small().differences(lacking) == {"train_mask": np.inf, "test_loss": np.inf}
+        assert lacking.differences(small()) == {"train_mask": np.inf, "test_loss": np.inf}
+
+    def test_parts_and_the_whole(self) -> None:
+        traj = without()
+        part = traj.of_epochs([0, 10]).of_seeds([9])
+        np.testing.assert_array_equal(part.i_xt, traj.i_xt[1:, [0, 2]])
+        assert part.absent == OPTIONAL
+        assert repr(part) == repr(small().of_epochs([0, 10]).of_seeds([9]))
+        others = without(seeds=np.array([1, 2]))
+        whole = concatenate([traj, others])
+        assert whole.seeds.tolist() == [7, 9, 1, 2]
+        assert whole.absent == OPTIONAL
+        with pytest.raises(TrajectoryError, match="differ in train_mask"):
+            concatenate([small(), without("train_mask", seeds=np.array([1, 2]))])
+
+    def test_labelled_forms(self) -> None:
+        traj = without(extras={})
+        data, frame = traj.to_xarray(), traj.to_dataframe()
+        assert set(data.data_vars) == {"i_xt", "i_ty", "diverged", "i_xy", "h_x", "h_y"}
+        assert "pattern" not in data.sizes
+        assert data.attrs["schema_version"] == 2
+        assert list(frame.columns) == ["seed", "epoch", "layer", "layer_width", "i_xt", "i_ty", "diverged"]
+        assert without().to_xarray().sizes["pattern"] == 5  # of the extra `inputs`
+
+    def test_analyses_say_what_they_need(self) -> None:
+        traj = without("gradient_std", "weight_norm", "test_accuracy", diverged=np.zeros(2, bool))
+        needs: dict[str, Callable[[], object]] = {
+            "gradient_std": lambda: analysis.phase_change(traj),
+            "gradient_std is": lambda: analysis.snr(traj),
+            "weight_norm": lambda: analysis.normalised_gradients(traj),
+            "test_accuracy": lambda: analysis.mean_over_seeds(traj, "test_accuracy"),
+        }
+        for key, analyse in needs.items():
+            with pytest.raises(TrajectoryError, match=f"{key}.* absent"):
+                analyse()
+        assert analysis.check_bounds(traj).bounds == analysis.check_bounds(small(diverged=np.zeros(2, bool))).bounds
+        assert [row.i_xt_end for row in analysis.summary(traj)] == traj.i_xt[:, -1].mean(axis=0).tolist()
+
+    def test_a_stored_file_of_schema_1_is_read(self, tmp_path: Path) -> None:
+        """Written key by key, as every ibjax before schema 2 did."""
+        traj = small()
+        arrays = {key: getattr(traj, key) for key in KEYS if key not in ("schema_version", "config")} | dict(
+            traj.extras
+        )
+        arrays |= {"schema_version": 1, "config": json.dumps(traj.config)}
+        path = rebuilt(tmp_path / "old.npz", {f"{key}.npy": npy(array) for key, array in arrays.items()})
+        assert_same(load(path), traj)

@@ -19,11 +19,11 @@ class Violations:
     """How often and how badly `left <= right` failed.
 
     Attributes:
-        statement: the inequality.
-        count: entries that break it by more than the tolerance.
-        checked: entries compared: finite ones of healthy seeds.
-        worst: largest left - right over the entries compared, bits (negative: room is left); NaN if none.
-        where: (seed, epoch, layer) of the worst entry; None if none.
+      statement: the inequality.
+      count: entries that break it by more than the tolerance.
+      checked: entries compared: finite ones of healthy seeds.
+      worst: largest left - right over the entries compared, bits (negative: room is left); NaN if none.
+      where: (seed, epoch, layer) of the worst entry; None if none.
     """
 
     statement: str
@@ -45,11 +45,11 @@ class BoundsReport:
     """What `check_bounds` found.
 
     Attributes:
-        bounds: the inequalities that must hold.
-        order: those along the layers, which binned values may break.
-        not_finite: NaN or infinite entries in networks that did not diverge; there should be none.
-        left_out: diverged seeds, which are not looked at.
-        tolerance: bits.
+      bounds: the inequalities that must hold.
+      order: those along the layers, which binned values may break.
+      not_finite: NaN or infinite entries in networks that did not diverge; there should be none.
+      left_out: diverged seeds, which are not looked at.
+      tolerance: bits.
     """
 
     bounds: tuple[Violations, ...]
@@ -75,17 +75,17 @@ def check_bounds(trajectory: Trajectory, *, tolerance: float | None = None) -> B
     H(X) and I(X;Y) are those of the patterns measured on (`Config.measure_on`).
 
     Args:
-        trajectory: the ensemble.
-        tolerance: bits; by default 1e-5 for float32 and 1e-10 for float64, the accuracy promised of the
-            information kernel.
+      trajectory: the ensemble.
+      tolerance: bits; by default 1e-5 for float32 and 1e-10 for float64, the accuracy promised of the
+        information kernel.
 
     Raises:
-        ValueError: the tolerance is negative or not a number.
+      ValueError: the tolerance is negative or not a number.
     """
     if tolerance is None:
         tolerance = 1e-5 if np.float32 in (trajectory.i_xt.dtype, trajectory.i_ty.dtype) else 1e-10
     if not tolerance >= 0.0:
-        raise ValueError(f"tolerance is {tolerance!r}; expected bits, at least 0")
+        raise ValueError(f"tolerance = {tolerance!r}; allowed: bits, at least 0")
     rows = np.flatnonzero(trajectory.healthy)
     i_xt = trajectory.i_xt[rows].astype(np.float64)
     i_ty = trajectory.i_ty[rows].astype(np.float64)

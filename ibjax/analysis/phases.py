@@ -51,17 +51,26 @@ def snr(trajectory: Trajectory) -> Values:
     """(S, E, L) signal to noise of the gradients, `gradient_mean / gradient_std`.
 
     Infinite where the minibatch gradients agree exactly (one batch per epoch), NaN where both are 0.
+
+    Raises:
+      TrajectoryError: the trajectory has no gradients.
     """
+    mean, std = trajectory.require("gradient_mean"), trajectory.require("gradient_std")
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.divide(trajectory.gradient_mean, trajectory.gradient_std, dtype=np.float64), np.float64)
+        return np.asarray(np.divide(mean, std, dtype=np.float64), np.float64)
 
 
 def normalised_gradients(trajectory: Trajectory) -> NormalisedGradients:
-    """Gradient norms over the norm of the weights (figure 4 of arXiv 1703.00810)."""
+    """Gradient norms over the norm of the weights (figure 4 of arXiv 1703.00810).
+
+    Raises:
+      TrajectoryError: the trajectory has no gradients or no weight norms.
+    """
+    norm = trajectory.require("weight_norm")
     with np.errstate(divide="ignore", invalid="ignore"):
         return NormalisedGradients(
-            np.divide(trajectory.gradient_mean, trajectory.weight_norm, dtype=np.float64),
-            np.divide(trajectory.gradient_std, trajectory.weight_norm, dtype=np.float64),
+            np.divide(trajectory.require("gradient_mean"), norm, dtype=np.float64),
+            np.divide(trajectory.require("gradient_std"), norm, dtype=np.float64),
         )
 
 
@@ -70,16 +79,16 @@ class PhaseChange:
     """From drift (mean > std of the gradients) to diffusion (mean < std); epochs, NaN where not seen.
 
     Attributes:
-        epoch, low, high: (L,) geometric mean over the networks that change, and its bootstrap interval over seeds
-            (NaN for fewer than two of them). Epoch 0 counts as 1.
-        found: (L,) share of the healthy seeds that change.
-        lasting: (L,) share of the healthy seeds that change and never drift again.
-        per_seed: (S, L) epoch of each network, a logged one.
-        network_epoch, network_low, network_high, network_found, network_lasting: the same for all layers together.
-        network_per_seed: (S,).
-        count: healthy seeds.
-        left_out: diverged seeds.
-        level: coverage of the intervals.
+      epoch, low, high: (L,) geometric mean over the networks that change, and its bootstrap interval over seeds
+        (NaN for fewer than two of them). Epoch 0 counts as 1.
+      found: (L,) share of the healthy seeds that change.
+      lasting: (L,) share of the healthy seeds that change and never drift again.
+      per_seed: (S, L) epoch of each network, a logged one.
+      network_epoch, network_low, network_high, network_found, network_lasting: the same for all layers together.
+      network_per_seed: (S,).
+      count: healthy seeds.
+      left_out: diverged seeds.
+      level: coverage of the intervals.
     """
 
     epoch: Values
@@ -110,19 +119,20 @@ def phase_change(
     is taken as one vector: squared norms add over the layers.
 
     Args:
-        trajectory: the ensemble.
-        window: number of logged epochs, so that one noisy epoch is no phase.
-        level: coverage of the intervals.
-        resamples: R, bootstrap resamples of the seeds.
-        seed: of the resampling.
+      trajectory: the ensemble.
+      window: number of logged epochs, so that one noisy epoch is no phase.
+      level: coverage of the intervals.
+      resamples: R, bootstrap resamples of the seeds.
+      seed: of the resampling.
 
     Raises:
-        ValueError: an option is out of range.
+      ValueError: an option is out of range.
+      TrajectoryError: the trajectory has no gradients.
     """
     check_options(level, resamples)
     if window < 1:
-        raise ValueError(f"window is {window!r}; expected a number of logged epochs, at least 1")
-    mean, std = (with_network(a) for a in (trajectory.gradient_mean, trajectory.gradient_std))
+        raise ValueError(f"window = {window!r}; allowed: a number of logged epochs, at least 1")
+    mean, std = (with_network(a) for a in map(trajectory.require, ("gradient_mean", "gradient_std")))
     drift, diffusion = mean >= std, mean < std
     first = _first_in_a_row(diffusion & np.maximum.accumulate(drift, axis=1), window)
     seen = first < diffusion.shape[1]
@@ -176,14 +186,14 @@ class Compression:
     """How I(X;T) falls from its peak, per seed and layer; NaN for diverged seeds.
 
     Attributes:
-        start, peak, end: (S, L) I(X;T) at the first logged epoch, at its largest, at the last; bits.
-        peak_epoch: (S, L) first logged epoch with the largest value.
-        drop: (S, L) peak - end, bits, never negative. A noisy curve has a peak above its mean: compare with
-            the drop of a layer that does not compress.
-        half_epoch, most_epoch: (S, L) first logged epoch after the peak at which half, and 90%, of the drop
-            is reached; NaN where the drop is smaller than `minimum_drop`.
-        minimum_drop: bits.
-        left_out: diverged seeds.
+      start, peak, end: (S, L) I(X;T) at the first logged epoch, at its largest, at the last; bits.
+      peak_epoch: (S, L) first logged epoch with the largest value.
+      drop: (S, L) peak - end, bits, never negative. A noisy curve has a peak above its mean: compare with
+        the drop of a layer that does not compress.
+      half_epoch, most_epoch: (S, L) first logged epoch after the peak at which half, and 90%, of the drop
+        is reached; NaN where the drop is smaller than `minimum_drop`.
+      minimum_drop: bits.
+      left_out: diverged seeds.
     """
 
     start: Values
@@ -201,8 +211,8 @@ def compression(trajectory: Trajectory, *, minimum_drop: float = 0.1) -> Compres
     """Peak of I(X;T), its epoch, the drop to the end of training and how long that takes.
 
     Args:
-        trajectory: the ensemble; `mean_over_seeds(trajectory, result.drop)` gives the mean and its interval.
-        minimum_drop: bits below which a layer counts as not compressing and has no time.
+      trajectory: the ensemble; `mean_over_seeds(trajectory, result.drop)` gives the mean and its interval.
+      minimum_drop: bits below which a layer counts as not compressing and has no time.
     """
     i_xt = trajectory.i_xt.astype(np.float64)
     i_xt[trajectory.diverged] = np.nan
@@ -234,10 +244,10 @@ def epochs_to_relevance(trajectory: Trajectory, share: float = 0.95) -> Values:
     """(S, L) first logged epoch with I(T;Y) >= share * I(X;Y); NaN if never, and for diverged seeds.
 
     Raises:
-        ValueError: `share` is not in (0, 1].
+      ValueError: `share` is not in (0, 1].
     """
     if not 0.0 < share <= 1.0:
-        raise ValueError(f"share is {share!r}; expected a number in (0, 1]")
+        raise ValueError(f"share = {share!r}; allowed: a number in (0, 1]")
     there = trajectory.i_ty >= share * trajectory.i_xy
     seen = there.any(axis=1) & trajectory.healthy[:, None]
     return np.where(seen, trajectory.epochs[np.argmax(there, axis=1)], np.nan)

@@ -23,12 +23,12 @@ class Estimate:
     """A mean over seeds with its percentile bootstrap interval.
 
     Attributes:
-        mean: (...) mean over the seeds counted, NaN where there is none.
-        low, high: (...) ends of the interval; NaN where fewer than two seeds count, for one network says
-            nothing about the spread of many.
-        count: (...) int, how many seeds count: healthy ones whose value is not NaN.
-        left_out: diverged seeds, which never count.
-        level: coverage of the interval.
+      mean: (...) mean over the seeds counted, NaN where there is none.
+      low, high: (...) ends of the interval; NaN where fewer than two seeds count, for one network says
+        nothing about the spread of many.
+      count: (...) int, how many seeds count: healthy ones whose value is not NaN.
+      left_out: diverged seeds, which never count.
+      level: coverage of the interval.
     """
 
     mean: Values
@@ -62,19 +62,20 @@ def mean_over_seeds(
     do, and a mean over few of the seeds describes those only.
 
     Args:
-        trajectory: the ensemble.
-        values: (S, ...) numbers, or the name of a field of the trajectory.
-        level: coverage of the interval, between 0 and 1.
-        resamples: R, at least 1.
-        seed: of the resampling.
+      trajectory: the ensemble.
+      values: (S, ...) numbers, or the name of a field of the trajectory.
+      level: coverage of the interval, between 0 and 1.
+      resamples: R, at least 1.
+      seed: of the resampling.
 
     Raises:
-        ValueError: `values` has not S rows, or an option is out of range.
+      ValueError: `values` has not S rows, or an option is out of range.
+      TrajectoryError: the trajectory lacks the field.
     """
     check_options(level, resamples)
-    data = np.asarray(getattr(trajectory, values) if isinstance(values, str) else values, np.float64)
+    data = np.asarray(trajectory.require(values) if isinstance(values, str) else values, np.float64)
     if data.shape[:1] != trajectory.seeds.shape:
-        raise ValueError(f"values has shape {data.shape}; expected a row for each of {trajectory.seeds.size} seeds")
+        raise ValueError(f"values has shape {data.shape}; allowed: a row for each of {trajectory.seeds.size} seeds")
     left_out = int(trajectory.diverged.sum())
     data = data[trajectory.healthy]
     shape = data.shape[1:]
@@ -105,9 +106,9 @@ def mean_over_seeds(
 def check_options(level: float, resamples: int) -> None:
     """Refuse a coverage outside (0, 1) and fewer than one resample."""
     if not 0.0 < level < 1.0:
-        raise ValueError(f"level is {level!r}; expected a number between 0 and 1, both excluded")
+        raise ValueError(f"level = {level!r}; allowed: a number between 0 and 1, both excluded")
     if resamples < 1:
-        raise ValueError(f"resamples is {resamples!r}; expected at least 1")
+        raise ValueError(f"resamples = {resamples!r}; allowed: at least 1")
 
 
 def resampling_weights(S: int, resamples: int, seed: int) -> Values:

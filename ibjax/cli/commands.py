@@ -6,25 +6,30 @@ Each takes the parsed arguments and returns the exit status.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+
+import ibjax
 from ibjax._checks import unknown
 from ibjax.cli.options import UsageError, options_of
 from ibjax.cli.output import (
+    cache_compiled_programs,
     check_output,
-    keep_compiled_programs,
-    loaded,
-    numbers,
+    escape,
+    load_trajectory,
+    parse_numbers,
     print_results,
-    printable,
     report_broken_bounds,
-    short,
+    shorten,
 )
-
-if TYPE_CHECKING:
-    from ibjax.trajectory.trajectory import Trajectory
+from ibjax.data.spherical import DATASETS
+from ibjax.npz import write_arrays
+from ibjax.progress import counted
+from ibjax.trajectory.schema import LABELS, SCALARS, entry
 
 _MOVIES = (".mp4", ".gif")
 
@@ -33,20 +38,22 @@ def info(arguments: argparse.Namespace) -> int:
     """What files hold; 1 where values break their bounds."""
     sound = True
     for path in arguments.file:
-        trajectory = loaded(path)
-        origin = trajectory.config
+        trajectory = load_trajectory(path)
+        config = trajectory.config
         print(f"{path}: {trajectory!r}\n")
-        config = origin.get("config")
-        entries = dict(config) if isinstance(config, dict) else {}
-        told = ("custom", "estimators", "measured", "versions", "device_kind", "command")
-        entries |= {key: origin[key] for key in told if origin.get(key)}
+        entries = dict(entry(config, "config"))
+        facts = ("custom", "estimators", "measured", "versions", "device_kind", "command")
+        entries |= {key: config[key] for key in facts if config.get(key)}
         entries |= {"seeds held": trajectory.seeds.tolist(), "epochs logged": trajectory.epochs.tolist()}
+        entries |= {"absent": list(trajectory.absent)} if trajectory.absent else {}
         for key, value in entries.items():
-            print(f"  {printable(key):16} {short(value)}")
-        print(f"  {'data set':16} {trajectory.train_mask.shape[1]} patterns; I(X;Y) {trajectory.i_xy:.4f}, ", end="")
+            print(f"  {escape(key):16} {shorten(value)}")
+        patterns = "" if "train_mask" in trajectory.absent else f"{trajectory.train_mask.shape[1]} patterns; "
+        print(f"  {'data set':16} {patterns}I(X;Y) {trajectory.i_xy:.4f}, ", end="")
         print(f"H(X) {trajectory.h_x:.4f}, H(Y) {trajectory.h_y:.4f} bits\n")
-        for key, array in _arrays(trajectory).items():
-            print(f"  {key:24} {array.dtype!s:8} {array.shape}")
+        for key, array in trajectory.arrays().items():
+            if key in ("seeds", "epochs") or key not in ("schema_version", *LABELS, *SCALARS):  # those are text above
+                print(f"  {key:24} {array.dtype!s:8} {array.shape}")
         print()
         print_results(trajectory)
         sound = report_broken_bounds(trajectory) and sound
@@ -54,17 +61,15 @@ def info(arguments: argparse.Namespace) -> int:
 
 
 def plot(arguments: argparse.Namespace) -> int:
-    """The figures of a run as PNGs."""
-    trajectory = loaded(arguments.file)
+    """The figures of a run as PNGs; those that need arrays the file lacks are left out."""
+    trajectory = load_trajectory(arguments.file)
     folder = Path(arguments.out)
-    from ibjax import figures
-
-    drawings: dict[str, Callable[[Trajectory], Any]] = {
-        "snapshots": figures.plane_snapshots,
-        "trajectories": figures.plane_trajectories,
-        "gradients": figures.gradients,
-        "information": figures.information_over_epochs,
-        "accuracy": figures.loss_and_accuracy,
+    drawings: dict[str, Callable[[ibjax.Trajectory], Any]] = {
+        "snapshots": ibjax.figures.plane_snapshots,
+        "trajectories": ibjax.figures.plane_trajectories,
+        "gradients": ibjax.figures.gradients,
+        "information": ibjax.figures.information_over_epochs,
+        "accuracy": ibjax.figures.loss_and_accuracy,
     }
     paths = {name: folder / f"{Path(arguments.file).stem}_{name}.png" for name in drawings}
     try:
@@ -73,9 +78,14 @@ def plot(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--out = {str(folder)!r} cannot be made a folder: {error.strerror or error}") from error
     for path in paths.values():
         check_output(path, force=arguments.force)
-    with figures.style():
+    with ibjax.figures.style():
         for name, draw in drawings.items():
-            _figure(draw(trajectory)).savefig(paths[name], dpi=300)
+            try:
+                figure = _figure(draw(trajectory))
+            except ibjax.TrajectoryError as error:
+                print(f"ibjax plot: {name} left out: {error}", file=sys.stderr)
+                continue
+            figure.savefig(paths[name], dpi=300)
             arguments.written.append(paths[name])
             print(paths[name])
     return 0
@@ -87,10 +97,8 @@ def _figure(of: Any) -> Any:
 
 def animate(arguments: argparse.Namespace) -> int:
     """The information plane of a run as a movie."""
-    trajectory = loaded(arguments.file)
-    from matplotlib.animation import FFMpegWriter
-
-    from ibjax import figures
+    trajectory = load_trajectory(arguments.file)
+    from matplotlib.animation import FFMpegWriter  # here, so that other commands do not wait for matplotlib
 
     path = Path(arguments.out or Path(arguments.file).with_suffix("").name)
     if arguments.out and path.suffix.lower() not in (*_MOVIES, ""):
@@ -99,10 +107,8 @@ def animate(arguments: argparse.Namespace) -> int:
     if path.suffix.lower() not in _MOVIES or (path.suffix.lower() == ".mp4" and not FFMpegWriter.isAvailable()):
         path = path.with_suffix(".mp4" if FFMpegWriter.isAvailable() else ".gif")
     check_output(path, force=arguments.force)
-    from ibjax.progress import counted
-
     with counted("drawing") as report:
-        written = figures.save_animation(trajectory, path, progress=report)
+        written = ibjax.figures.save_animation(trajectory, path, progress=report)
     arguments.written.append(written)
     print(written)
     return 0
@@ -110,11 +116,9 @@ def animate(arguments: argparse.Namespace) -> int:
 
 def bound(arguments: argparse.Namespace) -> int:
     """The information curve of a task, or of the task of a run, with the ends of its layers."""
-    from ibjax.data.spherical import DATASETS, spherical_dataset
-
     if arguments.of not in DATASETS and not Path(arguments.of).exists():
         raise UsageError(f"{unknown('TASK', arguments.of, DATASETS)}, or the file of a run")
-    trajectory = None if arguments.of in DATASETS else loaded(arguments.of)
+    trajectory = None if arguments.of in DATASETS else load_trajectory(arguments.of)
     task = arguments.of
     if trajectory is not None:
         task = trajectory.config.get("config", {}).get("dataset")
@@ -126,33 +130,26 @@ def bound(arguments: argparse.Namespace) -> int:
     for option in ("out", "plot"):
         if path := getattr(arguments, option):
             check_output(Path(path), force=arguments.force, option=f"--{option}")
-    betas = None if arguments.betas is None else numbers("--betas", arguments.betas)
-    from ibjax.bottleneck.curve import critical_betas, information_curve
-    from ibjax.npz import write_arrays
-
-    joint = spherical_dataset(task).joint
+    betas = None if arguments.betas is None else parse_numbers("--betas", arguments.betas)
+    joint = ibjax.spherical_dataset(task).joint
     try:
-        curve = information_curve(joint, betas)
+        curve = ibjax.information_curve(joint, betas)
     except ValueError as error:
         raise UsageError(str(error)) from error
     print(f"information curve of {task}: it ends at ({curve.h_sufficient:.6f}, {curve.i_xy:.6f} = I(X;Y)) bits")
     print("        beta     I(X;T)     I(T;Y)   clusters")
     for beta, i_x, i_y, count, done in zip(*curve[:3], curve.cardinality, curve.converged, strict=True):
         print(f"{beta:12.6g} {i_x:10.6f} {i_y:10.6f} {count:10}{'' if done else '   not converged'}")
-    critical = critical_betas(joint)
+    critical = ibjax.bottleneck.critical_betas(joint)
     splits = ", ".join(f"{beta:.6g} ({count})" for beta, count in zip(*critical[2:], strict=True))
     print(f"onset at beta = {critical.onset:.6f} (T = constant is unstable from {critical.instability:.6f})")
     print(f"clusters are added at beta = {splits or 'none'}")
     if arguments.out:
-        import numpy as np
-
         arrays = {name: np.asarray(value) for name, value in curve._asdict().items()}
         arguments.written.append(write_arrays(arguments.out, arrays, overwrite=arguments.force))
     if arguments.plot:
-        from ibjax import figures
-
-        with figures.style():
-            _figure(figures.information_curve(curve, trajectory)).savefig(arguments.plot, dpi=300)
+        with ibjax.figures.style():
+            _figure(ibjax.figures.information_curve(curve, trajectory)).savefig(arguments.plot, dpi=300)
         arguments.written.append(Path(arguments.plot))
     return 0
 
@@ -160,19 +157,17 @@ def bound(arguments: argparse.Namespace) -> int:
 def measure(arguments: argparse.Namespace) -> int:
     """Another estimator on the stored weights of a run."""
     name = arguments.estimator
-    trajectory = loaded(arguments.file)
+    trajectory = load_trajectory(arguments.file)
     path = Path(arguments.out or f"{Path(arguments.file).stem}_{name}.npz")
     check_output(path, force=arguments.force)
     options = options_of(arguments, name)
     custom = trajectory.config.get("custom") or []
-    if own := [part for part in ("dataset", "network") if part in custom]:
+    if missing := [part for part in ("dataset", "network") if part in custom]:
         raise UsageError(
-            f"{arguments.file!r} was trained with a {' and a '.join(own)} of its own; allowed: ibjax.measure(..., "
-            f"{', '.join(f'{part}=...' for part in own)}) in Python"
+            f"{arguments.file!r} was trained with a {' and a '.join(missing)} of its own; allowed: ibjax.measure(..., "
+            f"{', '.join(f'{part}=...' for part in missing)}) in Python"
         )
-    import ibjax
-
-    keep_compiled_programs()
+    cache_compiled_programs()
     try:
         measured = ibjax.measure(trajectory, name, progress=not arguments.quiet, **options)
     except (ValueError, TypeError) as error:
@@ -188,21 +183,12 @@ def measure(arguments: argparse.Namespace) -> int:
 
 def merge(arguments: argparse.Namespace) -> int:
     """Runs over different seeds as one."""
-    from ibjax.trajectory import TrajectoryError, concatenate
-
     path = Path(arguments.out)
     check_output(path, force=arguments.force)
     try:
-        joint = concatenate([loaded(file) for file in arguments.files])
-    except TrajectoryError as error:
+        joint = ibjax.concatenate([load_trajectory(file) for file in arguments.files])
+    except ibjax.TrajectoryError as error:
         raise UsageError(str(error)) from error
     joint.of_seeds(sorted(joint.seeds.tolist())).save(path, overwrite=arguments.force)
     print(f"{joint.seeds.size} seeds written to {path}")
     return 0
-
-
-def _arrays(trajectory: Trajectory) -> dict[str, Any]:
-    """The measured arrays of the file by key; its other entries are printed as text."""
-    from ibjax.trajectory.schema import AXES
-
-    return {key: getattr(trajectory, key) for key in ("seeds", "epochs", *AXES)} | dict(trajectory.extras)

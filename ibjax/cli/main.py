@@ -1,43 +1,24 @@
 """The command line: `ibjax run`, `info`, `plot`, `animate`, `bound`, `measure`, `merge`, `rerun`.
 
-What needs the compiler is imported only after all of the user's input has been checked.
+`ibjax` is imported as a whole, whose names import their modules when first used: what needs the compiler does not wait
+for it before all of the user's input has been checked.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 import sys
-import tempfile
-import time
-import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
-from ibjax import __version__
+import ibjax
 from ibjax._checks import unknown
-from ibjax.cli import commands
-from ibjax.cli.options import UsageError, add_fields, add_options, config_of
-from ibjax.cli.output import (
-    check_output,
-    failed,
-    keep_compiled_programs,
-    loaded,
-    numbers,
-    print_results,
-    report_broken_bounds,
-)
+from ibjax.cli import commands, train
+from ibjax.cli.options import UsageError, add_fields, add_options
+from ibjax.cli.output import fail, hint_checkpoint
 from ibjax.config import PRESETS
-from ibjax.ensemble.storage import check_space, expected_bytes, size
 from ibjax.information.estimator import ESTIMATORS
-from ibjax.trajectory.schema import REQUIRED
-
-if TYPE_CHECKING:
-    from ibjax.config import Config
-    from ibjax.data.dataset import Dataset
-    from ibjax.trajectory.trajectory import Trajectory
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells do
 
@@ -55,151 +36,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as done:  # argparse has said what there is to say
         return int(done.code or 0)
     command: Callable[[argparse.Namespace], int] = arguments.function
-    arguments.written = []  # whole files, for whoever interrupts
+    arguments.written = []  # paths of whole files, which an interrupt leaves
     try:
         return command(arguments)
     except UsageError as error:
-        print(f"ibjax {arguments.command}: {error}", file=sys.stderr)
-        return 2
+        return fail(arguments.command, str(error), status=2)
     except BrokenPipeError:  # the reader has seen enough; nothing more may be written to it, at exit either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
         where = f"{str(error.filename)!r}: " if error.filename is not None else ""
-        return failed(arguments.command, f"{where}{error.strerror or error}")
+        return fail(arguments.command, f"{where}{error.strerror or error}")
     except KeyboardInterrupt:
-        kept = (
-            f"written before: {', '.join(map(str, arguments.written))}" if arguments.written else "nothing was written"
-        )
-        print(f"\nibjax {arguments.command}: interrupted; {_goes_on(arguments) or kept}", file=sys.stderr)
-        return _INTERRUPTED
-    except SystemExit as ended:  # SIGTERM, while there was a checkpoint to bring up to date
-        print(f"ibjax {arguments.command}: terminated; {_goes_on(arguments)}", file=sys.stderr)
-        return int(ended.code or 0)
-
-
-def _goes_on(arguments: argparse.Namespace) -> str:
-    folder = getattr(arguments, "checkpoint", None)
-    return "" if folder is None else f"the same command goes on from the checkpoint in {folder!r}"
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    dataset = _own_dataset(arguments)
-    config = config_of(arguments)
-    path = Path(f"{arguments.preset}.npz" if arguments.out is None else arguments.out)
-    check_output(path, force=arguments.force)
-    wanted = expected_bytes(config, dataset)
-    free = check_space(path, wanted)
-    options: dict[str, Any] = {} if dataset is None else {"dataset": dataset}
-    if arguments.checkpoint is not None:
-        options["checkpoint"] = arguments.checkpoint
-        if arguments.checkpoint_every is not None:
-            options["checkpoint_every"] = numbers("--checkpoint-every", arguments.checkpoint_every)[0]
-    elif arguments.checkpoint_every is not None:
-        raise UsageError("--checkpoint-every without --checkpoint; allowed: together")
-    note = f"{len(config.seed_list)} networks; the file takes about {size(wanted)}, free are {size(free)}"
-    began = time.perf_counter()
-    trajectory = _trained(config, "" if arguments.quiet else note, **options)
-    if failure := _saved(trajectory, path, arguments):
-        return failed("run", failure)
-    sound = report_broken_bounds(trajectory)
-    if not arguments.quiet:
-        print_results(trajectory)
-        print(f"\n{time.perf_counter() - began:.1f} s; written to {path}")
-    return 0 if sound else 1
-
-
-def _trained(config: Config, note: str, **options: Any) -> Trajectory:
-    """The run, with warnings as lines of this command; without a note, quietly, else with it as training begins."""
-    import ibjax  # here, not above: the compiler's start-up is not for those who mistype an option
-
-    keep_compiled_programs()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "[0-9]+ of [0-9]+ networks diverged", RuntimeWarning)  # the table says so
-        warnings.filterwarnings("ignore", "information values break their bounds", RuntimeWarning)  # so does the report
-        warnings.showwarning = lambda message, *_, **__: print(f"ibjax run: {message}", file=sys.stderr)
-        try:
-            if not note:
-                return ibjax.run(config, **options)
-            from ibjax.progress import bar
-
-            with bar() as report:
-                return ibjax.run(config, progress=_announced(note, report), **options)
-        except (ValueError, TypeError) as error:
-            raise UsageError(str(error)) from error
-
-
-def _announced(note: str, report: Callable[[Any], None]) -> Callable[[Any], None]:
-    notes = [note]
-
-    def told(state: Any) -> None:
-        while notes:
-            print(notes.pop())
-        report(state)
-
-    return told
-
-
-def _saved(trajectory: Trajectory, path: Path, arguments: argparse.Namespace) -> str:
-    """Write what hours were spent on, if not where it was meant to go then elsewhere; returns what went wrong."""
-    try:
-        arguments.written.append(trajectory.save(path, overwrite=arguments.force))
-    except OSError as error:
-        failure = f"cannot write {str(path)!r}: {error.strerror or error}"
-    else:
-        return ""
-    if arguments.checkpoint is not None:
-        return f"{failure}; when that is mended, {_goes_on(arguments)}"
-    try:
-        with tempfile.NamedTemporaryFile(prefix=f"{path.stem}_", suffix=".npz", delete=False) as file:
-            refuge = Path(file.name)
-        return f"{failure}; the results are in {str(trajectory.save(refuge))!r} instead"
-    except OSError as error:
-        return f"{failure}; nor in the folder of temporary files: {error.strerror or error}; the results are lost"
-
-
-def _own_dataset(arguments: argparse.Namespace) -> Dataset | None:
-    """The data set of a file named in place of a task; the configuration then keeps the preset's."""
-    from ibjax.data.files import ENDINGS, load_dataset
-
-    if arguments.dataset is None or Path(arguments.dataset).suffix.lower() not in ENDINGS:
-        return None
-    try:
-        dataset = load_dataset(arguments.dataset)
-    except ValueError as error:
-        raise UsageError(f"--dataset: {error}") from error
-    except OSError as error:
-        raise UsageError(f"--dataset = {arguments.dataset!r} cannot be read: {error.strerror or error}") from error
-    arguments.dataset = None
-    return dataset
-
-
-def _rerun(arguments: argparse.Namespace) -> int:
-    """Train a file's networks again, from what the file says of them, and compare all arrays."""
-    from ibjax.ensemble.rerun import conditions, repeatable_config
-
-    recorded = loaded(arguments.file)
-    try:
-        config = repeatable_config(recorded)
-    except ValueError as error:
-        raise UsageError(f"{arguments.file!r} cannot be repeated: {error}") from error
-    again = _trained(config, "" if arguments.quiet else f"{len(config.seed_list)} networks, trained again")
-    # Measures added to the file afterwards are not the run's.
-    added = sorted(recorded.extras.keys() - again.extras.keys())
-    for key in added:
-        print(f"{key} was added after the run and is not compared")
-    run = dataclasses.replace(recorded, extras={k: v for k, v in recorded.extras.items() if k not in added})
-    for line in (other := conditions(recorded, again)):
-        print(line)
-    if not (differences := run.differences(again)):
-        print(f"all {len(REQUIRED) - 1 + len(run.extras)} arrays agree to the bit")
-        return 0
-    print("largest absolute differences, inf where shapes, types or NaN differ:")
-    for key, value in differences.items():
-        print(f"  {key:24} {value:.3g}")
-    if not other:
-        print("versions and device are those of the file: on one machine that is a defect")
-    return 1
+        written = ", ".join(map(str, arguments.written))
+        rest = f"written before: {written}" if written else "nothing was written"
+        print(file=sys.stderr)
+        return fail(arguments.command, f"interrupted; {hint_checkpoint(arguments) or rest}", status=_INTERRUPTED)
+    except SystemExit as end:  # SIGTERM, while there was a checkpoint to bring up to date
+        return fail(arguments.command, f"terminated; {hint_checkpoint(arguments)}", status=int(end.code or 0))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -208,77 +62,131 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
+def _argument(name: str, text: str | None = None, **options: Any) -> tuple[str, dict[str, Any]]:
+    return name, {"help": text, **options}
+
+
+def _switch(name: str, text: str) -> tuple[str, dict[str, Any]]:
+    return _argument(name, text, action="store_true")
+
+
+class _Command(NamedTuple):
+    """A command of the command line.
+
+    Attributes:
+      function: what it does with the parsed arguments; returns the exit status.
+      help: a line on it.
+      arguments: names of arguments, with what argparse is told of them.
+      options: further ones of the parser.
+    """
+
+    function: Callable[[argparse.Namespace], int]
+    help: str
+    arguments: Sequence[tuple[str, dict[str, Any]]]
+    options: dict[str, Any] = {}  # noqa: RUF012  (never changed)
+
+
+_FILE = _argument("file", metavar="FILE")
+_FORCE = _switch("--force", "overwrite the file if it exists")
+_QUIET = _switch("--quiet", "print nothing but errors")
+
+_COMMANDS = {
+    "run": _Command(
+        train.run,
+        "train an ensemble and measure every layer",
+        [
+            _argument("--preset", f"start from {', '.join(PRESETS)} (paper)", default="paper", metavar="NAME"),
+            _argument("--out", "where the trajectory goes (PRESET.npz)", metavar="FILE.npz"),
+            _FORCE,
+            _QUIET,
+            _argument("--checkpoint", "keep the state there; the same command goes on after a crash", metavar="DIR"),
+            _argument(
+                "--checkpoint-every",
+                "at most every so often, and a twentieth of the time (30)",
+                metavar="SECONDS",
+            ),
+        ],
+        {"allow_abbrev": False},
+    ),
+    "info": _Command(commands.info, "print what a file holds", [_argument("file", nargs="+", metavar="FILE")]),
+    "plot": _Command(
+        commands.plot,
+        "draw the information plane, the gradients and the accuracies",
+        [
+            _FILE,
+            _argument("--out", "folder of the PNGs (here)", default=".", metavar="DIR"),
+            _switch("--force", "overwrite PNGs that exist"),
+        ],
+    ),
+    "animate": _Command(
+        commands.animate,
+        "draw the information plane as a movie",
+        [
+            _FILE,
+            _argument("--out", ".mp4 (needs ffmpeg) or .gif (FILE.mp4 or FILE.gif, here)", metavar="MOVIE"),
+            _switch("--force", "overwrite the movie if it exists"),
+        ],
+    ),
+    "bound": _Command(
+        commands.bound,
+        "compute the information-bottleneck curve of a task or of a run's task",
+        [
+            _argument("of", "a task's name, or a run", nargs="?", default="spherical", metavar="TASK|FILE"),
+            _argument("--betas", "slopes 1/B of the curve's points (80 from its onset on)", metavar="B,B"),
+            _argument("--out", "write the curve there", metavar="FILE.npz"),
+            _argument("--plot", "draw the curve, and where a run's layers end", metavar="FILE.png"),
+            _switch("--force", "overwrite files that exist"),
+        ],
+    ),
+    "measure": _Command(
+        commands.measure,
+        "apply another estimator to the stored weights of a run",
+        [
+            _argument("file", "a run with --store-weights", metavar="FILE"),
+            _argument("--estimator", f"one of {', '.join(ESTIMATORS)}", required=True, metavar="NAME"),
+            _argument("--out", "where the trajectory goes (FILE_NAME.npz, here)", metavar="FILE.npz"),
+            _FORCE,
+            _QUIET,
+        ],
+        {"description": "--estimator NAME --help shows the options of an estimator.", "allow_abbrev": False},
+    ),
+    "merge": _Command(
+        commands.merge,
+        "join runs of one configuration over different seeds",
+        [
+            _argument("files", nargs="+", metavar="FILE"),
+            _argument("--out", required=True, metavar="FILE.npz"),
+            _FORCE,
+        ],
+    ),
+    "rerun": _Command(
+        train.rerun,
+        "repeat the run of a file and compare every array",
+        [_FILE, _switch("--quiet", "print nothing but the comparison")],
+    ),
+}
+
+
 def _parser(words: list[str]) -> argparse.ArgumentParser:
     parser = _Parser(prog="ibjax", description="The information plane of ensembles of neural networks.")
-    parser.add_argument("--version", action="version", version=f"ibjax {__version__}")
+    parser.add_argument("--version", action="version", version=f"ibjax {ibjax.__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    run = subparsers.add_parser("run", help="train an ensemble and measure every layer", allow_abbrev=False)
-    run.add_argument("--preset", default="paper", metavar="NAME", help=f"start from {', '.join(PRESETS)} (paper)")
-    run.add_argument("--out", metavar="FILE.npz", help="where the trajectory goes (PRESET.npz)")
-    run.add_argument("--force", action="store_true", help="overwrite the file if it exists")
-    run.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    run.add_argument("--checkpoint", metavar="DIR", help="keep the state there; the same command goes on after a crash")
-    run.add_argument(
-        "--checkpoint-every", metavar="SECONDS", help="at most every so often, and a twentieth of the time (30)"
+    parsers: dict[str, _Parser] = {}
+    for name, command in _COMMANDS.items():
+        parsers[name] = subparsers.add_parser(name, help=command.help, **command.options)
+        for argument, options in command.arguments:
+            parsers[name].add_argument(argument, **options)
+        parsers[name].set_defaults(function=command.function)
+    add_fields(
+        parsers["run"].add_argument_group(
+            "configuration", "each overrides the preset; the defaults shown are those of the preset paper"
+        )
     )
-    fields = run.add_argument_group(
-        "configuration", "each overrides the preset; the defaults shown are those of the preset paper"
-    )
-    add_fields(fields)
-    run.set_defaults(function=_run)
-
-    info = subparsers.add_parser("info", help="print what a file holds")
-    info.add_argument("file", nargs="+", metavar="FILE")
-    info.set_defaults(function=commands.info)
-
-    plot = subparsers.add_parser("plot", help="draw the information plane, the gradients and the accuracies")
-    plot.add_argument("file", metavar="FILE")
-    plot.add_argument("--out", default=".", metavar="DIR", help="folder of the PNGs (here)")
-    plot.add_argument("--force", action="store_true", help="overwrite PNGs that exist")
-    plot.set_defaults(function=commands.plot)
-
-    animate = subparsers.add_parser("animate", help="draw the information plane as a movie")
-    animate.add_argument("file", metavar="FILE")
-    animate.add_argument("--out", metavar="MOVIE", help=".mp4 (needs ffmpeg) or .gif (FILE.mp4 or FILE.gif, here)")
-    animate.add_argument("--force", action="store_true", help="overwrite the movie if it exists")
-    animate.set_defaults(function=commands.animate)
-
-    bound = subparsers.add_parser("bound", help="compute the information-bottleneck curve of a task or of a run's task")
-    bound.add_argument("of", nargs="?", default="spherical", metavar="TASK|FILE", help="a task's name, or a run")
-    bound.add_argument("--betas", metavar="B,B", help="slopes 1/B of the curve's points (80 from its onset on)")
-    bound.add_argument("--out", metavar="FILE.npz", help="write the curve there")
-    bound.add_argument("--plot", metavar="FILE.png", help="draw the curve, and where a run's layers end")
-    bound.add_argument("--force", action="store_true", help="overwrite files that exist")
-    bound.set_defaults(function=commands.bound)
-
-    measure = subparsers.add_parser(
-        "measure",
-        help="apply another estimator to the stored weights of a run",
-        description="--estimator NAME --help shows the options of an estimator.",
-        allow_abbrev=False,
-    )
-    measure.add_argument("file", metavar="FILE", help="a run with --store-weights")
-    measure.add_argument("--estimator", required=True, metavar="NAME", help=f"one of {', '.join(ESTIMATORS)}")
-    measure.add_argument("--out", metavar="FILE.npz", help="where the trajectory goes (FILE_NAME.npz, here)")
-    measure.add_argument("--force", action="store_true", help="overwrite the file if it exists")
-    measure.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    if words[:1] == ["measure"] and (name := _estimator_in(words)) is not None:
-        if name not in ESTIMATORS:
-            measure.error(unknown("--estimator", name, ESTIMATORS))
-        add_options(measure.add_argument_group(f"options of {name}"), name)
-    measure.set_defaults(function=commands.measure)
-
-    merge = subparsers.add_parser("merge", help="join runs of one configuration over different seeds")
-    merge.add_argument("files", nargs="+", metavar="FILE")
-    merge.add_argument("--out", required=True, metavar="FILE.npz")
-    merge.add_argument("--force", action="store_true", help="overwrite the file if it exists")
-    merge.set_defaults(function=commands.merge)
-
-    rerun = subparsers.add_parser("rerun", help="repeat the run of a file and compare every array")
-    rerun.add_argument("file", metavar="FILE")
-    rerun.add_argument("--quiet", action="store_true", help="print nothing but the comparison")
-    rerun.set_defaults(function=_rerun)
+    measure = parsers["measure"]
+    if words[:1] == ["measure"] and (estimator := _estimator_in(words)) is not None:
+        if estimator not in ESTIMATORS:
+            measure.error(unknown("--estimator", estimator, ESTIMATORS))
+        add_options(measure.add_argument_group(f"options of {estimator}"), estimator)
     return parser
 
 

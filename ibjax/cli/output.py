@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import stat
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+
+import ibjax
+from ibjax.analysis.bounds import check_bounds
+from ibjax.analysis.phases import summary
 from ibjax.cli.options import UsageError
 
-if TYPE_CHECKING:
-    from ibjax.trajectory.trajectory import Trajectory
 
-
-def keep_compiled_programs() -> None:
-    """Compiled programs are kept for the next call, unless the user has said where or that they are not."""
-    import jax
+def cache_compiled_programs() -> None:
+    """Store compiled programs for the next call, unless the user has said where or that they are not."""
+    import jax  # here, so that commands that compile nothing do not wait for it
 
     if not {"JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE"} & os.environ.keys():
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -26,25 +29,29 @@ def keep_compiled_programs() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
-def loaded(path: str) -> Trajectory:
+def load_trajectory(path: str) -> ibjax.Trajectory:
     """The trajectory of a file, or a `UsageError`."""
-    from ibjax.trajectory import TrajectoryError, load
-
     try:
-        return load(path)
-    except TrajectoryError as error:
+        return ibjax.load(path)
+    except ibjax.TrajectoryError as error:
         raise UsageError(str(error)) from error
     except OSError as error:
         raise UsageError(f"cannot read {path!r}: {error.strerror or error}") from error
 
 
-def failed(command: str, message: str) -> int:
-    """Says what went wrong; the exit status."""
+def fail(command: str, message: str, *, status: int = 1) -> int:
+    """Say what went wrong; the exit status."""
     print(f"ibjax {command}: {message}", file=sys.stderr)
-    return 1
+    return status
 
 
-def numbers(option: str, text: str) -> list[float]:
+def hint_checkpoint(arguments: argparse.Namespace) -> str:
+    """How a run with a checkpoint goes on; empty without one."""
+    folder = getattr(arguments, "checkpoint", None)
+    return "" if folder is None else f"the same command goes on from the checkpoint in {folder!r}"
+
+
+def parse_numbers(option: str, text: str) -> list[float]:
     """The comma-separated numbers of an option, or a `UsageError`."""
     try:
         return [float(item) for item in text.split(",")]
@@ -52,12 +59,8 @@ def numbers(option: str, text: str) -> list[float]:
         raise UsageError(f"{option} = {text!r}; allowed: comma-separated numbers") from None
 
 
-def print_results(trajectory: Trajectory) -> None:
+def print_results(trajectory: ibjax.Trajectory) -> None:
     """Information of each layer, accuracies, what was left out, and whether the bounds hold."""
-    import numpy as np
-
-    from ibjax.analysis.phases import check_bounds, summary
-
     print("mean over networks, bits    I(X;T) start   peak    end    I(T;Y) start   peak    end")
     for row in summary(trajectory):
         name = f"{row.layer} ({row.width})"
@@ -65,12 +68,15 @@ def print_results(trajectory: Trajectory) -> None:
         ty = f"{row.i_ty_start:6.3f} {row.i_ty_peak:6.3f} {row.i_ty_end:6.3f}"
         print(f"  {name:31} {xt}           {ty}")
     healthy = trajectory.healthy
-    accuracies = []
+    parts = []
     for part in ("train", "test"):
-        last = getattr(trajectory, f"{part}_accuracy")[healthy, -1]
-        accuracies.append(f"{part} accuracy {last.mean():.3f}" if np.isfinite(last).any() else f"no {part} patterns")
+        if (key := f"{part}_accuracy") in trajectory.absent:
+            continue
+        last = trajectory.require(key)[healthy, -1]
+        parts.append(f"{part} accuracy {last.mean():.3f}" if np.isfinite(last).any() else f"no {part} patterns")
     if healthy.any():
-        print(f"  epoch {trajectory.epochs[-1]:,}: {', '.join(accuracies)}, means of {healthy.sum()} networks")
+        parts.append(f"means of {healthy.sum()} networks")
+        print(f"  epoch {trajectory.epochs[-1]:,}: {', '.join(parts)}")
     if lost := int(trajectory.diverged.sum()):
         print(f"  {lost} of {len(trajectory.seeds)} networks diverged and are left out of every mean")
     if inexact := _inexact(trajectory):
@@ -79,26 +85,24 @@ def print_results(trajectory: Trajectory) -> None:
         print("  bounds: all values lie between 0 and what H(X) and I(X;Y) allow")
 
 
-def report_broken_bounds(trajectory: Trajectory) -> bool:
-    """Values that cannot be are an error of the program or the file, said also to those who want quiet."""
-    from ibjax.analysis.phases import check_bounds
-
+def report_broken_bounds(trajectory: ibjax.Trajectory) -> bool:
+    """Whether all values can be; those that cannot are an error of the program or the file, said with --quiet too."""
     if not (report := check_bounds(trajectory)).ok and not _inexact(trajectory):
         print(f"ERROR: information values break their bounds; do not trust them\n{report}", file=sys.stderr)
     return report.ok or bool(_inexact(trajectory))
 
 
-def _inexact(trajectory: Trajectory) -> str:
+def _inexact(trajectory: ibjax.Trajectory) -> str:
     """By what the information was measured if not exactly, and what it then is; empty if exactly."""
     measured = trajectory.config.get("measured")
     if not isinstance(measured, dict) or all(measured.get(key) == "exact" for key in ("i_xt", "i_ty")):
         return ""
     what = f"I(X;T) {measured.get('i_xt')}, I(T;Y) {measured.get('i_ty')}"
-    return printable(f"{measured.get('estimator')} ({what})")
+    return escape(f"{measured.get('estimator')} ({what})")
 
 
 def check_output(path: Path, *, force: bool, option: str = "--out") -> None:
-    """Refuses, before any work, a path that cannot be written."""
+    """Refuse, before any work, a path that cannot be written."""
     name = f"{option} = {str(path)!r}"
     target = Path(os.path.realpath(path))  # a link stays, what it points to is written
     try:
@@ -125,12 +129,12 @@ def check_output(path: Path, *, force: bool, option: str = "--out") -> None:
         raise UsageError(f"{name} cannot be written: {error.strerror or error}") from error
 
 
-def printable(text: str) -> str:
+def escape(text: str) -> str:
     """A file is not trusted: what it says must not steer the terminal."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def short(value: Any) -> str:
+def shorten(value: Any) -> str:
     """A value of the configuration in a line."""
     if isinstance(value, dict):
         text = ", ".join(f"{key} {item}" for key, item in value.items())
@@ -140,4 +144,4 @@ def short(value: Any) -> str:
         text = " ".join(map(str, value))
     else:
         text = value if isinstance(value, str) else json.dumps(value)
-    return printable(text)
+    return escape(text)

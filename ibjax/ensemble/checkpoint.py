@@ -1,8 +1,8 @@
 """Checkpoints: a folder from which a run that was killed goes on, to the bit.
 
-Blocks of seeds are kept apart, as they are trained. Of each there is one file with its newest state, replaced whole,
+Blocks of seeds are stored apart, as they are trained. Of each there is one file with its newest state, replaced whole,
 and a row of files with what it has measured, each written once: what a checkpoint costs does not grow with the run. All
-are the npz of `ibjax.npz`, renamed into place when they are whole and on the disk; measures come before the state
+are files of `ibjax.npz`, renamed into place when they are whole and on the disk; measures come before the state
 that follows them, so that a death in between leaves a few measures too many, which are made again. Orbax, which brings
 formats and processes for sharded arrays of many hosts, would add no safety to arrays of kilobytes.
 
@@ -21,22 +21,21 @@ import errno
 import json
 import os
 import re
-import signal
 import socket
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-import jax
 import numpy as np
 import numpy.typing as npt
 
-from ibjax.ensemble.storage import check_space
+from ibjax._files import atomic_write, check_space
 from ibjax.npz import Archive, ArchiveError, write_arrays
+from ibjax.trajectory.provenance import differing_entries
 
 Arrays = Sequence[npt.NDArray[Any]]
 Part = Callable[[int, int, int], Arrays]
@@ -44,9 +43,8 @@ Part = Callable[[int, int, int], Arrays]
 EVERY = 30.0
 """Seconds between two checkpoints of a block."""
 _SHARE = 0.05  # of the time may go into writing; a slow disk is written to more seldom
-_FORMAT = 1
+_FORMAT = 2
 _OURS = re.compile(r"run\.json|lock|state_\d{5,}\.npz|records_\d{5,}_\d{7,}_\d{7,}\.npz|\.[0-9a-f]{16}\.tmp")
-_TERMINATED = 128 + signal.SIGTERM  # as shells do
 
 
 class CheckpointError(ValueError):
@@ -57,13 +55,13 @@ class Position(NamedTuple):
     """Where a block goes on.
 
     Attributes:
-      logged: how many logged epochs it has behind it.
+      n_logged: how many logged epochs it has behind it.
       epoch: completed epochs.
       state: the leaves of its state, as bytes; None where it is finished.
-      records: the leaves of its records (K, logged, ...), in pieces along axis 1.
+      records: the leaves of its records (K, n_logged, ...), in pieces along axis 1.
     """
 
-    logged: int
+    n_logged: int
     epoch: int
     state: Arrays | None
     records: list[Arrays]
@@ -108,7 +106,7 @@ class Checkpoint:
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _locked(self.folder / "lock", self._name)
+        self._lock = _lock(self.folder / "lock", self._name)
         try:
             names = sorted(path.name for path in self.folder.iterdir())
             if strange := [name for name in names if not _OURS.fullmatch(name)]:
@@ -157,7 +155,10 @@ class Checkpoint:
         if not isinstance(recorded, dict):
             raise self.damaged(path.name, "no JSON object")
         if differing := [
-            text for key in asked if key in recorded for text in _differing(key, recorded[key], asked[key])
+            f"{name} ({_short(there)} there, {_short(now)} asked for)"
+            for key in asked
+            if key in recorded
+            for name, there, now in differing_entries(recorded[key], asked[key], key)
         ]:
             raise CheckpointError(
                 f"{self._name} belongs to another run, which differs in {'; '.join(differing)}; allowed: a new folder, "
@@ -166,7 +167,8 @@ class Checkpoint:
         if missing := asked.keys() - recorded.keys():
             if any(self.folder.glob("*.npz")):  # they are written only after everything is claimed
                 raise self.damaged(path.name, f"it lacks {', '.join(sorted(missing))}")
-            _write_text(path, json.dumps(recorded | asked, indent=1))
+            with atomic_write(path) as temporary:
+                temporary.write_text(json.dumps(recorded | asked, indent=1), encoding="utf-8")
 
     def restore(self, number: int, logged: Sequence[int]) -> Position | None:
         """Where a block goes on, or None where there is nothing of it; files that nothing follows are removed.
@@ -189,7 +191,7 @@ class Checkpoint:
                 raise self.damaged(path.name, "its position is missing")
             done, epoch = map(int, position)
             low, high = (logged[done - 1] if done else 0), (logged[done] if done < len(logged) else -1)
-            if not low <= epoch <= high:
+            if not low <= epoch < max(high, 1):
                 raise self.damaged(path.name, f"epoch {epoch} after {done} logged epochs")
         reached, records = 0, []
         for first, last, piece in pieces:
@@ -232,11 +234,11 @@ class Checkpoint:
                 and number not in self._pending
             )
 
-    def keep(self, number: int, logged: int, epoch: int, state: Arrays | None, part: Part) -> None:
+    def save(self, number: int, n_logged: int, epoch: int, state: Arrays | None, part: Part) -> None:
         """Write, in the background, a block's state and what it has measured.
 
         Args:
-          logged: how many logged epochs it has behind it.
+          n_logged: how many logged epochs it has behind it.
           epoch: completed epochs.
           state: the leaves of its state, as bytes, which nobody changes; None where the block is finished.
           part: the leaves of its records at the logged epochs first ... last - 1, which nobody changes either.
@@ -244,20 +246,20 @@ class Checkpoint:
         with self._guard:
             self._pending.add(number)
             self._next[number] = time.monotonic() + self._every
-        self._writer.submit(self._write, number, logged, epoch, state, part)
+        self._writer.submit(self._write, number, n_logged, epoch, state, part)
 
-    def _write(self, number: int, logged: int, epoch: int, state: Arrays | None, part: Part) -> None:
+    def _write(self, number: int, n_logged: int, epoch: int, state: Arrays | None, part: Part) -> None:
         began = time.monotonic()
         try:
             first = self._written.get(number, 0)
-            if logged > first:
-                self._save(f"records_{number:05}_{first:07}_{logged:07}.npz", part(number, first, logged))
-                self._written[number] = logged  # also where the state cannot follow: the next ones join here
+            if n_logged > first:
+                self._write_arrays(f"records_{number:05}_{first:07}_{n_logged:07}.npz", part(number, first, n_logged))
+                self._written[number] = n_logged  # also where the state cannot follow: the next ones join here
             path = self.folder / f"state_{number:05}.npz"
             if state is None:
                 path.unlink(missing_ok=True)
             else:
-                self._save(path.name, [np.array([logged, epoch], np.int64), *state])
+                self._write_arrays(path.name, [np.array([n_logged, epoch], np.int64), *state])
         except BaseException as error:  # for the caller's thread, which `watch`es
             self._failure = error
         finally:
@@ -265,7 +267,7 @@ class Checkpoint:
                 self._pending.discard(number)
                 self._spent += time.monotonic() - began
 
-    def _save(self, name: str, arrays: Arrays) -> None:
+    def _write_arrays(self, name: str, arrays: Arrays) -> None:
         write_arrays(self.folder / name, {f"leaf_{i:03}": array for i, array in enumerate(arrays)})
 
     def watch(self) -> None:
@@ -296,52 +298,7 @@ class Checkpoint:
         self.watch()
 
 
-def to_bytes(tree: Any) -> Arrays:
-    """Copies of the leaves of a pytree of arrays, as bytes: any dtype, keys of random numbers among them."""
-    leaves = [jax.random.key_data(a) if _is_key(a) else a for a in jax.tree.leaves(tree)]
-    return [np.array(leaf).reshape(-1).view(np.uint8) for leaf in leaves]
-
-
-def from_bytes(leaves: Arrays, like: Any) -> Any:
-    """The pytree, with the structure, shapes and dtypes of `like`.
-
-    Raises:
-      ValueError: other leaves than those of `like`.
-    """
-    models, structure = jax.tree.flatten(like)
-    if len(models) != len(leaves):
-        raise ValueError(f"{len(leaves)} arrays; expected {len(models)}")
-    return jax.tree.unflatten(structure, [_from_bytes(a, model) for a, model in zip(leaves, models, strict=True)])
-
-
-def _from_bytes(raw: npt.NDArray[Any], model: Any) -> Any:
-    data = jax.random.key_data(model) if _is_key(model) else model
-    if raw.dtype != np.uint8 or raw.ndim != 1 or raw.nbytes != data.nbytes:
-        raise ValueError(f"{raw.dtype} of shape {raw.shape}; expected {data.nbytes} bytes")
-    array = raw.view(data.dtype).reshape(data.shape)
-    if not _is_key(model):
-        return array
-    return jax.random.wrap_key_data(jax.numpy.asarray(array), impl=jax.random.key_impl(model))
-
-
-def _is_key(leaf: Any) -> bool:
-    return bool(jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key))
-
-
-def _differing(key: str, recorded: Any, asked: Any) -> Iterator[str]:
-    if isinstance(recorded, dict) and isinstance(asked, dict):
-        for name in sorted(recorded.keys() | asked.keys()):
-            yield from _differing(f"{key} {name}", recorded.get(name), asked.get(name))
-    elif recorded != asked:
-        yield f"{key} ({_short(recorded)} there, {_short(asked)} asked for)"
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _locked(path: Path, name: str) -> Any:
+def _lock(path: Path, name: str) -> Any:
     """The file, locked until it is closed or its process is gone, however it went."""
     try:
         import fcntl
@@ -364,34 +321,6 @@ def _locked(path: Path, name: str) -> Any:
     return file
 
 
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{os.urandom(8).hex()}.tmp")
-    try:
-        with open(temporary, "x", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-@contextlib.contextmanager
-def terminable() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does, by an exception: SystemExit with the status that shells give.
-
-    Only where nobody else handles the signal, and in the main thread, which alone may.
-    """
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
-
-    def end(*_: object) -> None:
-        raise SystemExit(_TERMINATED)
-
-    signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."

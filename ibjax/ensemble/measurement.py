@@ -3,13 +3,11 @@
 Being its own program, it leaves the bits of the run's histogram alone, and gives the same bits whether the networks are
 still in training or read from a file (`ibjax.measure`).
 
-Shapes: K seeds of a block, P parameters, L layers, N patterns, F features, C classes, U units, R rows.
+Shapes: K seeds of a block, P parameters, L layers, N patterns, C classes, U units, R rows; ... the axes of one pattern.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -19,21 +17,20 @@ import numpy.typing as npt
 from jax import Array
 
 from ibjax.information import partition
-from ibjax.information.estimator import Estimator, Information
-from ibjax.networks.protocol import Model, Params
+from ibjax.information.estimator import Estimator, Information, LayerBatch
+from ibjax.networks.protocol import Model
 from ibjax.training.trainer import Sample
 
-_STREAM = 0xE571_3A7E
-"""Sets the keys of the estimators apart from those of the batch orders, whose numbers are epochs, at most 10^9."""
+# Sets the keys of the estimators apart from those of the batch orders, whose numbers are epochs, at most 10^9.
+_ESTIMATOR_STREAM = np.uint32(0xE571_3A7E)
 
 
-class Estimate:
+class Measurement:
     """What an estimator says of all layers.
 
     Args:
       estimator: which.
-      model, unravel: the network, and its parameters from a vector.
-      names, widths, bounded: of each layer; bounded where activations keep within [-1, 1].
+      model: the network.
       n_patterns: N.
       p_x: (N,), or None for uniform.
 
@@ -45,34 +42,31 @@ class Estimate:
       ValueError: a layer is out of the estimator's reach; names the layer.
     """
 
-    def __init__(
-        self,
-        estimator: Estimator,
-        *,
-        model: Model,
-        unravel: Callable[[Array], Params],
-        names: Sequence[str],
-        widths: Sequence[int],
-        bounded: Sequence[bool],
-        n_patterns: int,
-        p_x: npt.NDArray[Any] | None,
-    ) -> None:
+    def __init__(self, estimator: Estimator, model: Model, n_patterns: int, p_x: npt.NDArray[Any] | None) -> None:
         self.estimator = estimator
-        self._model, self._unravel, self._p_x = model, unravel, p_x
+        self._model, self._p_x = model, p_x
         self._of_layers = []
-        for name, width, within in zip(names, widths, bounded, strict=True):
+        for name, width, bounded in zip(model.layer_names, model.layer_widths, model.bounded, strict=True):
             try:
-                self._of_layers.append(estimator.for_layer(width, n_patterns, within))
+                self._of_layers.append(estimator.for_layer(width, n_patterns, bounded))
             except ValueError as error:
                 raise ValueError(f"estimator {estimator.name!r}, layer {name}: {error}") from error
-        self.rows = self._rows(widths[-1], n_patterns)
+        self.rows = self._find_rows(model.layer_widths[-1], n_patterns)
 
-    def _rows(self, width: int, n: int) -> tuple[str, ...]:
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The file's keys of the rows."""
+        return tuple(f"{row}_{self.estimator.name}" for row in self.rows)
+
+    def _channels(self, conditional: Array, dtype: Any) -> partition.Channels:
+        return partition.channels(conditional, None if self._p_x is None else jnp.asarray(self._p_x), dtype)
+
+    def _find_rows(self, width: int, n: int) -> tuple[str, ...]:
         """Which fields are not None, from the last layer alone: all are treated alike."""
 
         def one(activations: Array, conditional: Array, seeds: Array) -> Information:
-            y = partition.labels(conditional, None if self._p_x is None else jnp.asarray(self._p_x), activations.dtype)
-            return self._of_layers[-1](activations, y, jax.vmap(jax.random.key)(seeds))
+            channels = self._channels(conditional, activations.dtype)
+            return self._of_layers[-1](LayerBatch(activations, channels, jax.vmap(jax.random.key)(seeds)))
 
         shaped = jax.ShapeDtypeStruct
         found = jax.eval_shape(
@@ -87,26 +81,21 @@ class Estimate:
           sample: of the block; its seeds are known by their keys.
           params: (K, P).
           epoch: () int32; a random estimator draws anew at each.
-          inputs: (N, F).
+          inputs: (N, ...).
           conditional: (N, C).
 
         Returns:
           (K, R, L).
         """
-        axis = self._model.patterns_axis
-        patterns = inputs if axis == 0 else inputs.T
-        _, activations = jax.vmap(self._model.forward, in_axes=(0, None))(jax.vmap(self._unravel)(params), patterns)
-        y = partition.labels(conditional, None if self._p_x is None else jnp.asarray(self._p_x), inputs.dtype)
+        patterns = jnp.moveaxis(inputs, 0, -1)
+        _, activations = jax.vmap(self._model.forward, in_axes=(0, None))(
+            jax.vmap(self._model.unravel)(params), patterns
+        )
+        channels = self._channels(conditional, inputs.dtype)
         fold = jax.vmap(jax.random.fold_in, in_axes=(0, None))
-        keys = fold(fold(sample.order, np.uint32(_STREAM)), epoch)
+        keys = fold(fold(sample.order, _ESTIMATOR_STREAM), epoch)
         found = []
         for number, (layer, estimator) in enumerate(zip(activations, self._of_layers, strict=True)):
-            of_layer = estimator(layer if axis == 0 else jnp.swapaxes(layer, 1, 2), y, fold(keys, number))
+            of_layer = estimator(LayerBatch(jnp.swapaxes(layer, 1, 2), channels, fold(keys, number)))
             found.append(jnp.stack([getattr(of_layer, row) for row in self.rows], axis=1))
         return jnp.stack(found, axis=2)
-
-
-def described(estimator: Estimator) -> dict[str, Any]:
-    """An estimator as the configuration of a file tells it: what its values are, and its options."""
-    options = dataclasses.asdict(estimator)  # type: ignore[call-overload]  # a protocol cannot say "dataclass"
-    return {"i_xt": estimator.i_xt_is, "i_ty": estimator.i_ty_is, "options": options}

@@ -8,8 +8,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import threading
 from collections.abc import Callable
-from concurrent import futures
 from typing import Any
 
 import jax
@@ -18,22 +18,27 @@ import numpy.typing as npt
 
 from ibjax.config import Config
 from ibjax.data.dataset import Dataset
-from ibjax.data.spherical import spherical_dataset
-from ibjax.ensemble.blocks import Integers, block_size, compile_all, cores, precision, split
-from ibjax.ensemble.driver import arguments
-from ibjax.ensemble.measurement import Estimate, described
-from ibjax.ensemble.program import Program, Record
-from ibjax.ensemble.rerun import recorded_config
-from ibjax.ensemble.run import origin
+from ibjax.ensemble.assemble import assemble, measurement
+from ibjax.ensemble.blocks import (
+    DeviceProgram,
+    block_size,
+    devices_for,
+    precision,
+    split,
+    threads_per_device,
+)
+from ibjax.ensemble.collect import describe
+from ibjax.ensemble.program import Program
+from ibjax.ensemble.workers import Workers
 from ibjax.information.estimator import make
 from ibjax.progress import counted
-from ibjax.training.trainer import Sample, State
+from ibjax.trajectory.provenance import origin, recorded_config
 from ibjax.trajectory.trajectory import Trajectory
 
 FloatArray = npt.NDArray[np.floating[Any]]
-_OF_RUN = ("i_xt", "i_ty", "range_low", "range_high")
-_OF_THE_OLD = ("i_xt_error", "i_ty_error", "range_low", "range_high", "singleton_share")
-"""Optional arrays that speak of the `i_xt` and `i_ty` beside them."""
+_HISTOGRAM_ROWS = ("i_xt", "i_ty", "range_low", "range_high")
+# Optional arrays that speak of the `i_xt` and `i_ty` beside them.
+_REPLACED = ("i_xt_error", "i_ty_error", "range_low", "range_high", "singleton_share")
 
 
 def measure(
@@ -80,45 +85,26 @@ def measure(
     if estimator == "histogram":
         options = {"bins": config.bins, "compat": config.compat, **options}
     chosen = make(estimator, **options)
-    given = {"dataset": dataset, "network": network}
-    for name, value in given.items():
-        if value is None and name in (trajectory.config.get("custom") or ()):
-            raise ValueError(
-                f"{name} = None, but the run was given one of its own: measure(..., {name}=...) needs it too"
-            )
-    if dataset is not None and not isinstance(dataset, Dataset):
-        raise TypeError(f"dataset = {dataset!r}; allowed: an ibjax.Dataset")
+    _check_supplied(trajectory, dataset=dataset, network=network)
     params = _parameters(trajectory)
-    data = spherical_dataset(config.dataset) if dataset is None else dataset
-    of_run = (trajectory.train_mask.shape[1], trajectory.i_xy, trajectory.h_x, trajectory.h_y)
-    if not np.allclose(of_run, (data.n_patterns, data.information, data.h_x, data.h_y), rtol=0, atol=1e-6):
-        raise ValueError(
-            f"dataset has {data.n_patterns} patterns and I(X;Y) = {data.information:.6f} bits; the run was trained on "
-            f"{of_run[0]} patterns with I(X;Y) = {of_run[1]:.6f}"
-        )
-    with precision(config):
-        program = Program(config, data, network, None)
-        if program.layer_widths != trajectory.layer_widths or program.n_params != params.shape[2]:
-            raise ValueError(
-                f"network has layers of {program.layer_widths} units and {program.n_params} parameters; the run's has "
-                f"{trajectory.layer_widths} and {params.shape[2]}"
-            )
-        estimate = None if chosen == program.histogram else program.estimate(chosen)
-        with contextlib.ExitStack() as stack:
-            report = progress if callable(progress) else None
-            if progress is True:
-                report = stack.enter_context(counted("measuring"))
-            own = any(value is not None for value in given.values())
-            rows = _measured(program, trajectory, params, estimate, own, report)
-    kept = {key: value for key, value in trajectory.extras.items() if key not in _OF_THE_OLD}
+    with contextlib.ExitStack() as stack:
+        with precision(config):
+            program = assemble(config, dataset=dataset, network=network)
+            _check_program(trajectory, program, params)
+            if chosen != program.histogram:
+                further = measurement(config, program.dataset, program.model, chosen)
+                program = dataclasses.replace(program, measurements=(further,))
+        report = stack.enter_context(counted("measuring")) if progress is True else progress or None
+        rows = _measure_all(program, trajectory, params, report, check_losses=bool(program.custom))
+    retained = {key: value for key, value in trajectory.extras.items() if key not in _REPLACED}
     found = {key: value for key, value in rows.items() if key not in ("i_xt", "i_ty")}
-    measured = {"estimator": chosen.name, **described(chosen), **origin()}
+    measured = {"estimator": chosen.name, **describe(chosen), **origin(jax.local_devices()[0].device_kind)}
     return dataclasses.replace(
         trajectory,
         config={**trajectory.config, "measured": measured},
         i_xt=rows["i_xt"],
         i_ty=rows["i_ty"],
-        extras=kept | found,
+        extras=retained | found,
     )
 
 
@@ -128,9 +114,33 @@ def weight_bytes(config: Config, *, dataset: Dataset | None = None, network: Any
     S x E x P numbers; arguments and errors are those of `ibjax.run`.
     """
     with precision(config):
-        data = spherical_dataset(config.dataset) if dataset is None else dataset
-        program = Program(config, data, network, None)
-        return len(config.seed_list) * len(config.logged) * program.n_params * program.dtype.itemsize
+        n_params = assemble(config, dataset=dataset, network=network).n_params
+        return len(config.seed_list) * len(config.logged) * n_params * np.dtype(config.precision).itemsize
+
+
+def _check_supplied(trajectory: Trajectory, **supplied: Any) -> None:
+    """Refuses to measure without a data set or network that the run was given."""
+    for name, value in supplied.items():
+        if value is None and name in (trajectory.config.get("custom") or ()):
+            raise ValueError(
+                f"{name} = None, but the run was given one of its own: measure(..., {name}=...) needs it too"
+            )
+
+
+def _check_program(trajectory: Trajectory, program: Program, params: FloatArray) -> None:
+    """Refuses a data set or a network of another size than the run's."""
+    data, model = program.dataset, program.model
+    of_run = (trajectory.train_mask.shape[1], trajectory.i_xy, trajectory.h_x, trajectory.h_y)
+    if not np.allclose(of_run, (data.n_patterns, data.information, data.h_x, data.h_y), rtol=0, atol=1e-6):
+        raise ValueError(
+            f"dataset has {data.n_patterns} patterns and I(X;Y) = {data.information:.6f} bits; the run was trained on "
+            f"{of_run[0]} patterns with I(X;Y) = {of_run[1]:.6f}"
+        )
+    if model.layer_widths != trajectory.layer_widths or program.n_params != params.shape[2]:
+        raise ValueError(
+            f"network has layers of {model.layer_widths} units and {program.n_params} parameters; the run's has "
+            f"{trajectory.layer_widths} and {params.shape[2]}"
+        )
 
 
 def _parameters(trajectory: Trajectory) -> FloatArray:
@@ -153,92 +163,64 @@ def _parameters(trajectory: Trajectory) -> FloatArray:
     return np.concatenate([leaf.reshape(*leaf.shape[:2], -1) for leaf in jax.tree.leaves(layers)], axis=2)
 
 
-class _Measurer:
-    """The programs of a run that measure, compiled for one device.
-
-    Args:
-      estimate: what to apply, or None for the run's own histogram.
-      check: whether `record` will be called beside an estimate.
-    """
-
-    def __init__(self, program: Program, size: int, device: jax.Device, estimate: Estimate | None, check: bool) -> None:
-        self._device = device
-        self._data = self._put(program.inputs), self._put(program.conditional)
-        seeds, data, sample, state, (epoch, *_) = arguments(program, size, device)
-        lowered = {"start": jax.jit(program.start).lower(seeds, *data)}
-        if estimate is not None:
-            lowered["estimate"] = jax.jit(estimate).lower(sample, state.params, epoch, *data)
-        if estimate is None or check:
-            lowered["measure"] = jax.jit(program.measure).lower(sample, state, *data)
-        self._programs = dict(zip(lowered, compile_all(list(lowered.values()), device), strict=True))
-
-    def _put(self, value: Any) -> Any:
-        return jax.device_put(value, self._device)
-
-    def start(self, seeds: Integers) -> tuple[Sample, State]:
-        """A block of networks as they began, (K,)."""
-        return self._programs["start"](self._put(seeds), *self._data)
-
-    def record(self, sample: Sample, state: State, params: FloatArray) -> Record:
-        """All that the run measured of a block with these parameters, (K, P)."""
-        vectors = self._put(params.astype(state.params.dtype))
-        return self._programs["measure"](sample, state._replace(params=vectors), *self._data)
-
-    def rows(self, sample: Sample, state: State, params: FloatArray, epoch: int) -> FloatArray:
-        """The estimate, or the rows `_OF_RUN`, of a block with these parameters, (K, R, L)."""
-        if "estimate" in self._programs:
-            arguments = self._put(params.astype(state.params.dtype)), self._put(np.int32(epoch))
-            return np.asarray(self._programs["estimate"](sample, *arguments, *self._data))
-        record = self.record(sample, state, params)
-        return np.stack([np.asarray(getattr(record, row)) for row in _OF_RUN], axis=1)
-
-
-def _measured(
+def _measure_all(
     program: Program,
     trajectory: Trajectory,
     params: FloatArray,
-    estimate: Estimate | None,
-    check: bool,
     report: Callable[[int, int], None] | None,
+    *,
+    check_losses: bool,
 ) -> dict[str, FloatArray]:
     """Every block at every epoch, (S, E, L) by row; NaN where a network had diverged."""
-    devices = jax.devices()
-    size, epochs = block_size(devices[0]), trajectory.epochs.tolist()
+    epochs = trajectory.epochs.tolist()
+    size = block_size(jax.local_devices()[0])
     parts, blocks = split(np.arange(len(params)), size)  # which networks, by their places in the trajectory
-    seeds = trajectory.seeds.astype(np.uint32)
-    measurers = [_Measurer(program, size, device, estimate, check) for device in devices[: len(blocks)]]
-    where = [measurers[number % len(measurers)] for number in range(len(blocks))]
-    fresh = [measurer.start(seeds[block]) for measurer, block in zip(where, blocks, strict=True)]
-    if check:
-        losses = np.asarray(where[0].record(*fresh[0], params[blocks[0], -1]).train_loss)[: len(parts[0])]
-        stored = trajectory.train_loss[parts[0], -1]
-        apart = np.isfinite(stored) & ~np.isclose(losses, stored, rtol=1e-3, atol=1e-5)
-        if apart.any():
-            raise ValueError(
-                "dataset or network is not the one of the run: with the stored weights it gives other losses "
-                f"({losses[apart][0]:.6g} where the run had {stored[apart][0]:.6g} nats)"
-            )
-    rows = _OF_RUN if estimate is None else estimate.rows
-    values = np.full((len(params), len(epochs), len(rows), len(program.layer_names)), np.nan, trajectory.i_xt.dtype)
+    used = devices_for(len(blocks))
+    further = program.measurements[0] if program.measurements else None
+    with precision(program.config):
+        programs = [
+            DeviceProgram(program, size, device, train=False, measure=further is None or check_losses)
+            for device in used
+        ]
+        seeds = trajectory.seeds.astype(np.uint32)
+        fresh = [programs[n % len(used)].start(n, seeds[block]) for n, block in enumerate(blocks)]
+        if check_losses:
+            losses = programs[0].record(fresh[0], params[blocks[0], -1]).train_loss
+            _check_losses(np.asarray(losses)[: len(parts[0])], trajectory.train_loss[parts[0], -1])
+    rows = _HISTOGRAM_ROWS if further is None else further.rows
+    values = np.full((len(params), len(epochs), len(rows), len(trajectory.layer_names)), np.nan, trajectory.i_xt.dtype)
 
-    def one(number: int, epoch: int) -> FloatArray:
-        with precision(program.config):
-            return where[number].rows(*fresh[number], params[blocks[number], epoch], epochs[epoch])
+    def measure_block(device: int, task: tuple[int, int], _: threading.Event) -> None:
+        number, epoch = task
+        vectors = params[blocks[number], epoch]
+        if further is None:
+            record = programs[device].record(fresh[number], vectors)
+            found = np.stack([np.asarray(getattr(record, row)) for row in rows], axis=1)
+        else:
+            vectors = vectors.astype(program.config.precision)
+            (found,) = programs[device].estimates(fresh[number].sample, vectors, epochs[epoch])
+        values[parts[number], epoch] = found[: len(parts[number])]
 
-    # One thread keeps an accelerator busy; on a CPU each runs the program on its own core.
-    alone = devices[0].platform == "cpu" and len(measurers) == 1
     tasks = list(itertools.product(range(len(blocks)), range(len(epochs))))
-    with futures.ThreadPoolExecutor(cores() if alone else len(measurers)) as pool:
-        waiting = {pool.submit(one, *task): task for task in tasks}
-        try:
-            for done, future in enumerate(futures.as_completed(waiting), 1):
-                number, epoch = waiting[future]
-                values[parts[number], epoch] = future.result()[: len(parts[number])]
-                if report is not None:
-                    report(done, len(tasks))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    threads = threads_per_device(used, len(tasks))
+    workers = Workers(measure_block, len(used), threads, lambda: precision(program.config))
+    for task in tasks:
+        workers.add(task[0] % len(used), task)
+    with contextlib.closing(workers.run(len(tasks))) as steps:
+        for done, _ in enumerate(steps, 1):
+            if report is not None:
+                report(done, len(tasks))
     values[~np.isfinite(trajectory.train_loss)] = np.nan
-    keep = rows[:2] if estimate is None and all(program.fixed_range) else rows
-    return {row: values[:, :, rows.index(row)] for row in keep}
+    if further is None and all(program.model.bounded):
+        rows = rows[:2]
+    return {row: values[:, :, index] for index, row in enumerate(rows)}
+
+
+def _check_losses(losses: FloatArray, stored: FloatArray) -> None:
+    """Refuses a data set or network that gives other losses than the run's."""
+    apart = np.isfinite(stored) & ~np.isclose(losses, stored, rtol=1e-3, atol=1e-5)
+    if apart.any():
+        raise ValueError(
+            "dataset or network is not the one of the run: with the stored weights it gives other losses "
+            f"({losses[apart][0]:.6g} where the run had {stored[apart][0]:.6g} nats)"
+        )

@@ -5,33 +5,24 @@ Every function takes a trajectory and returns the `Axes` (or `Figure`) it drew o
 figure says how many. Information in bits, losses in nats, time in completed epochs.
 """
 
-from ibjax.figures.claims import information_curve
-from ibjax.figures.comparisons import final_layers, moments, output_relevance, planes
-from ibjax.figures.curves import (
-    gradients,
-    information_over_epochs,
-    loss_and_accuracy,
-    snr,
-    weight_norms,
-)
+from ibjax.figures.bottleneck import information_curve
 from ibjax.figures.movie import animate, save_animation
-from ibjax.figures.plane import plane_snapshot, plane_snapshots, plane_trajectories
-from ibjax.figures.style import style
+from ibjax.figures.over_epochs import gradients, information_over_epochs, loss_and_accuracy, snr, weight_norms
+from ibjax.figures.plane import plane_snapshot, plane_snapshots, plane_trajectories, planes
+from ibjax.figures.style import side_by_side, style
 
 __all__ = [
     "animate",
-    "final_layers",
     "gradients",
     "information_curve",
     "information_over_epochs",
     "loss_and_accuracy",
-    "moments",
-    "output_relevance",
     "plane_snapshot",
     "plane_snapshots",
     "plane_trajectories",
     "planes",
     "save_animation",
+    "side_by_side",
     "snr",
     "style",
     "weight_norms",

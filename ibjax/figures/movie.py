@@ -1,11 +1,9 @@
-"""The information plane as a film.
+"""The information plane as a movie.
 
 Shapes: S seeds, E logged epochs, L layers. Both axes in bits.
 """
 
-import errno
 import os
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,13 +13,14 @@ from matplotlib.animation import FFMpegWriter, FuncAnimation, PillowWriter
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
+from ibjax._files import atomic_write
 from ibjax.analysis.phases import mean_over_seeds
 from ibjax.figures.plane import draw_snapshot
-from ibjax.figures.style import network_count, style
+from ibjax.figures.style import legend_inside, network_count, style
 from ibjax.trajectory.trajectory import Trajectory
 
 
-def film_indices(epochs: npt.NDArray[np.int64], frames: int) -> npt.NDArray[np.int64]:
+def frame_indices(epochs: npt.NDArray[np.int64], frames: int) -> npt.NDArray[np.int64]:
     """(frames,) index of the logged epoch each frame shows: the nearest to equal steps of log(1 + epoch).
 
     Where few epochs were logged one is shown for several frames: nothing is made up in between.
@@ -33,40 +32,43 @@ def film_indices(epochs: npt.NDArray[np.int64], frames: int) -> npt.NDArray[np.i
 def animate(trajectory: Trajectory, *, frames: int = 200, fps: int = 20) -> FuncAnimation:
     """All networks moving through the plane, epochs passing at equal steps of log(1 + epoch).
 
-    The title tells epoch and mean test accuracy (training accuracy where there are no test patterns).
+    The title tells epoch and mean test accuracy (training accuracy where there are no test patterns; none
+    where the training loop gave none).
 
     Args:
-        trajectory: the ensemble.
-        frames: how many, besides one second's stay on the last.
-        fps: frames per second.
+      trajectory: the ensemble.
+      frames: how many, besides one second's stay on the last.
+      fps: frames per second.
 
     Raises:
-        ValueError: fewer than 2 frames, or per second fewer than 1.
+      ValueError: fewer than 2 frames, or per second fewer than 1.
     """
     if frames < 2:
-        raise ValueError(f"frames is {frames!r}; expected at least 2")
+        raise ValueError(f"frames = {frames!r}; allowed: at least 2")
     if fps < 1:
-        raise ValueError(f"fps is {fps!r}; expected at least 1")
-    indices = film_indices(trajectory.epochs, frames)
+        raise ValueError(f"fps = {fps!r}; allowed: at least 1")
+    indices = frame_indices(trajectory.epochs, frames)
     indices = np.append(indices, np.full(fps, indices[-1]))
-    kind = "test"
-    accuracy = mean_over_seeds(trajectory, "test_accuracy", resamples=1).mean
-    if np.isnan(accuracy).all():
-        kind, accuracy = "training", mean_over_seeds(trajectory, "train_accuracy", resamples=1).mean
+    titles = [f"epoch {epoch}" for epoch in trajectory.epochs]
+    for kind, key in (("test", "test_accuracy"), ("training", "train_accuracy")):
+        if key not in trajectory.absent:
+            accuracy = mean_over_seeds(trajectory, key, resamples=1).mean
+            if kind == "training" or not np.isnan(accuracy).all():
+                titles = [f"{text},  {kind} accuracy {value:.3f}" for text, value in zip(titles, accuracy, strict=True)]
+                break
     healthy = trajectory.healthy
     with style():
         figure = Figure(figsize=(4.0, 3.2), layout="constrained")
         ax = figure.add_subplot()
         layers = draw_snapshot(ax, trajectory, int(indices[0]))
-        ax.legend(loc="lower right", ncols=2, handletextpad=0.1)
+        legend_inside(ax)
 
     def update(index: int) -> list[PathCollection]:
         for layer, points in enumerate(layers):
             place = trajectory.i_xt[healthy, index, layer], trajectory.i_ty[healthy, index, layer]
             points.set_offsets(np.stack(place, axis=-1))
         ax.title.set_text(  # keeps the type that the title was made with
-            f"epoch {trajectory.epochs[index]},  {kind} accuracy {accuracy[index]:.3f}\n"
-            + network_count(trajectory).replace("\n", " ")
+            f"{titles[index]}\n" + network_count(trajectory).replace("\n", " ")
         )
         return layers
 
@@ -85,37 +87,31 @@ def save_animation(
     dpi: int = 150,
     progress: Callable[[int, int], object] | None = None,
 ) -> Path:
-    """Write the film: MP4 where the ffmpeg program is found, GIF otherwise.
+    """Write the movie: MP4 where the ffmpeg program is found, GIF otherwise.
 
     Args:
-        trajectory: the ensemble.
-        path: `.mp4`, `.gif`, or no ending (the better one that can be written is appended). An `.mp4` that
-            cannot be written for lack of ffmpeg becomes a `.gif` beside it. An existing file is replaced.
-        frames, fps: as for `animate`.
-        dpi: pixels per inch of a film of 4 x 3.2 inches.
-        progress: called with (frames done, frames in all).
+      trajectory: the ensemble.
+      path: `.mp4`, `.gif`, or no ending (the better one that can be written is appended). An `.mp4` that
+        cannot be written for lack of ffmpeg becomes a `.gif` beside it. An existing file is replaced.
+      frames, fps: as for `animate`.
+      dpi: pixels per inch of a movie of 4 x 3.2 inches.
+      progress: called with (frames done, frames in all).
 
     Returns:
-        Where the film is.
+      Where the movie is.
 
     Raises:
-        ValueError: another ending, or an option out of range.
-        OSError: the file cannot be written.
+      ValueError: another ending, or an option out of range.
+      OSError: the file cannot be written.
     """
     target = Path(path)
     if target.suffix.lower() not in (".mp4", ".gif", ""):
-        raise ValueError(f"path is {os.fspath(path)!r}; expected the ending .mp4, .gif or none")
+        raise ValueError(f"path = {os.fspath(path)!r}; allowed: the ending .mp4, .gif or none")
     mp4 = target.suffix.lower() != ".gif" and FFMpegWriter.isAvailable()
     if not target.suffix or (target.suffix.lower() == ".mp4" and not mp4):
         target = target.with_suffix(".mp4" if mp4 else ".gif")
-    if not target.parent.is_dir():  # known before a minute of drawing
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(target.parent))
-    film = animate(trajectory, frames=frames, fps=fps)
-    temporary = target.with_name(f".{secrets.token_hex(8)}{target.suffix}")
-    try:
+    with atomic_write(target, suffix=target.suffix) as temporary:
+        movie = animate(trajectory, frames=frames, fps=fps)
         writer = FFMpegWriter(fps=fps) if mp4 else PillowWriter(fps=fps)
-        film.save(os.fspath(temporary), writer=writer, dpi=dpi, progress_callback=progress)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+        movie.save(os.fspath(temporary), writer=writer, dpi=dpi, progress_callback=progress)
     return target

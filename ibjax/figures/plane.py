@@ -1,33 +1,34 @@
-"""The information plane: where networks are, and the way they went.
+"""The information plane: where networks are, and the paths they took.
 
 Shapes: S seeds, E logged epochs, L layers. Both axes in bits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection, PathCollection
-from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.figure import Figure, SubFigure
 
 from ibjax.analysis.phases import mean_over_seeds, phase_change
 from ibjax.figures.style import (
     I_TY,
     I_XT,
+    Values,
+    bit_ticks,
     canvas,
     epoch_colours,
     epoch_norm,
     epoch_ticks,
-    layer_colours,
-    layer_markers,
+    layer_looks,
     legend_below,
+    legend_inside,
     marker_area,
     mean_of,
     network_count,
+    side_by_side,
     style,
-    tick_text,
 )
 from ibjax.trajectory.trajectory import Trajectory
 
@@ -36,17 +37,17 @@ def plane_snapshot(trajectory: Trajectory, epoch: float, *, legend: bool = True,
     """All networks at one epoch, a colour and a marker per layer (figure 2 of arXiv 1703.00810).
 
     Args:
-        trajectory: the ensemble.
-        epoch: the nearest logged one is drawn and stands in the title.
-        legend: whether to name the layers.
-        ax: axes to draw on; new ones by default.
+      trajectory: the ensemble.
+      epoch: the nearest logged one is drawn and stands in the title.
+      legend: whether to name the layers.
+      ax: axes to draw on; new ones by default.
     """
     with canvas(ax) as ax:
         index = trajectory.epoch_index(epoch)
         draw_snapshot(ax, trajectory, index)
         ax.set_title(network_count(trajectory, before=f"epoch {trajectory.epochs[index]}: "))
         if legend:
-            ax.legend(loc="lower right", ncols=2, handletextpad=0.1)
+            legend_inside(ax)
         return ax
 
 
@@ -54,19 +55,19 @@ def plane_snapshots(trajectory: Trajectory, epochs: Sequence[float] | None = Non
     """Snapshots side by side on the same axes.
 
     Args:
-        trajectory: the ensemble.
-        epochs: the nearest logged ones are drawn; by default 0, 400 and the last, or the geometric middle of a run
-            that is shorter than that.
+      trajectory: the ensemble.
+      epochs: the nearest logged ones are drawn; by default 0, 400 and the last, or the geometric middle of a run
+        that is shorter than that.
 
     Raises:
-        ValueError: `epochs` is empty.
+      ValueError: `epochs` is empty.
     """
     if epochs is None:
         last = int(trajectory.epochs[-1])
         epochs = (0, 400 if last > 400 else last**0.5, last)
     wanted = list(dict.fromkeys(trajectory.epoch_index(epoch) for epoch in epochs))
     if not wanted:
-        raise ValueError("epochs is empty; expected at least one epoch")
+        raise ValueError("epochs is empty; allowed: at least one epoch")
     with style():
         figure = Figure(figsize=(0.6 + 2.1 * len(wanted), 2.6), layout="constrained")
         panels = figure.subplots(1, len(wanted), sharex=True, sharey=True, squeeze=False)[0]
@@ -82,10 +83,8 @@ def plane_snapshots(trajectory: Trajectory, epochs: Sequence[float] | None = Non
 def draw_snapshot(ax: Axes, trajectory: Trajectory, index: int) -> list[PathCollection]:
     """Draw the healthy networks at logged epoch `index`; returns the point collection of each layer."""
     healthy = trajectory.healthy
-    names = trajectory.layer_names
     points = []
-    looks = zip(names, layer_colours(len(names)), layer_markers(len(names)), strict=True)
-    for layer, (name, colour, marker) in enumerate(looks):
+    for layer, (name, colour, marker) in enumerate(layer_looks(trajectory.layer_names)):
         points.append(
             ax.scatter(
                 trajectory.i_xt[healthy, index, layer],
@@ -112,41 +111,39 @@ def plane_axes(ax: Axes, trajectory: Trajectory) -> None:
     ax.set_ylabel(I_TY)
     ax.set_xlim(0.0, 1.03 * trajectory.h_x)
     ax.set_ylim(0.0, 1.06 * trajectory.i_xy)
-    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 3, 5, 10]))
+    bit_ticks(ax.xaxis)
     dashes = (0, (4, 3))
     ax.axhline(trajectory.i_xy, color="0.6", linewidth=0.6, linestyle=dashes, zorder=0, label="$I(X;Y)$")
 
 
 def plane_trajectories(trajectory: Trajectory, *, phase: bool | float = True, ax: Axes | None = None) -> Axes:
-    """Mean way of every layer, coloured by epoch, layers of one epoch joined (figure 3 of arXiv 1703.00810).
+    """Mean path of every layer, coloured by epoch, layers of one epoch joined (figure 3 of arXiv 1703.00810).
 
     Yellow points are the last epoch, numbered by layer (the last number is the output). The mean is over
     healthy seeds.
 
     Args:
-        trajectory: the ensemble.
-        phase: whether to mark the epoch of `phase_change` of the whole network, or an epoch to mark.
-        ax: axes to draw on; new ones by default, with a colour bar either way.
+      trajectory: the ensemble.
+      phase: whether to mark the epoch of `phase_change` of the whole network, or an epoch to mark.
+      ax: axes to draw on; new ones by default, with a colour bar either way.
     """
     with canvas(ax) as ax:
         x = mean_over_seeds(trajectory, "i_xt", resamples=1).mean
         y = mean_over_seeds(trajectory, "i_ty", resamples=1).mean
         norm, colours = epoch_norm(trajectory), epoch_colours()
-        ways = LineCollection(
+        joins = LineCollection(
             list(np.stack([x, y], axis=-1)), cmap=colours, norm=norm, linewidths=0.5, alpha=0.35, zorder=1
         )
-        ways.set_array(trajectory.epochs.astype(float))
-        ax.add_collection(ways, autolim=False)
+        joins.set_array(trajectory.epochs.astype(float))
+        ax.add_collection(joins, autolim=False)
         epochs = np.repeat(trajectory.epochs, x.shape[1])
         ax.scatter(x.ravel(), y.ravel(), s=5, c=epochs, cmap=colours, norm=norm, linewidths=0, zorder=2)
         if phase is not False:
-            _mark_phase(ax, trajectory, x, y, phase_epoch(trajectory, phase))
+            _mark_phase(ax, trajectory, x, y, phase)
         ax.scatter(x[-1], y[-1], s=26, c="#FFE119", edgecolors="0.15", linewidths=0.7, zorder=4, clip_on=False)
         _number_layers(ax, trajectory, x[-1], y[-1])
         bar = ax.figure.colorbar(ScalarMappable(norm, colours), ax=ax, label="epoch", pad=0.02)
-        bar.ax.yaxis.set_major_locator(FixedLocator(epoch_ticks(int(trajectory.epochs[-1]))))
-        bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick_text(value)))
-        bar.ax.yaxis.set_minor_locator(NullLocator())
+        epoch_ticks(bar.ax.yaxis, int(trajectory.epochs[-1]))
         plane_axes(ax, trajectory)
         legend_below(ax, columns=2)
         ax.set_ylim(0.0, 1.12 * trajectory.i_xy)  # room for the numbers
@@ -154,12 +151,32 @@ def plane_trajectories(trajectory: Trajectory, *, phase: bool | float = True, ax
         return ax
 
 
-def phase_epoch(trajectory: Trajectory, phase: bool | float) -> float:
-    """The epoch to mark: the one given or the whole network's; NaN if there is none."""
-    return phase_change(trajectory, resamples=1).network_epoch if phase is True else float(phase)
+def planes(runs: Mapping[str, Trajectory], *, columns: int = 3, part: SubFigure | None = None) -> Figure:
+    """`plane_trajectories` of several ensembles, a panel each, titled by its label.
+
+    Args:
+      runs: label -> ensemble.
+      columns: panels in a row.
+      part: of a figure, where to draw; a new figure by default.
+
+    Raises:
+      ValueError: no ensemble, or `columns` below 1.
+    """
+    if not runs:
+        raise ValueError("runs is empty; allowed: at least one ensemble")
+    figure, panels = side_by_side(len(runs), width=2.9, height=2.75, columns=columns, part=part)
+    with style():
+        for panel, (label, run) in zip(panels, runs.items(), strict=True):
+            plane_trajectories(run, ax=panel)
+            panel.set_title(f"{label}\n{panel.get_title()}")
+    return figure
 
 
-def _mark_phase(ax: Axes, trajectory: Trajectory, x: np.ndarray, y: np.ndarray, epoch: float) -> None:
+def _mark_phase(ax: Axes, trajectory: Trajectory, x: Values, y: Values, phase: bool | float) -> None:
+    """Join the layers at the epoch given, or at that of the whole network's phase change, if there is one."""
+    if phase is True and {"gradient_mean", "gradient_std"} & set(trajectory.absent):
+        return
+    epoch = phase_change(trajectory, resamples=1).network_epoch if phase is True else float(phase)
     if np.isnan(epoch):
         return
     index = trajectory.epoch_index(epoch)
@@ -167,7 +184,7 @@ def _mark_phase(ax: Axes, trajectory: Trajectory, x: np.ndarray, y: np.ndarray, 
     ax.plot(x[index], y[index], color="#CC3311", linewidth=1.2, zorder=3, label=label)
 
 
-def _number_layers(ax: Axes, trajectory: Trajectory, x: np.ndarray, y: np.ndarray) -> None:
+def _number_layers(ax: Axes, trajectory: Trajectory, x: Values, y: Values) -> None:
     """Number the last points; neighbours too close for two numbers share one place."""
     first = 0
     for layer in range(len(x)):
@@ -178,12 +195,14 @@ def _number_layers(ax: Axes, trajectory: Trajectory, x: np.ndarray, y: np.ndarra
             continue
         group = slice(first, layer + 1)
         if np.isfinite(x[group]).all():
+            place = float(np.mean(x[group])), float(np.max(y[group]))
+            at_edge = place[0] > 0.95 * trajectory.h_x
             ax.annotate(
                 f"{first + 1}" if first == layer else f"{first + 1}–{layer + 1}",
-                (float(np.mean(x[group])), float(np.max(y[group]))),
-                xytext=(0, 4),
+                place,
+                xytext=(3 if at_edge else 0, 4),
                 textcoords="offset points",
-                ha="center",
+                ha="right" if at_edge else "center",  # within the frame
                 va="bottom",
                 fontsize="small",
                 zorder=5,

@@ -1,4 +1,4 @@
-"""What all figures share: size and type, a colour and a marker per layer, the epoch axis, the seed count.
+"""What all figures share: size and type, panels, a colour and a marker per layer, axes, bands, the seed count.
 
 Shapes: S seeds, E logged epochs, L layers.
 """
@@ -9,19 +9,29 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import ListedColormap, SymLogNorm, to_hex
-from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.legend import Legend
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
+from ibjax.analysis.statistics import Estimate
 from ibjax.trajectory.trajectory import Trajectory
+
+Values = npt.NDArray[np.float64]
 
 COLUMN = 3.4
 """Width of a journal column, inches."""
 
 I_XT = "$I(X;T)$ [bits]"
 I_TY = "$I(T;Y)$ [bits]"
+
+DASHED = (0, (3, 1.2))
+"""Line style of the second of two quantities."""
 
 # Paul Tol's "bright" scheme (personal.sron.nl/~pault) and black, neighbours far apart: told apart by all
 # common kinds of colour vision.
@@ -31,7 +41,7 @@ _AREAS = {"o": 16, "s": 14, "D": 13, "*": 34}
 
 
 def style() -> AbstractContextManager[None]:
-    """Context with settings for a column's width; used for every new figure, and of use around one's own."""
+    """Context with settings for a column's width: used for every new figure, and for `Figure`s that users make."""
     settings: AbstractContextManager[None] = matplotlib.rc_context(
         {
             "font.size": 8,
@@ -58,12 +68,41 @@ def style() -> AbstractContextManager[None]:
 
 @contextmanager
 def canvas(ax: Axes | None, *, width: float = COLUMN, height: float = 2.7) -> Iterator[Axes]:
-    """The axes given, in the caller's style, or the only ones of a new figure, in ours; inches."""
+    """The axes given, in the caller's style, or the only ones of a new figure in `style()`; inches."""
     if ax is not None:
         yield ax
         return
     with style():
         yield Figure(figsize=(width, height), layout="constrained").add_subplot()
+
+
+def side_by_side(
+    count: int, *, width: float = COLUMN, height: float = 2.9, columns: int = 3, part: SubFigure | None = None
+) -> tuple[Figure, list[Axes]]:
+    """A figure of several panels, row by row; draw on them within `style()`.
+
+    Args:
+      count: of the panels.
+      width, height: of a panel, inches.
+      columns: panels in a row, at most.
+      part: of a figure, where the panels go; a new figure by default.
+
+    Returns:
+      The whole figure and its `count` panels.
+
+    Raises:
+      ValueError: `count` or `columns` is below 1.
+    """
+    if count < 1 or columns < 1:
+        raise ValueError(f"count = {count!r}, columns = {columns!r}; allowed: at least 1")
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    with style():
+        whole = part or Figure(figsize=(width * columns, height * rows), layout="constrained")
+        panels = list(np.ravel(whole.subplots(rows, columns)))
+        for panel in panels[count:]:
+            panel.remove()
+        return whole.figure, panels[:count]
 
 
 def layer_colours(L: int) -> list[str]:
@@ -76,6 +115,11 @@ def layer_colours(L: int) -> list[str]:
 def layer_markers(L: int) -> list[str]:
     """A marker per layer, so that colour is not the only sign."""
     return [_MARKERS[layer % len(_MARKERS)] for layer in range(L)]
+
+
+def layer_looks(names: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Name, colour and marker of every layer."""
+    return list(zip(names, layer_colours(len(names)), layer_markers(len(names)), strict=True))
 
 
 def marker_area(marker: str) -> float:
@@ -97,14 +141,19 @@ def mean_of(trajectory: Trajectory, note: str = "") -> str:
     return network_count(trajectory, note, before="mean of " if trajectory.healthy.sum() > 1 else "")
 
 
-def epoch_ticks(last: int) -> list[int]:
-    """0 and the powers of ten up to `last`; all at least one."""
-    return [0, *(10**power for power in range(len(str(max(last, 1)))))]
+def bit_ticks(axis: Axis) -> None:
+    """Whole bits."""
+    axis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 3, 5, 10]))
 
 
-def tick_text(epoch: float) -> str:
-    """0, 1, 10, then powers of ten."""
-    return f"{epoch:.0f}" if epoch < 100 else f"$10^{{{np.log10(epoch):.0f}}}$"
+def epoch_ticks(axis: Axis, last: int, first: int = 0) -> None:
+    """Ticks at 0 (as "0") and at the powers of ten from `first` to `last` (at least 1), none between."""
+    decades = [0, *(10**power for power in range(len(str(max(last, 1)))))]
+    axis.set_major_locator(FixedLocator([tick for tick in decades if tick >= first]))
+    axis.set_major_formatter(
+        FuncFormatter(lambda epoch, _: f"{epoch:.0f}" if epoch < 100 else f"$10^{{{np.log10(epoch):.0f}}}$")
+    )
+    axis.set_minor_locator(NullLocator())
 
 
 def epoch_axis(ax: Axes, trajectory: Trajectory) -> None:
@@ -112,10 +161,9 @@ def epoch_axis(ax: Axes, trajectory: Trajectory) -> None:
     first, last = int(trajectory.epochs[0]), max(int(trajectory.epochs[-1]), 1)
     ax.set_xscale("symlog", linthresh=1.0, linscale=0.5)
     ax.set_xlim(-0.08 if first == 0 else first * 0.95, last * 1.15)
-    ax.xaxis.set_major_locator(FixedLocator([tick for tick in epoch_ticks(last) if tick >= first]))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick_text(value)))
-    minor = [digit * tick for tick in epoch_ticks(last)[1:] for digit in range(2, 10) if digit * tick <= last]
-    ax.xaxis.set_minor_locator(FixedLocator(minor))
+    epoch_ticks(ax.xaxis, last, first)
+    minor = [digit * 10**power for power in range(len(str(last))) for digit in range(2, 10)]
+    ax.xaxis.set_minor_locator(FixedLocator([tick for tick in minor if tick <= last]))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel("epoch")
 
@@ -131,9 +179,32 @@ def epoch_colours() -> ListedColormap:
     return ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0.0, 0.87, 256)))
 
 
-def legend_below(ax: Axes, handles: Sequence[Any] | None = None, *, columns: int = 4) -> None:
+def fill_band(ax: Axes, x: npt.ArrayLike, low: Values, high: Values, colour: str) -> None:
+    """Shade from `low` to `high` over `x`, all of one shape; nothing where the band is NaN throughout."""
+    if np.isfinite(low).any():
+        ax.fill_between(x, low, high, color=colour, alpha=0.25, linewidth=0)
+
+
+def error_bars(estimate: Estimate) -> Values:
+    """(2, ...) lengths below and above the mean; 0 where there is no interval."""
+    return np.nan_to_num(np.maximum([estimate.mean - estimate.low, estimate.high - estimate.mean], 0.0))
+
+
+def solid_and_dashed(solid: str, dashed: str) -> list[Line2D]:
+    """Legend entries that name the two line styles, in no layer's colour."""
+    return [Line2D([], [], color="0.3", label=solid), Line2D([], [], color="0.3", linestyle=DASHED, label=dashed)]
+
+
+def legend_inside(ax: Axes) -> None:
+    """The layers' markers in the lower right, where the information plane is empty."""
+    ax.legend(loc="lower right", ncols=2, handletextpad=0.1)
+
+
+def legend_below(ax: Axes, handles: Sequence[Any] | None = None, *, columns: int = 4) -> Legend:
     """A legend under the label of the horizontal axis, where it covers nothing; of `handles`, or all that is named."""
     below = ax.transAxes + ScaledTranslation(0.0, -27.0 / 72.0, ax.figure.dpi_scale_trans)
     if handles is None:
         handles = ax.get_legend_handles_labels()[0]
-    ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.0), bbox_transform=below, ncols=columns)
+    return ax.legend(
+        handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.0), bbox_transform=below, ncols=columns
+    )

@@ -1,4 +1,4 @@
-"""The public door of the estimators: plain arrays in, checked, bits out.
+"""Estimators on plain arrays: checked, compiled, bits out.
 
 Shapes: ... batch axes, M batch elements, N patterns, U units (width of the layer), C classes.
 """
@@ -15,9 +15,12 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from ibjax._checks import unknown
 from ibjax.information import partition
-from ibjax.information.estimator import Estimator, Information
+from ibjax.information.estimator import Estimator, Information, LayerBatch, make
 from ibjax.probability import FloatArray, checked_conditional, checked_marginal
+
+RANGES = ("layer", "unit")
 
 
 def as_activations(value: ArrayLike) -> Array:
@@ -43,50 +46,138 @@ def as_distribution(
     return checked(p_y_given_x, checked_conditional), None if p_x is None else checked(p_x, checked_marginal)
 
 
-def apply(
-    estimator: Estimator,
+def information(
+    estimator: str | Estimator,
     activations: ArrayLike,
     p_y_given_x: ArrayLike,
+    *,
     p_x: ArrayLike | None = None,
     key: Array | None = None,
+    **options: Any,
 ) -> Information:
-    """Any estimator on plain arrays; jit-compiled, and may itself be called inside `jit`.
+    """I(X;T) and I(T;Y) of layers by any estimator; jit-compiled, and may itself be called inside `jit`.
 
     Args:
-      estimator: what to apply to each batch element.
+      estimator: one of `ibjax.information.estimator.ESTIMATORS`, or an estimator of `make`.
       activations: (..., N, U) float32 or float64; leading axes are batch axes. float16 and integers become float32.
       p_y_given_x: (N,) = p(y=1|x), or (N, C).
       p_x: (N,), or None for uniform.
-      key: a typed PRNG key, `jax.random.key(seed)`; batch element m of the flattened batch takes `fold_in(key, m)`.
+      key: a typed PRNG key, `jax.random.key(seed)`; batch element m of the flattened batch takes
+        `jax.random.fold_in(key, m)`. Only estimators that draw random numbers need one.
+      options: of a named estimator, such as `noise_variance=1e-3`.
 
     Returns:
       Bits (...), of the dtype of the activations; NaN where a batch element holds a non-finite activation.
 
     Raises:
-      ValueError, TypeError: a shape, value or type that is not allowed, named in the message.
+      ValueError: a shape or value that is not allowed, named in the message, or a layer beyond the estimator's reach.
+      TypeError: an argument of the wrong type, named in the message.
     """
+    if isinstance(estimator, str):
+        estimator = make(estimator, **options)
+    elif options:
+        raise TypeError(f"options = {options} beside {estimator}; allowed: none, it has its options already")
     a = as_activations(activations)
     n, units = a.shape[-2:]
-    bound = estimator.for_layer(units, n, True)
+    for_layer = estimator.for_layer(units, n, True)
     if key is None:
         if estimator.random:
             raise TypeError(f"key = None; allowed for {estimator.name!r}: a PRNG key such as jax.random.key(0)")
         key = jax.random.key(0)
     if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.shape:
         raise TypeError(f"key has dtype {key.dtype} and shape {key.shape}; allowed: one key of jax.random.key")
-    return _apply(bound, a, *as_distribution(p_y_given_x, p_x, n, a.dtype), key)
+    return _information(for_layer, a, *as_distribution(p_y_given_x, p_x, n, a.dtype), key)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _apply(estimator: Estimator, a: Array, p_y_given_x: Array, p_x: Array | None, key: Array) -> Information:
+def _information(estimator: Estimator, a: Array, p_y_given_x: Array, p_x: Array | None, key: Array) -> Information:
     batch, m = a.shape[:-2], math.prod(a.shape[:-2])
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(m))
-    y = partition.labels(p_y_given_x, p_x, a.dtype)
-    bits = estimator(a.reshape(m, *a.shape[-2:]), y, keys)
+    channels = partition.channels(p_y_given_x, p_x, a.dtype)
+    bits = estimator(LayerBatch(a.reshape(m, *a.shape[-2:]), channels, keys))
     return jax.tree.map(lambda values: values.reshape(batch), bits)
 
 
-def where_finite(activations: Array, bits: Information) -> Information:
-    """NaN for the networks of (K, N, U) that hold a non-finite activation."""
-    finite = jnp.isfinite(activations).all(axis=(1, 2))
-    return jax.tree.map(lambda values: jnp.where(finite, values, jnp.nan), bits)
+def adaptive_information(
+    activations: ArrayLike,
+    p_y_given_x: ArrayLike,
+    *,
+    p_x: ArrayLike | None = None,
+    bins: int = 30,
+    range_of: str = "layer",
+) -> tuple[Array, Array]:
+    """I(X;T) and I(T;Y), bits, binned over the range of each layer, or of each unit with `range_of="unit"`.
+
+    See `AdaptiveLayer` and `AdaptiveUnit`; the other arguments, the results and the errors are those of `information`.
+    """
+    if range_of not in RANGES:
+        raise ValueError(unknown("range_of", range_of, RANGES))
+    return information(f"adaptive_{range_of}", activations, p_y_given_x, p_x=p_x, bins=bins)[:2]
+
+
+def quantile_information(
+    activations: ArrayLike,
+    p_y_given_x: ArrayLike,
+    *,
+    p_x: ArrayLike | None = None,
+    bins: int = 30,
+    distinct: bool = False,
+) -> tuple[Array, Array]:
+    """I(X;T) and I(T;Y), bits, in cells of equal population; see `Quantile`, other arguments as `information`."""
+    return information("quantile", activations, p_y_given_x, p_x=p_x, bins=bins, distinct=distinct)[:2]
+
+
+def quantized_information(
+    activations: ArrayLike, p_y_given_x: ArrayLike, *, p_x: ArrayLike | None = None, bits: int = 8
+) -> tuple[Array, Array]:
+    """I(X;T) and I(T;Y), bits, of activations of `bits` bits; see `Quantized`, other arguments as `information`."""
+    return information("quantized", activations, p_y_given_x, p_x=p_x, bits=bits)[:2]
+
+
+def kde_information(
+    activations: ArrayLike,
+    p_y_given_x: ArrayLike,
+    *,
+    p_x: ArrayLike | None = None,
+    noise_variance: float = 1e-3,
+    lower: bool = False,
+) -> tuple[Array, Array]:
+    """Upper bound on I(X;T) (or the `lower` one) and an estimate of I(T;Y), bits, of a layer with Gaussian noise.
+
+    See `Kde`, `KdeLower` and their module; other arguments as `information`.
+    """
+    name = "kde_lower" if lower else "kde"
+    return information(name, activations, p_y_given_x, p_x=p_x, noise_variance=noise_variance)[:2]
+
+
+def noisy_information(
+    activations: ArrayLike,
+    p_y_given_x: ArrayLike,
+    *,
+    key: Array,
+    p_x: ArrayLike | None = None,
+    noise_std: float = 0.05,
+    samples: int = 8,
+) -> Information:
+    """I(X;T) and I(T;Y), bits, of a layer with Gaussian noise by Monte Carlo, each with its standard error.
+
+    See `Noisy` and its module; other arguments as `information`.
+    """
+    return information("noisy", activations, p_y_given_x, p_x=p_x, key=key, noise_std=noise_std, samples=samples)
+
+
+def knn_information(
+    activations: ArrayLike,
+    p_y_given_x: ArrayLike,
+    *,
+    key: Array,
+    noise_std: float = 0.05,
+    samples: int = 8,
+    neighbors: int = 1,
+) -> tuple[Array, Array]:
+    """Nearest-neighbour estimates of I(X;T) and I(T;Y), bits, of a layer with Gaussian noise and at most 16 units.
+
+    Patterns are equally likely. See `Knn` and its module; other arguments as `information`.
+    """
+    options = {"noise_std": noise_std, "samples": samples, "neighbors": neighbors}
+    return information("knn", activations, p_y_given_x, key=key, **options)[:2]

@@ -1,6 +1,6 @@
 """What an estimator of the information plane is, and which there are.
 
-This file imports no estimator and no jax: names and options can be checked without waiting for either.
+This file imports no estimator and no jax: names and options are checked without waiting for either.
 
 Shapes: K networks, N patterns, U units of one layer.
 """
@@ -18,12 +18,29 @@ from ibjax._checks import unknown
 if TYPE_CHECKING:
     from jax import Array
 
-    from ibjax.information.partition import Labels
+    from ibjax.information.partition import Channels
 
 COMPATS = ("idnns",)
 MOST_BINS = 4096
 
 EXACT, UPPER, LOWER, ESTIMATE = "exact", "upper bound", "lower bound", "estimate"
+
+
+class LayerBatch(NamedTuple):
+    """What an estimator sees of one layer of K networks.
+
+    Fields may be added, with a default (the inputs, the state of an estimator that is trained), never removed: an
+    estimator takes the ones it needs.
+
+    Attributes:
+      activations: (K, N, U) float32 or float64.
+      channels: p(x) and p(x, y) from `partition.channels`, in the dtype of the activations.
+      keys: (K,) typed PRNG keys, one a network (and epoch and layer, by `jax.random.fold_in`).
+    """
+
+    activations: Array
+    channels: Channels
+    keys: Array
 
 
 class Information(NamedTuple):
@@ -69,16 +86,11 @@ class Estimator(Protocol):
         """
         return self
 
-    def __call__(self, activations: Array, y: Labels, keys: Array) -> Information:
+    def __call__(self, batch: LayerBatch) -> Information:
         """One layer of K networks; pure JAX, for use inside `jit`.
 
         Networks do not see each other: each result is that of its network alone. Memory is bounded by the estimator,
         so give it all K and do not `vmap` it over networks.
-
-        Args:
-          activations: (K, N, U) float32 or float64.
-          y: p(x) and p(x, y) from `partition.labels`, in the dtype of the activations.
-          keys: (K,) typed PRNG keys, one a network (and epoch and layer, by `jax.random.fold_in`).
 
         Returns:
           Bits (K,), in the dtype of the activations; NaN for a network with a non-finite activation.
@@ -86,20 +98,20 @@ class Estimator(Protocol):
         ...
 
 
-_HOMES: Mapping[str, tuple[str, str]] = MappingProxyType(
+_CLASSES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "histogram": ("histogram", "Histogram"),
-        "adaptive_layer": ("adaptive", "AdaptiveLayer"),
-        "adaptive_unit": ("adaptive", "AdaptiveUnit"),
-        "quantile": ("adaptive", "Quantile"),
-        "quantized": ("quantized", "Quantized"),
+        "adaptive_layer": ("binned", "AdaptiveLayer"),
+        "adaptive_unit": ("binned", "AdaptiveUnit"),
+        "quantile": ("binned", "Quantile"),
+        "quantized": ("binned", "Quantized"),
         "kde": ("kde", "Kde"),
         "kde_lower": ("kde", "KdeLower"),
         "noisy": ("noisy", "Noisy"),
         "knn": ("knn", "Knn"),
     }
 )
-ESTIMATORS: tuple[str, ...] = tuple(_HOMES)
+ESTIMATORS: tuple[str, ...] = tuple(_CLASSES)
 
 
 def estimator_class(name: str) -> type[Any]:
@@ -108,9 +120,9 @@ def estimator_class(name: str) -> type[Any]:
     Raises:
       ValueError: an unknown name; the message suggests the nearest.
     """
-    if name not in _HOMES:
+    if name not in _CLASSES:
         raise ValueError(unknown("estimator", name, ESTIMATORS))
-    module, attribute = _HOMES[name]
+    module, attribute = _CLASSES[name]
     return getattr(importlib.import_module(f"ibjax.information.{module}"), attribute)
 
 

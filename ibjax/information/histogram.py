@@ -5,10 +5,10 @@ Shapes: ... batch axes, N patterns, U units (width of the layer), C classes.
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import jax
@@ -21,10 +21,8 @@ from ibjax import _checks
 from ibjax._checks import unknown
 from ibjax.information import partition
 from ibjax.information.apply import as_activations, as_distribution
-from ibjax.information.estimator import COMPATS, EXACT, MOST_BINS, Estimator, Information
-
-_WIDEST_ROWS = 64  # units; wider ones are packed with the units first
-_TOGETHER = 60  # batch elements at most, and a divisor of many a batch
+from ibjax.information.estimator import COMPATS, EXACT, MOST_BINS, Estimator, Information, LayerBatch
+from ibjax.information.partition import Channels, codes_information, pack, words_information
 
 
 def bin_codes(activations: Array, bins: int, low: Array | float, high: Array | float, compat: str | None) -> Array:
@@ -72,27 +70,7 @@ def _halves(x: Array) -> tuple[Array, Array]:
     return long, x - long
 
 
-def histogram_information(
-    activations: Array,
-    y: partition.Labels,
-    *,
-    bins: int,
-    low: Array | float,
-    high: Array | float,
-    compat: str | None = None,
-) -> tuple[Array, Array]:
-    """`layer_information` without checks, for activations (U, M, N) with the units first; returns (M,), (M,)."""
-    words = partition.pack(bin_codes(activations, bins, low, high, compat), bins)
-    finite = jnp.isfinite(activations).all(axis=(0, 2))
-    return _of_words(words, bins ** len(activations), finite, y)
-
-
-def _of_words(words: list[Array], n_codes: int, finite: Array, y: partition.Labels) -> tuple[Array, Array]:
-    i_xt, i_ty = partition.partition_information(partition.representatives(words, n_codes), y)
-    return jnp.where(finite, i_xt, jnp.nan), jnp.where(finite, i_ty, jnp.nan)
-
-
-def own_range(activations: Array, axis: int | tuple[int, ...] = (0, 2)) -> tuple[Array, Array]:
+def activation_range(activations: Array, axis: int | tuple[int, ...] = (0, 2)) -> tuple[Array, Array]:
     """Least and greatest activation over some axes, which stay with length 1; never an empty range.
 
     The default is the range of each batch element of (U, M, N), with the units first.
@@ -102,34 +80,19 @@ def own_range(activations: Array, axis: int | tuple[int, ...] = (0, 2)) -> tuple
     return low, jnp.where(high > low, high, low + jnp.maximum(jnp.abs(low), 1))
 
 
-def rows_information(
-    activations: Array, words_of: Callable[[Array], list[Array]], n_codes: int, y: partition.Labels
+def histogram_information(
+    activations: Array,
+    channels: Channels,
+    *,
+    bins: int,
+    low: Array | float,
+    high: Array | float,
+    compat: str | None = None,
 ) -> tuple[Array, Array]:
-    """Information of any partition of the rows of (M, N, U) activations, a few batch elements at a time.
-
-    Args:
-      activations: (M, N, U).
-      words_of: from (m, N, U) to words (w, m, N) of uint32 as `partition.representatives` takes them.
-      n_codes: how many different words there can be.
-      y: the channels of `partition.labels`.
-
-    Returns:
-      i_xt, i_ty: (M,) bits; NaN where a batch element holds a non-finite activation.
-    """
-    m, n, units = activations.shape
-
-    def some(a: Array) -> tuple[Array, Array]:
-        return _of_words(words_of(a), n_codes, jnp.isfinite(a).all(axis=(1, 2)), y)
-
-    # A few at a time keep the hash tables within the cache and the memory bounded.
-    i_xt, i_ty = lax.map(some, activations.reshape(-1, math.gcd(m, _TOGETHER), n, units))
-    return i_xt.reshape(m), i_ty.reshape(m)
-
-
-def pack_rows(codes: Array, base: int) -> list[Array]:
-    """Words of codes (M, N, U), by whichever of the two ways of `cells` suits their width."""
-    wide = codes.shape[-1] > _WIDEST_ROWS
-    return partition.pack(jnp.moveaxis(codes, -1, 0), base) if wide else partition.pack_rows(codes, base)
+    """`layer_information` without checks, for activations (U, M, N) with the units first; returns (M,), (M,)."""
+    words = pack(bin_codes(activations, bins, low, high, compat), bins)
+    finite = jnp.isfinite(activations).all(axis=(0, 2))
+    return words_information(words, bins ** len(activations), finite, channels)
 
 
 @functools.partial(jax.jit, static_argnames=("bins", "compat"))
@@ -144,9 +107,9 @@ def _layer_information(
     compat: str | None,
 ) -> tuple[Array, Array]:
     batch, (n, units) = activations.shape[:-2], activations.shape[-2:]
-    y = partition.labels(p_y_given_x, p_x, activations.dtype)
-    words_of = lambda a: pack_rows(bin_codes(a, bins, low, high, compat), bins)  # noqa: E731
-    i_xt, i_ty = rows_information(activations.reshape(-1, n, units), words_of, bins**units, y)
+    channels = partition.channels(p_y_given_x, p_x, activations.dtype)
+    codes_of = lambda a: bin_codes(a, bins, low, high, compat)  # noqa: E731
+    i_xt, i_ty = codes_information(activations.reshape(-1, n, units), codes_of, bins, channels)
     return i_xt.reshape(batch), i_ty.reshape(batch)
 
 
@@ -178,7 +141,8 @@ def layer_information(
         cells of the authors' released code, which calls this 30 bins.
 
     Returns:
-      i_xt, i_ty: (...) bits, of the dtype of the activations; NaN where a batch element holds a non-finite activation.
+      I(X;T) and I(T;Y), (...) bits each, of the dtype of the activations; NaN where a batch element holds a non-finite
+      activation.
 
     Raises:
       ValueError, TypeError: a shape, value or type that is not allowed, named in the message.
@@ -216,14 +180,33 @@ def check_ends(low: Any, high: Any, dtype: jnp.dtype) -> None:
         raise ValueError(f"low = {low:g}, high = {high:g}; allowed: low < high in {dtype}")
 
 
+class Binned(Estimator):
+    """T is the tuple of the codes of a layer's units, in any way of coding: what the exact estimators share."""
+
+    bins: int
+
+    i_xt_is: ClassVar[str] = EXACT
+    i_ty_is: ClassVar[str] = EXACT
+
+    def __post_init__(self) -> None:
+        check_bins(self.bins)
+
+    def __call__(self, batch: LayerBatch) -> Information:
+        return Information(*codes_information(batch.activations, self.codes, self.bins, batch.channels))
+
+    @abc.abstractmethod
+    def codes(self, activations: Array) -> Array:
+        """(m, N, U) activations to codes in [0, bins), each of the m on its own."""
+
+
 @dataclasses.dataclass(frozen=True)
-class Histogram(Estimator):
-    """The run's own estimator, see `layer_information`: the same cells, the same numbers to the bit.
+class Histogram(Binned):
+    """The estimator of every run, see `layer_information`: the same cells, the same numbers to the bit.
 
     Attributes:
       bins: cells of each unit, 2 to 4096.
       low, high: range of the cells. None for both is what a run takes: [-1, 1] for a layer whose activations keep
-        within it, each network's own least and greatest activation of the layer for the others.
+        within it, each network's least and greatest activation of the layer for the others.
       compat: None or "idnns".
 
     Raises:
@@ -236,8 +219,6 @@ class Histogram(Estimator):
     compat: str | None = None
 
     name: ClassVar[str] = "histogram"
-    i_xt_is: ClassVar[str] = EXACT
-    i_ty_is: ClassVar[str] = EXACT
 
     def __post_init__(self) -> None:
         check_bins(self.bins, self.compat)
@@ -249,9 +230,7 @@ class Histogram(Estimator):
     def for_layer(self, width: int, n_patterns: int, bounded: bool) -> Self:
         return dataclasses.replace(self, low=-1.0, high=1.0) if bounded and self.low is None else self
 
-    def __call__(self, activations: Array, y: partition.Labels, keys: Array) -> Information:
-        def words_of(a: Array) -> list[Array]:
-            low, high = own_range(a, (1, 2)) if self.low is None or self.high is None else (self.low, self.high)
-            return pack_rows(bin_codes(a, self.bins, low, high, self.compat), self.bins)
-
-        return Information(*rows_information(activations, words_of, self.bins ** activations.shape[-1], y))
+    def codes(self, activations: Array) -> Array:
+        given = None if self.low is None or self.high is None else (self.low, self.high)
+        low, high = given or activation_range(activations, (1, 2))
+        return bin_codes(activations, self.bins, low, high, self.compat)

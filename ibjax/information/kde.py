@@ -15,7 +15,7 @@ standard deviation of 0.032, half of one of 30 bins of [-1, 1].
 
 Cost: N^2 (U + 10) operations a layer of a network, 12 to 30 ms for 4096 patterns of 3 to 12 units on one CPU core.
 
-Shapes: ... batch axes, K networks, N patterns, U units (width of the layer), C classes.
+Shapes: K networks, N patterns, U units (width of the layer), C classes.
 """
 
 from __future__ import annotations
@@ -25,20 +25,11 @@ import math
 from typing import ClassVar
 
 import jax.numpy as jnp
-from jax import Array, lax
-from jax.typing import ArrayLike
+from jax import Array
 
 from ibjax import _checks
-from ibjax.information import partition
-from ibjax.information.apply import apply, where_finite
-from ibjax.information.estimator import ESTIMATE, LOWER, UPPER, Estimator, Information
-from ibjax.information.pairs import (
-    label_entropy,
-    over_rows,
-    safe_log,
-    scaled_distances,
-    weigh,
-)
+from ibjax.information.estimator import ESTIMATE, LOWER, UPPER, Estimator, Information, LayerBatch
+from ibjax.information.pairs import label_entropy, map_networks, over_rows, safe_log, scaled_distances, weigh
 from ibjax.information.partition import tree_sum
 from ibjax.probability import LN2
 
@@ -55,15 +46,13 @@ class _Kernel(Estimator):
     sharpness: ClassVar[float]
 
     def __post_init__(self) -> None:
-        v = _checks.positive("noise_variance", self.noise_variance, LEAST_VARIANCE, GREATEST_VARIANCE)
+        v = _checks.number("noise_variance", self.noise_variance, LEAST_VARIANCE, GREATEST_VARIANCE)
         object.__setattr__(self, "noise_variance", v)
 
-    def __call__(self, activations: Array, y: partition.Labels, keys: Array) -> Information:
-        joint = partition.joint(y)
-        bits = lax.map(lambda a: self._network(a, joint), activations)
-        return where_finite(activations, Information(*bits))
+    def __call__(self, batch: LayerBatch) -> Information:
+        return map_networks(self._network, batch)
 
-    def _network(self, activations: Array, joint: Array) -> tuple[Array, Array]:
+    def _network(self, activations: Array, _: Array, joint: Array) -> Information:
         """One network, (N, U) with p(x, y) (C, N)."""
         columns = activations.T
         scale = math.sqrt(self.sharpness / self.noise_variance)
@@ -77,7 +66,7 @@ class _Kernel(Estimator):
         # H(T) - sum_y p(y) H(T|y) = H(Y) + sum p(x,y) ln p(y|t_x), with p(y|t) from the kernels.
         posterior = joint_density / jnp.where(total == 0, 1, total)
         i_ty = label_entropy(joint) + tree_sum(joint * safe_log(posterior)).sum()
-        return i_xt / LN2, i_ty / LN2
+        return Information(i_xt / LN2, i_ty / LN2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,30 +99,3 @@ class KdeLower(_Kernel):
     name: ClassVar[str] = "kde_lower"
     i_xt_is: ClassVar[str] = LOWER
     sharpness: ClassVar[float] = 0.25
-
-
-def kde_information(
-    activations: ArrayLike,
-    p_y_given_x: ArrayLike,
-    *,
-    p_x: ArrayLike | None = None,
-    noise_variance: float = 1e-3,
-    lower: bool = False,
-) -> tuple[Array, Array]:
-    """Kernel bound on I(X;T), and an estimate of I(T;Y), of a layer with Gaussian noise; see the module.
-
-    Args:
-      activations: (..., N, U) float32 or float64; leading axes are batch axes.
-      p_y_given_x: (N,) = p(y=1|x), or (N, C).
-      p_x: (N,), or None for uniform.
-      noise_variance: v, in squared units of the activations.
-      lower: the lower bound instead of the upper one.
-
-    Returns:
-      i_xt, i_ty: (...) bits; NaN where a batch element holds a non-finite activation.
-
-    Raises:
-      ValueError, TypeError: an argument that is not allowed.
-    """
-    estimator = KdeLower(noise_variance) if lower else Kde(noise_variance)
-    return apply(estimator, activations, p_y_given_x, p_x)[:2]

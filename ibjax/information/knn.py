@@ -4,7 +4,7 @@ A deterministic continuous T has I(X;T) = infinity or a number that depends on n
 something only of T = a(X) + s Z, Z ~ N(0, I), as in `noisy`. Each of the N equally likely patterns gives S samples t,
 M = N S in all, and each sample a label y ~ p(y|x). Then X and Y are both discrete beside a continuous T, the case of
 Ross 2014 (PLoS ONE 9, e87357, the discrete form of Kraskov, Stoegbauer & Grassberger): r is the distance from t to its
-k-th neighbour among the samples of its own pattern (or label), m how many of all the others lie within r, n how many
+k-th neighbour among the samples of the same pattern (or label), m how many of all the others lie within r, n how many
 share its pattern (n = S) or label,
 
     I = psi(M) + psi(k) - <psi(n)> - <psi(m)>   nats,   psi the digamma function.
@@ -22,7 +22,7 @@ most k samples counts as uninformative. No standard error.
 Cost: M^2 (U + 20) operations: about 10 s a layer of a network for 4096 patterns on one CPU core, hundreds of times the
 kernel's. It is an independent check of `noisy` and `kde`, not a way to a whole plane.
 
-Shapes: ... batch axes, K networks, N patterns, U units (width of the layer), C classes, S samples, M = N S.
+Shapes: K networks, N patterns, U units (width of the layer), C classes, S samples, M = N S.
 """
 
 from __future__ import annotations
@@ -34,14 +34,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.scipy.special import digamma
-from jax.typing import ArrayLike
 
 from ibjax import _checks
-from ibjax.information import partition
-from ibjax.information.apply import apply, where_finite
-from ibjax.information.estimator import ESTIMATE, Estimator, Information
+from ibjax.information.estimator import ESTIMATE, Estimator, Information, LayerBatch
 from ibjax.information.noisy import GREATEST_STD, LEAST_STD
-from ibjax.information.pairs import over_rows, scaled_distances
+from ibjax.information.pairs import map_networks, over_rows, scaled_distances
 from ibjax.information.partition import tree_sum
 from ibjax.probability import LN2
 
@@ -75,7 +72,7 @@ class Knn(Estimator):
     def __post_init__(self) -> None:
         samples = _checks.integer("samples", self.samples, 2, MOST_SAMPLES)
         neighbors = _checks.integer("neighbors", self.neighbors, 1, samples - 1)
-        noise_std = _checks.positive("noise_std", self.noise_std, LEAST_STD, GREATEST_STD)
+        noise_std = _checks.number("noise_std", self.noise_std, LEAST_STD, GREATEST_STD)
         for field, value in (("samples", samples), ("neighbors", neighbors), ("noise_std", noise_std)):
             object.__setattr__(self, field, value)
 
@@ -91,14 +88,12 @@ class Knn(Estimator):
             )
         return self
 
-    def __call__(self, activations: Array, y: partition.Labels, keys: Array) -> Information:
-        if len(y.coarse) == len(y.fine):
+    def __call__(self, batch: LayerBatch) -> Information:
+        if batch.channels.whole == 0:
             raise ValueError("knn with p_x given; allowed: p_x = None, equally likely patterns; take estimator 'noisy'")
-        joint = partition.joint(y)
-        bits = lax.map(lambda network: self._network(network[0], network[1], joint), (activations, keys))
-        return where_finite(activations, Information(*bits))
+        return map_networks(self._network, batch)
 
-    def _network(self, activations: Array, key: Array, joint: Array) -> tuple[Array, Array]:
+    def _network(self, activations: Array, key: Array, joint: Array) -> Information:
         """One network, (N, U) with p(x, y) (C, N). Samples of a pattern stand together."""
         n, units = activations.shape
         points = n * self.samples
@@ -112,8 +107,8 @@ class Knn(Estimator):
 
         def terms(row: tuple[Array, Array, Array, Array]) -> tuple[Array, Array]:
             """psi(k) - psi(m) of one sample, for X; the same less psi(n) for Y."""
-            center, own_noise, label, index = row
-            distances = scaled_distances(center, columns, scale, own_noise, noise_columns)
+            center, row_noise, label, index = row
+            distances = scaled_distances(center, columns, scale, row_noise, noise_columns)
             others = jnp.where(jnp.arange(points) == index, jnp.inf, distances)
             # Once, in memory: the compiler would else compute them again for every pass.
             others = lax.optimization_barrier(others)
@@ -134,7 +129,8 @@ class Knn(Estimator):
         psi_k = digamma(jnp.asarray(self.neighbors, activations.dtype))
         psi_m, psi_s = (digamma(jnp.asarray(count, activations.dtype)) for count in (points, self.samples))
         for_x, for_y = over_rows(terms, (centers, noise, labels, jnp.arange(points)), points)
-        return (psi_m - psi_s + tree_sum(for_x) / points) / LN2, (psi_m + tree_sum(for_y) / points) / LN2
+        i_xt, i_ty = psi_m - psi_s + tree_sum(for_x) / points, psi_m + tree_sum(for_y) / points
+        return Information(i_xt / LN2, i_ty / LN2)
 
     def _draw(self, key: Array, joint: Array) -> Array:
         """y ~ p(y|x) for each sample, (M,), from p(x, y) (C, N)."""
@@ -151,32 +147,3 @@ def _nearest(distances: Array, k: int) -> Array:
         return jnp.where(missing, jnp.min(distances, where=distances > radius, initial=jnp.inf), radius)
 
     return lax.fori_loop(0, k, further, jnp.full((), -1, distances.dtype))
-
-
-def knn_information(
-    activations: ArrayLike,
-    p_y_given_x: ArrayLike,
-    *,
-    key: Array,
-    noise_std: float = 0.05,
-    samples: int = 8,
-    neighbors: int = 1,
-) -> tuple[Array, Array]:
-    """Nearest-neighbour estimate of I(X;T) and I(T;Y) of a narrow layer with Gaussian noise; see the module.
-
-    Args:
-      activations: (..., N, U) float32 or float64, at most 16 units; leading axes are batch axes. Patterns are equally
-        likely.
-      p_y_given_x: (N,) = p(y=1|x), or (N, C).
-      key: `jax.random.key(seed)`; batch element m of the flattened batch takes `jax.random.fold_in(key, m)`.
-      noise_std: s, in units of the activations.
-      samples: S of each pattern; N S is at most 65536.
-      neighbors: k, less than `samples`.
-
-    Returns:
-      i_xt, i_ty: (...) bits; NaN where a batch element holds a non-finite activation.
-
-    Raises:
-      ValueError, TypeError: an argument that is not allowed, or a layer out of reach.
-    """
-    return apply(Knn(noise_std, samples, neighbors), activations, p_y_given_x, None, key)[:2]

@@ -14,7 +14,7 @@ bias, and its standard error is that of the spread within each pattern.
 Cost: samples N^2 (U + 15) operations a layer of a network, 17 to 55 ms a sample for 4096 patterns of 3 to 12 units on
 one CPU core. The standard error of 8 samples of 4096 patterns is below 0.01 bits and falls with the root of both.
 
-Shapes: ... batch axes, K networks, N patterns, U units (width of the layer), C classes, S samples.
+Shapes: K networks, N patterns, U units (width of the layer), C classes, S samples.
 """
 
 from __future__ import annotations
@@ -26,13 +26,10 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.typing import ArrayLike
 
 from ibjax import _checks
-from ibjax.information import partition
-from ibjax.information.apply import apply, where_finite
-from ibjax.information.estimator import ESTIMATE, Estimator, Information
-from ibjax.information.pairs import label_entropy, over_rows, scaled_distances, weigh, xlogx
+from ibjax.information.estimator import ESTIMATE, Estimator, Information, LayerBatch
+from ibjax.information.pairs import label_entropy, map_networks, over_rows, scaled_distances, weigh, xlogx
 from ibjax.information.partition import tree_sum
 from ibjax.probability import LN2
 
@@ -47,10 +44,11 @@ def noise_entropy(noise_std: float, width: int) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Noisy(Estimator):
-    """Information of the layer with noise of its own added to each unit, see the module.
+    """Information of the layer with independent noise added to each unit, see the module.
 
     Attributes:
-      noise_std: s, in units of the activations, 1e-15 to 1e15. For a network trained with noise, take its own.
+      noise_std: s, in units of the activations, 1e-15 to 1e15. For a network trained with noise, take that of the
+        training.
       samples: of the noise for each pattern, 2 to 4096.
 
     Raises:
@@ -66,13 +64,11 @@ class Noisy(Estimator):
     random: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "noise_std", _checks.positive("noise_std", self.noise_std, LEAST_STD, GREATEST_STD))
+        object.__setattr__(self, "noise_std", _checks.number("noise_std", self.noise_std, LEAST_STD, GREATEST_STD))
         object.__setattr__(self, "samples", _checks.integer("samples", self.samples, 2, MOST_SAMPLES))
 
-    def __call__(self, activations: Array, y: partition.Labels, keys: Array) -> Information:
-        joint = partition.joint(y)
-        bits = lax.map(lambda network: self._network(network[0], network[1], joint), (activations, keys))
-        return where_finite(activations, bits)
+    def __call__(self, batch: LayerBatch) -> Information:
+        return map_networks(self._network, batch)
 
     def _network(self, activations: Array, key: Array, joint: Array) -> Information:
         """One network, (N, U) with p(x, y) (C, N)."""
@@ -84,11 +80,11 @@ class Noisy(Estimator):
             """ln p(t|x) / p(t) and H(Y|T=t) at t = row + s noise."""
             row, noise = row_and_noise
             exponents = unlikely - scaled_distances(row, columns, scale, noise) / 2
-            own = -scaled_distances(row, row[:, None], scale, noise)[0] / 2
+            of_itself = -scaled_distances(row, row[:, None], scale, noise)[0] / 2
             top = exponents.max()
             densities = weigh(jnp.exp(exponents - top), joint)  # (C,) up to exp(top)
             density = densities.sum()
-            return own - top - jnp.log(density), -xlogx(densities / density).sum()
+            return of_itself - top - jnp.log(density), -xlogx(densities / density).sum()
 
         def sample(number: Array) -> tuple[Array, Array]:
             noise = jax.random.normal(jax.random.fold_in(key, number), activations.shape, activations.dtype)
@@ -107,31 +103,3 @@ def _mean(values: Array, p_x: Array) -> tuple[Array, Array]:
     center = values.mean(axis=0)
     variance = ((values - center) ** 2).sum(axis=0) / (samples - 1)
     return tree_sum(p_x * center), jnp.sqrt(tree_sum(p_x**2 * variance) / samples)
-
-
-def noisy_information(
-    activations: ArrayLike,
-    p_y_given_x: ArrayLike,
-    *,
-    key: Array,
-    p_x: ArrayLike | None = None,
-    noise_std: float = 0.05,
-    samples: int = 8,
-) -> Information:
-    """I(X;T) and I(T;Y) of a layer with Gaussian noise by Monte Carlo, with standard errors; see the module.
-
-    Args:
-      activations: (..., N, U) float32 or float64; leading axes are batch axes.
-      p_y_given_x: (N,) = p(y=1|x), or (N, C).
-      key: `jax.random.key(seed)`; batch element m of the flattened batch takes `jax.random.fold_in(key, m)`.
-      p_x: (N,), or None for uniform.
-      noise_std: s, in units of the activations.
-      samples: of the noise for each pattern.
-
-    Returns:
-      Bits, each (...): i_xt, i_ty, i_xt_error, i_ty_error; NaN where a batch element holds a non-finite activation.
-
-    Raises:
-      ValueError, TypeError: an argument that is not allowed.
-    """
-    return apply(Noisy(noise_std, samples), activations, p_y_given_x, p_x, key)

@@ -1,6 +1,6 @@
 """Sums over all pairs of patterns, a block of rows at a time: what the kernel and the sampling estimators share.
 
-Shapes: N patterns, U units, C classes.
+Shapes: K networks, N patterns, U units, C classes.
 """
 
 from __future__ import annotations
@@ -14,11 +14,29 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from ibjax.information import partition
+from ibjax.information.estimator import Information, LayerBatch
 from ibjax.information.partition import tree_sum
 
 _UNROLLED = 16  # units
 _PAIRS = {"cpu": 2**20}  # at a time: what the cache holds; elsewhere enough to fill a processor
 _PAIRS_ELSEWHERE = 2**23
+
+
+def map_networks(function: Callable[[Array, Array, Array], Information], batch: LayerBatch) -> Information:
+    """`function` of one network after the other; NaN for those that hold a non-finite activation.
+
+    Args:
+      function: from activations (N, U), a key () and p(x, y) (C, N) to numbers ().
+      batch: of K networks.
+
+    Returns:
+      The results, (K,) each.
+    """
+    joint = partition.joint(batch.channels)
+    results = lax.map(lambda network: function(network[0], network[1], joint), (batch.activations, batch.keys))
+    finite = jnp.isfinite(batch.activations).all(axis=(1, 2))
+    return jax.tree.map(lambda values: jnp.where(finite, values, jnp.nan), results)
 
 
 def over_rows(function: Callable[[Any], Any], rows: Any, columns: int) -> Any:

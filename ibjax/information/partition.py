@@ -1,4 +1,4 @@
-"""Exact information of a partition: which patterns share a cell, and what the cells say of X and Y.
+"""Exact information of a partition: which patterns share a cell, and what the cells tell of X and Y.
 
 A layer's cell is a word of codes, one code for each unit. Nothing is ordered and nothing is approximated: cells
 are found with a hash table whose every hit is checked against the whole word, so no collision can merge two.
@@ -10,8 +10,9 @@ Shapes: M batch elements, N patterns, U units, W words of 32 bits, C classes, T 
 from __future__ import annotations
 
 import functools
+import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -21,15 +22,18 @@ from jax import Array, lax
 
 _SLOTS_PER_PATTERN = 4  # at most an eighth of the patterns meet another cell's in the first round
 _FEW_WORDS = 8  # more are packed and compared in one go, which compiles faster
+_WIDEST_ROWS = 64  # units; wider layers are packed with the units first
+_TOGETHER = 60  # batch elements at most, and a divisor of many a batch
 _ODD = np.uint32(0x9E3779B1)  # 2^32 / golden ratio, odd: multiplying permutes the 32-bit words
 _IN_BOUNDS = "promise_in_bounds"
 
 
-class Labels(NamedTuple):
+class Channels(NamedTuple):
     """p(x) and p(x, y) of the patterns, each as two parts whose sums over any set of patterns are exact enough.
 
     The first part is a multiple of a power of two so large that every partial sum of a channel fits the significand:
-    its sums have no rounding error at all. The second is what is left, smaller by 2^-22 or so.
+    its sums have no rounding error at all. The second is what is left, smaller by 2^-22 or so. Of
+    `channels_per_network` each part is (C, M, N) and the scale (M,).
 
     Attributes:
       coarse: (C, N): channel 0 is p(x), channel c > 0 is p(x, y=c), in units of `1 / scale`.
@@ -41,8 +45,13 @@ class Labels(NamedTuple):
     fine: Array
     scale: Array
 
+    @property
+    def whole(self) -> int:
+        """The number of channels without a fine part: 1 where p(x) is uniform, else 0."""
+        return len(self.coarse) - len(self.fine)
 
-def labels(p_y_given_x: Array, p_x: Array | None, dtype: jnp.dtype) -> Labels:
+
+def channels(p_y_given_x: Array, p_x: Array | None, dtype: jnp.dtype) -> Channels:
     """The channels to be summed over each cell; class 0 is p(x) less all the others.
 
     Args:
@@ -54,36 +63,33 @@ def labels(p_y_given_x: Array, p_x: Array | None, dtype: jnp.dtype) -> Labels:
     others = p_y_given_x[:, None] if p_y_given_x.ndim == 1 else p_y_given_x[:, 1:]
     # A uniform p(x) is counted in whole patterns: integers, and hard labels too.
     weight = jnp.ones(n, dtype) if p_x is None else p_x.astype(dtype)
-    channels = jnp.concatenate([weight[None], (others.astype(dtype) * weight[:, None]).T])
+    masses = jnp.concatenate([weight[None], (others.astype(dtype) * weight[:, None]).T])
     total = jnp.sum(weight)
     # Round up to a power of two, so that dividing by it rounds nothing.
     # By its bits: exp2 of a whole number is not exact in XLA.
     integer, digits = (jnp.uint32, 23) if dtype == jnp.float32 else (jnp.uint64, 52)
     power = lax.bitcast_convert_type(lax.bitcast_convert_type(total, integer) >> digits << digits, dtype)
     unit = power * 2.0 ** (1 - digits)
-    coarse = jnp.round(channels / unit) * unit
-    return Labels(coarse, (channels - coarse)[1 if p_x is None else 0 :], 1 / total)
+    coarse = jnp.round(masses / unit) * unit
+    return Channels(coarse, (masses - coarse)[1 if p_x is None else 0 :], 1 / total)
 
 
-def joint(y: Labels) -> Array:
-    """p(x, y), (C, N), of the channels of `labels`."""
-    skipped = len(y.coarse) - len(y.fine)
-    channels = y.coarse.at[skipped:].add(y.fine) * y.scale
-    return channels.at[0].set(jnp.maximum(channels[0] - channels[1:].sum(axis=0), 0))
-
-
-def labels_each(p_y_given_x: Array, p_x: Array, dtype: jnp.dtype) -> Labels:
-    """`labels` where every batch element has weights of its own, which need not sum to 1.
+def channels_per_network(p_y_given_x: Array, p_x: Array, dtype: jnp.dtype) -> Channels:
+    """`channels` with another p(x) for each batch element.
 
     Args:
       p_y_given_x: (N,) or (N, C).
-      p_x: (M, N).
-
-    Returns:
-      (C, M, N) twice, and (M,).
+      p_x: (M, N), which need not sum to 1.
+      dtype: of the sums, float32 or float64.
     """
-    each = jax.vmap(lambda weight: labels(p_y_given_x, weight, dtype))(p_x)
-    return Labels(jnp.moveaxis(each.coarse, 0, 1), jnp.moveaxis(each.fine, 0, 1), each.scale)
+    each = jax.vmap(lambda weight: channels(p_y_given_x, weight, dtype))(p_x)
+    return Channels(jnp.moveaxis(each.coarse, 0, 1), jnp.moveaxis(each.fine, 0, 1), each.scale)
+
+
+def joint(of: Channels) -> Array:
+    """p(x, y), (C, N)."""
+    masses = of.coarse.at[of.whole :].add(of.fine) * of.scale
+    return masses.at[0].set(jnp.maximum(masses[0] - masses[1:].sum(axis=0), 0))
 
 
 def pack(codes: Array, base: int) -> list[Array]:
@@ -115,8 +121,11 @@ def pack(codes: Array, base: int) -> list[Array]:
 
 
 def pack_rows(codes: Array, base: int) -> list[Array]:
-    """`pack` for codes with the units last, (M, N, U): one small matrix product, where taking every unit apart would
-    read with a stride. Words have 24 bits, which a float32 product of integers gets exactly."""
+    """`pack` for codes with the units last, (M, N, U): for narrow layers by one small matrix product, where taking
+    every unit apart would read with a stride. Its words have 24 bits, which a float32 product of integers gets exactly.
+    """
+    if codes.shape[-1] > _WIDEST_ROWS:
+        return pack(jnp.moveaxis(codes, -1, 0), base)
     digits = 1
     while base ** (digits + 1) <= 2**24:
         digits += 1
@@ -181,15 +190,15 @@ def representatives(words: Sequence[Array], n_codes: int) -> Array:
     return lax.while_loop(lambda carry: (carry[1] == n).any(), settle, unknown)[1]
 
 
-def partition_information(cell: Array, y: Labels) -> tuple[Array, Array]:
-    """H(T) = I(X;T) and I(T;Y) = H(Y) - H(Y|T) of a deterministic T given by its cells, in bits.
+def partition_information(cell: Array, of: Channels) -> tuple[Array, Array]:
+    """H(T) = I(X;T) and I(T;Y) = H(Y) - H(Y|T) of a deterministic T given by its cells.
 
     Args:
       cell: (M, N) integers in [0, N); patterns with equal values share a cell.
-      y: the channels of `labels` or `labels_each`.
+      of: the channels of the patterns.
 
     Returns:
-      i_xt, i_ty: (M,) bits.
+      I(X;T) and I(T;Y), (M,) bits each.
     """
     m, n = cell.shape
     where = lax.broadcasted_iota(jnp.int32, (m, n), 0) * n + cell
@@ -199,18 +208,70 @@ def partition_information(cell: Array, y: Labels) -> tuple[Array, Array]:
         spread = jnp.broadcast_to(channel, (m, n)).reshape(-1)
         return jnp.zeros(m * n, channel.dtype).at[flat].add(spread, mode=_IN_BOUNDS).reshape(m, n)
 
-    skipped = len(y.coarse) - len(y.fine)
     mass = [
-        (sums(coarse) if c < skipped else sums(coarse) + sums(y.fine[c - skipped])) * y.scale[..., None]
-        for c, coarse in enumerate(y.coarse)
+        (sums(coarse) if c < of.whole else sums(coarse) + sums(of.fine[c - of.whole])) * of.scale[..., None]
+        for c, coarse in enumerate(of.coarse)
     ]
     classes = [jnp.maximum(mass[0] - sum(mass[1:]), 0), *mass[1:]]
-    total = tree_sum(y.coarse) * y.scale
-    total = total.at[skipped:].add(tree_sum(y.fine) * y.scale)
+    total = tree_sum(of.coarse) * of.scale
+    total = total.at[of.whole :].add(tree_sum(of.fine) * of.scale)
     p_y = jnp.concatenate([jnp.maximum(total[:1] - total[1:].sum(axis=0), 0), total[1:]])
     i_xt = tree_sum(_surprise(mass[0], jnp.ones_like(mass[0])))
     h_y_given_t = tree_sum(functools.reduce(operator.add, (_surprise(p, mass[0]) for p in classes)))
     return i_xt, tree_sum(_surprise(p_y, jnp.ones_like(p_y)).T) - h_y_given_t
+
+
+def words_information(words: list[Array], n_codes: int, finite: Array, of: Channels) -> tuple[Array, Array]:
+    """Information where the patterns with equal words share a cell; NaN where not `finite`.
+
+    Args:
+      words, n_codes: as for `representatives`.
+      finite: (M,) bool.
+      of: the channels of the patterns.
+
+    Returns:
+      I(X;T) and I(T;Y), (M,) bits each.
+    """
+    i_xt, i_ty = partition_information(representatives(words, n_codes), of)
+    return jnp.where(finite, i_xt, jnp.nan), jnp.where(finite, i_ty, jnp.nan)
+
+
+def rows_information(
+    activations: Array, words_of: Callable[[Array], list[Array]], n_codes: int, of: Channels
+) -> tuple[Array, Array]:
+    """Information of any partition of the rows of (M, N, U) activations, a few batch elements at a time.
+
+    Args:
+      activations: (M, N, U).
+      words_of: from (m, N, U) to words (w, m, N) of uint32 as `representatives` takes them.
+      n_codes: how many different words there can be.
+      of: the channels of the patterns.
+
+    Returns:
+      I(X;T) and I(T;Y), (M,) bits each; NaN where a batch element holds a non-finite activation.
+    """
+    m, n, units = activations.shape
+
+    def some(a: Array) -> tuple[Array, Array]:
+        return words_information(words_of(a), n_codes, jnp.isfinite(a).all(axis=(1, 2)), of)
+
+    # A few at a time keep the hash tables within the cache and the memory bounded.
+    i_xt, i_ty = lax.map(some, activations.reshape(-1, math.gcd(m, _TOGETHER), n, units))
+    return i_xt.reshape(m), i_ty.reshape(m)
+
+
+def codes_information(
+    activations: Array, codes_of: Callable[[Array], Array], base: int, of: Channels
+) -> tuple[Array, Array]:
+    """`rows_information` where T is the tuple of the codes of all units, integers in [0, base).
+
+    Args:
+      activations: (M, N, U).
+      codes_of: from (m, N, U) activations to their codes, of the same shape.
+      base: number of codes, 2 to 65536.
+      of: the channels of the patterns.
+    """
+    return rows_information(activations, lambda a: pack_rows(codes_of(a), base), base ** activations.shape[-1], of)
 
 
 def _surprise(p: Array, of: Array) -> Array:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from ibjax.networks.protocol import Params
+from ibjax.networks.protocol import Model, Params
 
 Noise = Sequence[Array] | None
 
@@ -70,7 +70,7 @@ _ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "softplus": jax.nn.softplus,
 }
 # Activations within [-1, 1]: the paper's grid serves them and the output; the others are binned in their own range.
-BOUNDED = frozenset({"tanh", "softsign"})
+_BOUNDED = frozenset({"tanh", "softsign"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,9 +92,18 @@ class Perceptron:
     dtype: str = "float32"
 
     @property
-    def layer_names(self) -> tuple[str, ...]:
-        """hidden_1 ... output."""
-        return (*(f"hidden_{i}" for i in range(1, len(self.widths) - 1)), "output")
+    def model(self) -> Model:
+        """The network as the library sees it; inputs with several axes are flattened."""
+        hidden = self.widths[1:-1]
+        bounded = self.activation in _BOUNDED
+        return Model(
+            self.init,
+            self.forward,
+            layer_names=(*(f"hidden_{i}" for i in range(1, len(hidden) + 1)), "output"),
+            layer_widths=self.widths[1:],
+            bounded=(bounded,) * len(hidden) + (True,),
+            hidden=hidden,
+        )
 
     def init(self, key: Array, inputs: Array | None = None) -> Params:
         """A list of {"kernel": (U', U), "bias": (U,)}, one of each layer. The inputs are not looked at."""
@@ -109,17 +118,26 @@ class Perceptron:
             for shape, part in zip(shapes, drawn, strict=True)
         ]
 
-    @property
-    def wide(self) -> bool:
-        """Whether library products on (B, U) serve it better than sums of scaled rows on (U, B)."""
-        return max(a * b for a, b in itertools.pairwise(self.widths)) > _LARGEST_UNROLLED
+    def apply(self, params: Params, inputs: Array) -> tuple[Array, list[Array]]:
+        """The public layout: inputs (B, ...) -> logits (B, C), activations (B, U)."""
+        logits, activations = self.forward(params, jnp.moveaxis(jnp.asarray(inputs), 0, -1))
+        return logits.T, [a.T for a in activations]
 
     def forward(self, params: Params, inputs: Array, noise: Noise = None) -> tuple[Array, list[Array]]:
-        """Logits (C, B) and activations (U, B) of each layer for inputs (F, B).
+        """Logits (C, B) and activations (U, B) of each layer for inputs (..., B).
 
         Args:
           noise: (U, B) for each hidden layer, which the next layer sees added to its activations.
         """
+        features = inputs.reshape(-1, inputs.shape[-1])
+        if max(a * b for a, b in itertools.pairwise(self.widths)) <= _LARGEST_UNROLLED:
+            return self.columns(params, features, noise)
+        turned = None if noise is None else [a.T for a in noise]
+        logits, activations = self.rows(params, features.T, turned)
+        return logits.T, [a.T for a in activations]
+
+    def columns(self, params: Params, inputs: Array, noise: Noise = None) -> tuple[Array, list[Array]]:
+        """As `forward`, by sums of scaled rows on (U, B), which serve narrow layers better than library products."""
         return self._layers(params, inputs, noise, dense, 0)
 
     def rows(self, params: Params, inputs: Array, noise: Noise = None) -> tuple[Array, list[Array]]:
@@ -129,20 +147,13 @@ class Perceptron:
     def _layers(
         self, params: Params, inputs: Array, noise: Noise, product: Callable[..., Array], classes: int
     ) -> tuple[Array, list[Array]]:
-        act = _ACTIVATIONS[self.activation]
+        activate = _ACTIVATIONS[self.activation]
         activations = []
         a = inputs
         for index, layer in enumerate(params[:-1]):
-            a = act(product(layer["kernel"], layer["bias"], a))
+            a = activate(product(layer["kernel"], layer["bias"], a))
             activations.append(a)
             a = a if noise is None else a + noise[index]
         logits = product(params[-1]["kernel"], params[-1]["bias"], a)
         probabilities = jax.nn.sigmoid(logits) if self.output == "sigmoid" else jax.nn.softmax(logits, axis=classes)
         return logits, [*activations, probabilities]
-
-    def apply(self, params: Params, inputs: Array) -> tuple[Array, list[Array]]:
-        """The public layout: inputs (B, F) -> logits (B, C), activations (B, U)."""
-        if self.wide:
-            return self.rows(params, jnp.asarray(inputs))
-        logits, activations = self.forward(params, jnp.asarray(inputs).T)
-        return logits.T, [a.T for a in activations]

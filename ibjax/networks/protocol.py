@@ -1,23 +1,28 @@
-"""What a network must be: the protocol, and the contract that one of the user's own is checked for before compiling.
+"""What a network must be: the protocol for users, its form inside the library, and the contract it is checked for.
 
-Shapes: B patterns of a batch, F input features, U units of a layer, C classes.
+Shapes: B patterns of a batch, U units of a layer, C classes, P parameters; ... the axes of one input pattern.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from functools import cached_property
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.flatten_util import ravel_pytree
 from jax.tree_util import keystr
 
 from ibjax.data.dataset import Dataset
 
 Params = Any  # a pytree of arrays
+Apply = Callable[[Params, Array], tuple[Array, list[Array]]]
 
 
 @runtime_checkable
@@ -25,29 +30,52 @@ class Network(Protocol):
     """What `ibjax.run(network=...)` trains: two pure functions of one network."""
 
     def init(self, key: Array, inputs: Array) -> Params:
-        """Parameters drawn with `key`, for inputs like `inputs` (B, F)."""
+        """Parameters drawn with `key`, for inputs like `inputs` (B, ...)."""
 
     def apply(self, params: Params, inputs: Array) -> tuple[Array, list[Array]]:
-        """Logits (B, C), or (B, 1) of a binary label, and the activations of each layer (B, U)."""
+        """Logits (B, C), or (B, 1) of a binary label, and the activations of each layer, (B, U) or (B, ...)."""
 
 
-class Model(NamedTuple):
-    """A network as the training sees it.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Model:
+    """A network as the library sees it: **patterns are on the last axis of every array**.
+
+    The built-in network is several times faster so (see `perceptron`); a user's network, whose patterns come first, is
+    turned once, in `adapter`.
 
     Attributes:
       init: key -> params.
-      forward: params, inputs -> logits, activations; shaped as `patterns_axis` says. With a third argument, one array
-        of noise for each hidden layer, where `hidden` is not None.
-      patterns_axis: 0 where arrays are (B, features), 1 where they are (features, B).
-      hidden: widths of the hidden layers, where noise may be added to their activations.
-      names: of the groups of parameters that hold a kernel, in their order, where they have names.
+      forward: params, inputs (..., B) -> logits (C, B), activations (U, B) of each layer; where `hidden` is not None,
+        also with a third argument, an array (U, B) of noise for each hidden layer.
+      layer_names: L names.
+      layer_widths: U of each layer; the units of a layer with several axes are counted together.
+      bounded: of each layer, whether its activations stay within [-1, 1], the range of the paper's bins.
+      hidden: widths of the hidden layers to whose activations noise can be added; None where it cannot.
     """
 
     init: Callable[[Array], Params]
     forward: Callable[..., tuple[Array, list[Array]]]
-    patterns_axis: int
+    layer_names: tuple[str, ...]
+    layer_widths: tuple[int, ...]
+    bounded: tuple[bool, ...]
     hidden: tuple[int, ...] | None = None
-    names: tuple[str, ...] | None = None
+
+    @cached_property
+    def unravel(self) -> Callable[[Array], Params]:
+        """The vector (P,) of all parameters as the network's tree; nothing is drawn."""
+        zeros = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), self._tree)
+        unravel: Callable[[Array], Params] = ravel_pytree(zeros)[1]
+        return unravel
+
+    @property
+    def n_params(self) -> int:
+        """P."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self._tree))
+
+    @cached_property
+    def _tree(self) -> Params:
+        """Shapes and dtypes of the parameters."""
+        return jax.eval_shape(self.init, jax.eval_shape(lambda: jax.random.key(0)))
 
 
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
@@ -55,45 +83,43 @@ _SIZES = (2, 3)
 """Batches whose shapes are compared."""
 
 
-def check_contract(model: Model, dataset: Dataset, dtype: jnp.dtype, *, trusted: bool) -> tuple[int, ...]:
-    """The widths of a network's layers, found by tracing it on a few patterns.
+def check_contract(init: Callable[[Array], Params], apply: Apply, dataset: Dataset, dtype: jnp.dtype) -> list[int]:
+    """The widths of the layers of a user's network, found by tracing it on a few patterns; nothing is compiled.
 
     Args:
-      model: the network.
-      dataset: what it is to learn.
+      init: key -> params.
+      apply: params, inputs (B, ...) -> logits, activations.
+      dataset: what the network is to learn.
       dtype: of its inputs.
-      trusted: the network is built in: its shapes are looked at, no more.
 
     Raises:
       TypeError: it returns no pair (logits, activations), or has parameters that are not floating point.
-      ValueError: it fails on the patterns; a shape is not (batch, width), or the width depends on the batch; the logits
-        do not fit the classes; or two calls with the same parameters and patterns differ.
+      ValueError: it fails on the patterns; a shape does not begin with the batch, or the width depends on the batch;
+        the logits do not fit the classes; or two calls with the same parameters and patterns differ.
     """
-    key = jax.eval_shape(lambda: jax.random.key(0))
     try:
-        params = jax.eval_shape(model.init, key)
+        params = jax.eval_shape(init, jax.eval_shape(lambda: jax.random.key(0)))
     except Exception as error:
-        raise ValueError(f"network cannot be initialised: {_said(error)}") from error
-    if not trusted:
-        _check_parameters(params)
-    shapes = [_shapes(model, params, size, dataset, dtype) for size in _SIZES[: 1 if trusted else None]]
-    widths = [tuple(width for _, width in of_size) for of_size in shapes]
-    if len(set(widths)) > 1:
-        told = " and ".join(f"{w[1:]} for {size} patterns" for w, size in zip(widths, _SIZES, strict=True))
-        raise ValueError(f"network returned layers of widths {told}; allowed: widths that are always the same")
-    logits, *layers = widths[0]
+        raise ValueError(f"network cannot be initialised: {_first_line(error)}") from error
+    _check_parameters(params)
+    logits, *widths = _widths(apply, params, _SIZES[0], dataset, dtype)
+    if (other := _widths(apply, params, _SIZES[1], dataset, dtype)) != [logits, *widths]:
+        raise ValueError(
+            f"network returned layers of widths {tuple(widths)} for {_SIZES[0]} patterns and {tuple(other[1:])} for "
+            f"{_SIZES[1]} patterns; allowed: widths that are always the same"
+        )
     classes = dataset.n_classes
     if logits not in ({1, 2} if classes == 2 else {classes}):
         raise ValueError(f"network returned {logits} logits for {classes} classes")
-    if not trusted and _traced(model, params, dataset, dtype) != _traced(model, params, dataset, dtype):
+    if _traced(apply, params, dataset, dtype) != _traced(apply, params, dataset, dtype):
         raise ValueError(
             "network is not deterministic: two calls with the same parameters and patterns differ; allowed: "
             "activations that depend on nothing else (dropout off, no random numbers or counters of Python or NumPy)"
         )
-    return tuple(layers)
+    return widths
 
 
-def _said(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else ''}"
 
@@ -107,32 +133,34 @@ def _check_parameters(params: Any) -> None:
             )
 
 
-def _patterns(model: Model, size: int, dataset: Dataset, dtype: jnp.dtype) -> jax.ShapeDtypeStruct:
-    shape = (size, dataset.n_features)
-    return jax.ShapeDtypeStruct(shape if model.patterns_axis == 0 else shape[::-1], dtype)
+def _patterns(size: int, dataset: Dataset, dtype: jnp.dtype) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((size, *dataset.inputs.shape[1:]), dtype)
 
 
-def _shapes(model: Model, params: Any, size: int, dataset: Dataset, dtype: jnp.dtype) -> list[tuple[int, int]]:
-    """(B, width) of the logits and of each layer."""
+def _widths(apply: Apply, params: Any, size: int, dataset: Dataset, dtype: jnp.dtype) -> list[int]:
+    """Numbers for each pattern of the logits and of each layer."""
     try:
-        result = jax.eval_shape(lambda p, x: model.forward(p, x), params, _patterns(model, size, dataset, dtype))
+        result = jax.eval_shape(lambda p, x: apply(p, x), params, _patterns(size, dataset, dtype))
     except Exception as error:
         raise ValueError(
-            f"network fails on {size} patterns of {dataset.n_features} features: {_said(error)}"
+            f"network fails on {size} patterns of {dataset.n_features} features: {_first_line(error)}"
         ) from error
     try:
         logits, activations = result
         shapes = [a.shape for a in (logits, *activations)]
     except (TypeError, ValueError, AttributeError):
         raise TypeError("network returned no pair (logits, activations) with one activation array a layer") from None
-    wrong = [shape for shape in shapes if len(shape) != 2 or shape[model.patterns_axis] != size or 0 in shape]
-    if wrong or len(shapes) < 2:
-        raise ValueError(f"network returned arrays of shape {wrong} for {size} patterns; allowed: (batch, width)")
-    return [(size, shape[1 - model.patterns_axis]) for shape in shapes]
+    wrong = [shape for shape in shapes if len(shape) < 2 or shape[0] != size or 0 in shape]
+    if wrong or len(shapes) < 2 or len(shapes[0]) != 2:
+        raise ValueError(
+            f"network returned arrays of shape {wrong or shapes[:1]} for {size} patterns; allowed: (batch, width), "
+            "and for activations (batch, ...)"
+        )
+    return [math.prod(shape[1:]) for shape in shapes]
 
 
-def _traced(model: Model, params: Any, dataset: Dataset, dtype: jnp.dtype) -> tuple[str, list[Any]]:
+def _traced(apply: Apply, params: Any, dataset: Dataset, dtype: jnp.dtype) -> tuple[str, list[Any]]:
     """All that one call computes, in words, and the constants in it: two traces differ where two calls would."""
-    trace = jax.make_jaxpr(lambda p, x: model.forward(p, x))  # a new function, so that nothing is remembered
-    closed = trace(params, _patterns(model, _SIZES[0], dataset, dtype))
+    trace = jax.make_jaxpr(lambda p, x: apply(p, x))  # a new function, so that nothing is remembered
+    closed = trace(params, _patterns(_SIZES[0], dataset, dtype))
     return _ADDRESS.sub("", str(closed.jaxpr)), [np.asarray(c).tolist() for c in closed.consts]

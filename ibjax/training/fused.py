@@ -27,7 +27,9 @@ from jax.experimental import pallas as pl
 
 from ibjax.networks.perceptron import Perceptron
 from ibjax.training import gradients
-from ibjax.training.trainer import Sample, Settings, State, Trainer, epoch_positions
+from ibjax.training.gradients import GradientMoments
+from ibjax.training.rules import GradientDescent
+from ibjax.training.trainer import HyperParameters, Sample, State, Trainer, epoch_positions
 
 _TILE = 64
 _SMALLEST, _LARGEST = 16, 64
@@ -36,12 +38,14 @@ _PRESENT = np.uint32(1 << 31)
 
 def supports(network: Any, trainer: Trainer) -> bool:
     """Whether a network can be trained here: the built-in one, of tanh units, narrow, on packed inputs."""
+    rule = trainer.make_rule(HyperParameters())
     return (
         isinstance(network, Perceptron)
         and network.activation == "tanh"
         and network.dtype == "float32"
         and max(network.widths) < _LARGEST
-        and trainer.elementwise
+        and isinstance(rule, GradientDescent)
+        and rule.elementwise
         and 0 < trainer.bits < 31 - (network.widths[-1] - 1).bit_length()
     )
 
@@ -58,20 +62,26 @@ class FusedTrainer:
 
     def __init__(self, network: Perceptron, trainer: Trainer, *, interpret: bool) -> None:
         self._network, self._trainer, self._interpret = network, trainer, interpret
+        rule = trainer.make_rule(HyperParameters())
+        if not isinstance(rule, GradientDescent):
+            raise TypeError(f"rule = {rule!r}; allowed: GradientDescent")
+        self._optimizer = rule.optimizer
         self._size = max(_SMALLEST, 1 << max(network.widths).bit_length())
         self._index = self._places()
 
-    def epochs(self, sample: Sample, state: State, first: Array, last: Array, learn: Array) -> State:
+    def epochs(
+        self, sample: Sample, state: State, first: Array, last: Array, learn: Array
+    ) -> tuple[State, GradientMoments]:
         """Epochs first ... last - 1 of a block; arguments as for `Trainer.epoch`, with a leading axis K."""
-        start = jax.tree.map(self._pad, (state.params, state.optimizer))
+        start = jax.tree.map(self._pad, tuple(state))
         moments = jax.vmap(gradients.begin)(start[0])
 
         def one(number: Array, carry: Any) -> Any:
             words = jax.vmap(self._words, in_axes=(0, None))(sample, number)
             return self._kernel(words, carry[0], learn)
 
-        (params, optimizer), moments = lax.fori_loop(first, last, one, (start, moments))
-        return State(*jax.tree.map(self._cut, (params, optimizer, moments)))
+        trained, moments = lax.fori_loop(first, last, one, (start, moments))
+        return State(*jax.tree.map(self._cut, trained)), jax.tree.map(self._cut, moments)
 
     def _places(self) -> np.ndarray[Any, np.dtype[np.int32]]:
         """Where each entry of the vector of parameters stands in the padded matrices (L, P, P), flat."""
@@ -128,11 +138,11 @@ class FusedTrainer:
             compiler_params=_triton().CompilerParams(num_warps=8, num_stages=1),
         )
         out = call(learn.astype(jnp.float32).reshape(1), words, *flat)
-        return jax.tree.unflatten(structure, out[: len(flat)]), gradients.GradientMoments(*out[len(flat) :])
+        return jax.tree.unflatten(structure, out[: len(flat)]), GradientMoments(*out[len(flat) :])
 
     def _epoch(self, structure: Any, learn_ref: Any, words_ref: Any, *refs: Any) -> None:
         """The kernel: all minibatches of one epoch of one seed."""
-        trainer, layers = self._trainer, len(self._network.widths) - 1
+        layers = len(self._network.widths) - 1
         count = structure.num_leaves
         inputs, outputs, moment_refs = refs[:count], refs[count : 2 * count], refs[2 * count :]
 
@@ -153,7 +163,7 @@ class FusedTrainer:
         def step(index: Array, carry: Any) -> Any:
             params, optimizer, moments = carry
             gradient = self._gradient(words_ref, index, params)
-            updates, updated = trainer.optimizer_of(Settings()).update(gradient, optimizer, params)
+            updates, updated = self._optimizer.update(gradient, optimizer, params)
             changed = ([p + u for p, u in zip(params, updates, strict=True)], updated)
             kept = jax.tree.map(lambda new, old: jnp.where(learn, new, old), changed, (params, optimizer))
             return *kept, gradients.add(moments, gradient)

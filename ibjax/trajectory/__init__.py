@@ -1,7 +1,7 @@
 """What a run leaves behind: the trajectory, its file, and its forms in xarray and pandas."""
 
 from ibjax.trajectory.merge import concatenate
-from ibjax.trajectory.schema import SCHEMA_VERSION, TrajectoryError
+from ibjax.trajectory.schema import TrajectoryError
 from ibjax.trajectory.trajectory import Trajectory, load
 
-__all__ = ["SCHEMA_VERSION", "Trajectory", "TrajectoryError", "concatenate", "load"]
+__all__ = ["Trajectory", "TrajectoryError", "concatenate", "load"]

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from ibjax.trajectory.schema import AXES, SCALARS, SCHEMA_VERSION, extra_axes
+from ibjax.trajectory.schema import LABELS, all_axes, entry
 
 if TYPE_CHECKING:
     import pandas
     import xarray
 
-    from ibjax.trajectory.trajectory import Trajectory
+Arrays = Mapping[str, npt.NDArray[Any]]
+"""What a file holds, by key (`Trajectory.arrays`)."""
 
 _DIMENSIONS = {"S": "seed", "E": "epoch", "L": "layer", "N": "pattern", "P": "parameter"}
 _NAMES = {
@@ -42,58 +45,60 @@ _NAMES = {
 }
 
 
-def to_xarray(trajectory: Trajectory) -> xarray.Dataset:
+def to_xarray(arrays: Arrays, config: dict[str, Any]) -> xarray.Dataset:
     """See `Trajectory.to_xarray`."""
-    xarray = _wanted("xarray", "to_xarray")
+    xarray = _import("xarray", "to_xarray")
     variables: dict[str, Any] = {}
-    for key, axes in AXES.items():
-        variables[key] = (_dimensions(key, axes, 0), getattr(trajectory, key), _attributes(trajectory, key))
-    for key in SCALARS:
-        variables[key] = ((), getattr(trajectory, key), _attributes(trajectory, key))
-    for key, array in trajectory.extras.items():
-        axes = extra_axes(key, trajectory.layer_names)
+    sizes: dict[str, int] = {}
+    for key, array, axes in _measured(arrays):
         dimensions = _dimensions(key, axes, array.ndim - len(axes.removesuffix("*")))
-        variables[key] = (dimensions, array, _attributes(trajectory, key))
-    coordinates = {
-        "seed": ("seed", trajectory.seeds, {"long_name": "seed of the network"}),
-        "epoch": ("epoch", trajectory.epochs, {"long_name": "completed epochs", "units": "epochs"}),
-        "layer": ("layer", np.array(trajectory.layer_names), {"long_name": "layer, from the input on"}),
-        "layer_width": ("layer", np.array(trajectory.layer_widths), {"long_name": "units of the layer"}),
-        "pattern": ("pattern", np.arange(trajectory.train_mask.shape[1]), {"long_name": "input pattern"}),
+        variables[key] = (dimensions, array, _attributes(config, key))
+        sizes |= dict(zip(dimensions, array.shape, strict=True))
+    coordinates: dict[str, Any] = {
+        "seed": ("seed", arrays["seeds"], {"long_name": "seed of the network"}),
+        "epoch": ("epoch", arrays["epochs"], {"long_name": "completed epochs", "units": "epochs"}),
+        "layer": ("layer", arrays["layer_names"], {"long_name": "layer, from the input on"}),
+        "layer_width": ("layer", arrays["layer_widths"], {"long_name": "units of the layer"}),
     }
-    attributes = {"schema_version": SCHEMA_VERSION, "config": json.dumps(trajectory.config)}
+    if "pattern" in sizes:
+        coordinates["pattern"] = ("pattern", np.arange(sizes["pattern"]), {"long_name": "input pattern"})
+    attributes = {"schema_version": int(arrays["schema_version"]), "config": arrays["config"].item()}
     return xarray.Dataset(variables, coordinates, attributes)
 
 
-def to_dataframe(trajectory: Trajectory) -> pandas.DataFrame:
+def to_dataframe(arrays: Arrays, config: dict[str, Any]) -> pandas.DataFrame:
     """See `Trajectory.to_dataframe`."""
-    pandas = _wanted("pandas", "to_dataframe")
-    sizes = trajectory.i_xt.shape
-    names = trajectory.layer_names
+    pandas = _import("pandas", "to_dataframe")
+    sizes = arrays["i_xt"].shape
+    names = arrays["layer_names"].tolist()
 
-    def column(values: Any, axes: str) -> Any:
-        array = np.asarray(values)
+    def column(array: npt.NDArray[Any], axes: str) -> Any:
         placed = array.reshape([n if axis in axes else 1 for axis, n in zip("SEL", sizes, strict=True)])
         return np.broadcast_to(placed, sizes).reshape(-1)
 
     columns = {
-        "seed": column(trajectory.seeds, "S"),
-        "epoch": column(trajectory.epochs, "E"),
-        "layer": pandas.Categorical.from_codes(column(np.arange(len(names)), "L"), list(names), ordered=True),
-        "layer_width": column(trajectory.layer_widths, "L"),
+        "seed": column(arrays["seeds"], "S"),
+        "epoch": column(arrays["epochs"], "E"),
+        "layer": pandas.Categorical.from_codes(column(np.arange(len(names)), "L"), names, ordered=True),
+        "layer_width": column(arrays["layer_widths"], "L"),
     }
-    measured = [(key, axes, getattr(trajectory, key)) for key, axes in AXES.items()]
-    measured += [(key, extra_axes(key, names), array) for key, array in trajectory.extras.items()]
     for wanted in ("SEL", "SE", "S"):
-        columns |= {key: column(array, axes) for key, axes, array in measured if axes == wanted}
+        columns |= {key: column(array, axes) for key, array, axes in _measured(arrays) if axes == wanted}
     frame = pandas.DataFrame(columns)
     labels = ("seed", "layer", "layer_width")
-    units = {key: _attributes(trajectory, key)["units"] for key in columns if key not in labels}
+    units = {key: _attributes(config, key)["units"] for key in columns if key not in labels}
     frame.attrs["units"] = units | {"epoch": "epochs"}
     return frame
 
 
-def _wanted(package: str, method: str) -> Any:
+def _measured(arrays: Arrays) -> list[tuple[str, npt.NDArray[Any], str]]:
+    """Key, array and axes of all but the labels."""
+    names = arrays["layer_names"].tolist()
+    keys = [key for key in arrays if key not in ("schema_version", *LABELS)]
+    return [(key, arrays[key], all_axes(key, names)) for key in keys]
+
+
+def _import(package: str, method: str) -> Any:
     try:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
@@ -115,7 +120,7 @@ def _dimensions(key: str, axes: str, further: int) -> tuple[str, ...]:
     return fixed + known.get((kind, further), tuple(f"{key}_{axis}" for axis in range(further)))
 
 
-def _attributes(trajectory: Trajectory, key: str) -> dict[str, str]:
+def _attributes(config: dict[str, Any], key: str) -> dict[str, str]:
     """What the numbers are: `long_name`, `units`, and of an information the estimator."""
     which = next((base for base in ("i_xt_error", "i_ty_error", "i_xt", "i_ty") if key.startswith(base)), key)
     name, unit = _NAMES.get(which, (key.replace("_", " "), "1"))
@@ -123,18 +128,12 @@ def _attributes(trajectory: Trajectory, key: str) -> dict[str, str]:
     if which not in ("i_xt", "i_ty", "i_xt_error", "i_ty_error"):
         return attributes
     estimator = key.removeprefix(which).removeprefix("_")
-    measured = _entry(trajectory.config, "measured") if not estimator else {}
+    measured = entry(config, "measured") if not estimator else {}
     estimator = estimator or measured.get("estimator", "histogram")
-    described = measured or _entry(_entry(trajectory.config, "estimators"), estimator)
+    facts = measured or entry(entry(config, "estimators"), estimator)
     attributes["estimator"] = str(estimator)
-    if which in described:
-        attributes["estimate_is"] = str(described[which])
-    if "options" in described:
-        attributes["options"] = json.dumps(described["options"])
+    if which in facts:
+        attributes["estimate_is"] = str(facts[which])
+    if "options" in facts:
+        attributes["options"] = json.dumps(facts["options"])
     return attributes
-
-
-def _entry(config: dict[str, Any], key: str) -> dict[str, Any]:
-    """A part of a configuration, which in a file may be anything."""
-    value = config.get(key)
-    return value if isinstance(value, dict) else {}

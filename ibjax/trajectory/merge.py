@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ibjax.config import PER_SEED
-from ibjax.trajectory.schema import AXES, SCALARS, TrajectoryError, extra_axes
+from ibjax.trajectory.provenance import differing_entries
+from ibjax.trajectory.schema import AXES, SCALARS, TrajectoryError, entry, extra_axes
 from ibjax.trajectory.trajectory import Trajectory
 
 
@@ -19,19 +20,18 @@ def concatenate(trajectories: Sequence[Trajectory]) -> Trajectory:
     """Join runs of one configuration over different seeds, in the order given.
 
     Runs may differ in a field that holds a value a seed (`setting`) in any of them. The joint `config` is the first's,
-    with all seeds and their values; "merged_from" lists seeds, versions, device and command
-    of each run.
+    with all seeds and their values; "merged_from" lists seeds, versions, device and command of each run.
 
     Raises:
-        TrajectoryError: none given, a seed occurs in two, or the runs differ in a field of the configuration
-            other than `seeds`, in the epochs, layers, data set or dtypes; names what differs.
+      TrajectoryError: none given, a seed occurs in two, or the runs differ in a field of the configuration other than
+        `seeds`, in the epochs, layers, data set, dtypes or the arrays they have; names what differs.
     """
     if not trajectories:
-        raise TrajectoryError("trajectories is empty; expected at least one")
+        raise TrajectoryError("trajectories is empty; allowed: at least one")
     first = trajectories[0]
     for index, other in enumerate(trajectories[1:], 1):
-        if differing := _differing(first, other):
-            raise TrajectoryError(f"trajectories 0 and {index} differ in {', '.join(differing)}")
+        if differences := _differences(first, other):
+            raise TrajectoryError(f"trajectories 0 and {index} differ in {', '.join(differences)}")
     seeds = np.concatenate([t.seeds for t in trajectories])
     values, counts = np.unique(seeds, return_counts=True)
     if np.any(counts > 1):
@@ -43,7 +43,8 @@ def concatenate(trajectories: Sequence[Trajectory]) -> Trajectory:
         swept = {key: np.concatenate([t.setting(key) for t in trajectories]).tolist() for key in _swept(trajectories)}
         config["config"] = {**config["config"], "seeds": seeds.tolist(), **swept}
     config["merged_from"] = [part for t in trajectories for part in _sources(t)]
-    joint: dict[str, Any] = {key: np.concatenate([getattr(t, key) for t in trajectories]) for key in AXES}
+    present = [key for key in AXES if key not in first.absent]
+    joint: dict[str, Any] = {key: np.concatenate([getattr(t, key) for t in trajectories]) for key in present}
     extras = dict(first.extras)
     for key in extras:
         if extra_axes(key, first.layer_names)[0] == "S":
@@ -58,46 +59,39 @@ def _sources(trajectory: Trajectory) -> list[dict[str, Any]]:
     return [{"seeds": trajectory.seeds.tolist(), **rest}]
 
 
-def _differing(a: Trajectory, b: Trajectory) -> list[str]:
+def _differences(a: Trajectory, b: Trajectory) -> list[str]:
     """What keeps two runs from being parts of one, in words."""
-    ours, others = (dict(t.config.get("config", {})) for t in (a, b))
-    found = [
-        f"config {key} ({ours.get(key)!r}, {others.get(key)!r})"
-        for key in sorted(ours.keys() | others.keys())
-        if key not in ("seeds", *_swept([a, b])) and (key in ours, ours.get(key)) != (key in others, others.get(key))
-    ]
-    found += [
-        f"{key} ({mine!r}, {theirs!r})"
-        for key in ("custom", "estimators", "measured")
-        if (mine := _asked(a, key)) != (theirs := _asked(b, key))
-    ]
+    free = ("seeds", *_swept([a, b]))
+    decisive = differing_entries(_decisive(a, free), _decisive(b, free))
+    found = [f"{name} ({ours!r}, {theirs!r})" for name, ours, theirs in decisive]
     found += [key for key in ("layer_names", "layer_widths", *SCALARS) if getattr(a, key) != getattr(b, key)]
     if not np.array_equal(a.epochs, b.epochs):
         found.append("epochs")
     found += [key for key in AXES if _kind(getattr(a, key)) != _kind(getattr(b, key))]
     for key in sorted(a.extras.keys() | b.extras.keys()):
-        if key not in a.extras or key not in b.extras or _kind(a.extras[key]) != _kind(b.extras[key]):
-            found.append(key)
-            continue
+        ours, theirs = a.extras.get(key), b.extras.get(key)
         of_the_task = extra_axes(key, a.layer_names)[0] != "S"
-        if of_the_task and not np.array_equal(a.extras[key], b.extras[key]):
+        if _kind(ours) != _kind(theirs) or (of_the_task and not np.array_equal(ours, theirs)):  # type: ignore[arg-type]
             found.append(key)
     return found
 
 
-def _asked(trajectory: Trajectory, key: str) -> Any:
-    """An entry of the configuration's file that must agree, less what tells where and when."""
-    entry = trajectory.config.get(key)
-    if key == "measured" and isinstance(entry, dict):
-        return {part: entry.get(part) for part in ("estimator", "options")}
-    return entry
+def _decisive(trajectory: Trajectory, free: Sequence[str]) -> dict[str, Any]:
+    """The entries of the configuration's file that must agree: all but `free` fields and what tells where and when."""
+    config = trajectory.config
+    measured = config.get("measured")
+    if isinstance(measured, dict):
+        measured = {part: measured.get(part) for part in ("estimator", "options")}
+    fields = {key: value for key, value in entry(config, "config").items() if key not in free}
+    others = {key: config.get(key) for key in ("custom", "estimators")}
+    return {"config": fields, **others, "measured": measured}
 
 
 def _swept(trajectories: Sequence[Trajectory]) -> list[str]:
     """The fields that hold a value a seed in one of the runs at least."""
-    configs = [t.config.get("config") for t in trajectories]
-    return [key for key in PER_SEED if any(isinstance(c, dict) and isinstance(c.get(key), list) for c in configs)]
+    configs = [entry(t.config, "config") for t in trajectories]
+    return [key for key in PER_SEED if any(isinstance(config.get(key), list) for config in configs)]
 
 
-def _kind(array: npt.NDArray[Any]) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    return array.dtype, array.shape[1:]
+def _kind(array: npt.NDArray[Any] | None) -> tuple[np.dtype[Any], tuple[int, ...]] | None:
+    return None if array is None else (array.dtype, array.shape[1:])

@@ -1,4 +1,7 @@
-"""Schema 1 of the trajectory file: its keys, their shapes, and the checks of both.
+"""The trajectory file: its keys, their shapes, and the checks of both.
+
+Schema 1 has every array of `AXES`. Schema 2 may lack those of `OPTIONAL`, which not every training loop can give; a
+trajectory that lacks none is written as schema 1.
 
 Shapes: S seeds, E logged epochs, L layers (hidden layers in order, then the output), N input patterns, P parameters;
 * any further axes.
@@ -11,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-SCHEMA_VERSION = 1
+from ibjax.npz import Archive
 
 AXES = {
     "i_xt": "SEL",
@@ -27,10 +30,23 @@ AXES = {
     "diverged": "S",
 }
 """Axes of the measured arrays: floating point but for the two of `FLAGS`."""
+OPTIONAL = (
+    "train_loss",
+    "test_loss",
+    "train_accuracy",
+    "test_accuracy",
+    "gradient_mean",
+    "gradient_std",
+    "weight_norm",
+    "train_mask",
+)
+"""Arrays of `AXES` that schema 2 may lack."""
 FLAGS = ("train_mask", "diverged")
 SCALARS = ("i_xy", "h_x", "h_y")
 LABELS = ("config", "seeds", "epochs", "layer_names", "layer_widths")
-REQUIRED = ("schema_version", *LABELS, *AXES, *SCALARS)
+KEYS = ("schema_version", *LABELS, *AXES, *SCALARS)
+REQUIRED = {1: KEYS, 2: tuple(key for key in KEYS if key not in OPTIONAL)}
+"""Keys that a file must hold, by its schema version."""
 
 _EXTRAS = {
     "range_low": "SEL",
@@ -57,10 +73,10 @@ class TrajectoryError(ValueError):
 
 
 def extra_axes(key: str, layer_names: Sequence[str]) -> str:
-    """Axes of an optional array.
+    """Axes of an extra array.
 
     Raises:
-        TrajectoryError: the schema has no such key.
+      TrajectoryError: the schema has no such key.
     """
     if key in _EXTRAS:
         return _EXTRAS[key]
@@ -68,34 +84,46 @@ def extra_axes(key: str, layer_names: Sequence[str]) -> str:
         if key.startswith(prefix) and key.removeprefix(prefix) in layer_names:
             return axes
     for prefix, axes in _EXTRAS_OF_ESTIMATOR.items():
-        # Only the error of "x" is called i_xt_error_x: no estimator's own name may begin so.
+        # Only the error of "x" is called i_xt_error_x: no estimator's name may begin so.
         name = key.removeprefix(prefix)
         if key.startswith(prefix) and name.isidentifier() and name.partition("_")[0] != "error":
             return axes
     patterns = [f"{p}<layer>" for p in _EXTRAS_OF_LAYER] + [f"{p}<estimator>" for p in _EXTRAS_OF_ESTIMATOR]
     raise TrajectoryError(
-        f"{key!r} is no key of schema {SCHEMA_VERSION}; optional are {', '.join([*_EXTRAS, *patterns])}, "
-        f"with the layers {', '.join(layer_names)}"
+        f"{key!r} is no key of schema 1 or 2; allowed besides theirs: {', '.join([*_EXTRAS, *patterns])}, with the "
+        f"layers {', '.join(layer_names)}"
     )
 
 
+def all_axes(key: str, layer_names: Sequence[str]) -> str:
+    """Axes of an array of the schema; none for its scalars, TrajectoryError for what is no key."""
+    return "" if key in SCALARS else AXES.get(key) or extra_axes(key, layer_names)
+
+
 def check_array(
-    key: str, value: npt.ArrayLike, axes: str, sizes: Mapping[str, int], *, kinds: str = "f"
+    key: str, value: npt.ArrayLike, axes: str, sizes: dict[str, int], *, kinds: str = "f"
 ) -> npt.NDArray[Any]:
-    """A read-only view of `value`, whose dtype kind must be one of `kinds` (floats of 4 or 8 bytes)."""
+    """A read-only view of `value`, whose dtype kind must be one of `kinds` (floats of 4 or 8 bytes).
+
+    `sizes` are the lengths of the axes known so far; those of others are added.
+
+    Raises:
+      TrajectoryError: another dtype or shape.
+    """
     array = np.asarray(value)
     fixed = axes.removesuffix("*")
-    expected = tuple(sizes.get(axis) for axis in fixed)
+    wanted = tuple(sizes.get(axis) for axis in fixed)
     shape = array.shape[: len(fixed)] if axes.endswith("*") else array.shape
-    fits = len(shape) == len(expected) and all(e in (None, n) for e, n in zip(expected, shape, strict=True))
+    fits = len(shape) == len(wanted) and all(w in (None, n) for w, n in zip(wanted, shape, strict=True))
     right_kind = array.dtype.kind in kinds and (array.dtype.kind != "f" or array.dtype.itemsize in (4, 8))
     if not (fits and right_kind):
         names = {"f": "float32 or float64", "b": "bool", "iu": "integers"}
-        wanted = ", ".join(f"{axis}={n}" if n is not None else axis for axis, n in zip(fixed, expected, strict=True))
+        allowed = ", ".join(axis if n is None else f"{axis}={n}" for axis, n in zip(fixed, wanted, strict=True))
         raise TrajectoryError(
-            f"{key} is {array.dtype} of shape {array.shape}; expected {names.get(kinds, 'numbers')} of shape "
-            f"({wanted}{', ...' if axes.endswith('*') else ''})"
+            f"{key} is {array.dtype} of shape {array.shape}; allowed: {names.get(kinds, 'numbers')} of shape "
+            f"({allowed}{', ...' if axes.endswith('*') else ''})"
         )
+    sizes.update(zip(fixed, shape, strict=True))
     view = array.view()
     view.flags.writeable = False
     return view
@@ -105,7 +133,7 @@ def check_integers(key: str, value: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """A non-empty vector of integers, as int64."""
     array = check_array(key, value, "n", {}, kinds="iu")
     if array.size == 0:
-        raise TrajectoryError(f"{key} is empty; expected at least one integer")
+        raise TrajectoryError(f"{key} is empty; allowed: at least one integer")
     if array.dtype.kind == "u" and array.max() > np.iinfo(np.int64).max:
         raise TrajectoryError(f"{key} holds {array.max()}, beyond int64")
     return check_array(key, array.astype(np.int64), "n", {}, kinds="iu")
@@ -115,7 +143,7 @@ def check_scalar(key: str, value: object) -> float:
     """A finite number, as float."""
     array = np.asarray(value)
     if array.shape != () or array.dtype.kind not in "iuf" or not np.isfinite(array):
-        raise TrajectoryError(f"{key} is {value!r}; expected one finite number")
+        raise TrajectoryError(f"{key} is {value!r}; allowed: one finite number")
     return float(array)
 
 
@@ -123,7 +151,7 @@ def check_names(key: str, value: Sequence[str]) -> tuple[str, ...]:
     """Different, printable, not empty: they become names inside the file."""
     names = tuple(value)
     if isinstance(value, str) or not names or not all(isinstance(n, str) and n and n.isprintable() for n in names):
-        raise TrajectoryError(f"{key} is {value!r}; expected at least one name, each printable and not empty")
+        raise TrajectoryError(f"{key} is {value!r}; allowed: at least one name, each printable and not empty")
     if len(set(names)) != len(names):
         raise TrajectoryError(f"{key} holds one twice: {names}")
     return tuple(str(name) for name in names)
@@ -132,9 +160,48 @@ def check_names(key: str, value: Sequence[str]) -> tuple[str, ...]:
 def check_config(value: object) -> dict[str, Any]:
     """A copy of a JSON object as JSON gives it back: tuples become lists, now and not only after loading."""
     if not isinstance(value, dict):
-        raise TrajectoryError(f"config is of type {type(value).__name__}; expected a dict")
+        raise TrajectoryError(f"config is of type {type(value).__name__}; allowed: a dict")
     try:
         copy = json.loads(json.dumps(value))
     except (TypeError, ValueError, RecursionError) as error:
         raise TrajectoryError(f"config cannot be written as JSON: {error}") from error
     return dict(copy)
+
+
+def entry(config: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """A part of a trajectory's `config` that should be a dict, and in a file may be anything: then an empty one."""
+    value = config.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def read_fields(archive: Archive) -> dict[str, Any]:
+    """The fields of a `Trajectory` from its file, their shapes not yet checked.
+
+    Raises:
+      TrajectoryError: the schema version is another, a key is missing or unknown, names or configuration are no text.
+      ArchiveError: a member is damaged.
+    """
+    if "schema_version" not in archive.keys:
+        raise TrajectoryError("it holds no schema_version, so ibjax did not write it")
+    version = archive.read("schema_version")
+    if version.ndim or version.dtype.kind not in "iu":
+        raise TrajectoryError(f"schema_version is {version.dtype} of shape {version.shape}; allowed: an integer")
+    if int(version) not in REQUIRED:
+        raise TrajectoryError(f"it has schema version {version}; this ibjax reads versions 1 and 2")
+    if missing := [key for key in REQUIRED[int(version)] if key not in archive.keys]:
+        raise TrajectoryError(f"it lacks {', '.join(missing)}")
+    names = archive.read("layer_names")
+    text = archive.read("config")
+    if names.dtype.kind != "U" or names.ndim != 1 or text.dtype.kind != "U" or text.ndim != 0:
+        raise TrajectoryError("layer_names or config is not text of the right shape")
+    extras = [key for key in archive.keys if key not in KEYS]
+    for key in extras:
+        extra_axes(key, names.tolist())
+    try:
+        config = json.loads(text.item())
+    except (ValueError, RecursionError) as error:
+        raise TrajectoryError(f"config is no JSON: {error}") from error
+    done = ("schema_version", "config", "layer_names")
+    arrays = {key: archive.read(key) for key in KEYS if key in archive.keys and key not in done}
+    layer_names = tuple(names.tolist())
+    return dict(config=config, layer_names=layer_names, extras={key: archive.read(key) for key in extras}, **arrays)

@@ -1,9 +1,10 @@
-"""`Trajectory`: what a run leaves behind, and its npz file of schema 1.
+"""`Trajectory`: what a run leaves behind, and its npz file.
 
 Shapes: S seeds, E logged epochs, L layers (hidden layers in order, then the output), N input patterns.
 Information is in bits, losses in nats, time in completed epochs.
 """
 
+import functools
 import json
 import math
 import os
@@ -17,21 +18,9 @@ import numpy.typing as npt
 
 from ibjax.config import PER_SEED
 from ibjax.npz import Archive, ArchiveError, write_arrays
-from ibjax.trajectory.schema import (
-    AXES,
-    FLAGS,
-    REQUIRED,
-    SCALARS,
-    SCHEMA_VERSION,
-    WEIGHTS,
-    TrajectoryError,
-    check_array,
-    check_config,
-    check_integers,
-    check_names,
-    check_scalar,
-    extra_axes,
-)
+from ibjax.trajectory import schema
+from ibjax.trajectory.convert import to_dataframe, to_xarray
+from ibjax.trajectory.schema import AXES, TrajectoryError, entry, extra_axes
 
 if TYPE_CHECKING:
     import pandas
@@ -41,43 +30,45 @@ FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
+_ABSENT: Any = None  # of type Any: those who use the arrays need not check, `Trajectory.require` says what is missing
+
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Trajectory:
     """An ensemble's way through the information plane.
 
-    Checked when made. Arrays are read-only views, floats stay float32 or float64 as given. Where a network
-    diverged its later entries are NaN.
+    Checked when made. Arrays are read-only views, floats stay float32 or float64 as given. Where a network diverged
+    its later entries are NaN. Losses, accuracies, gradients, weight norms and train masks are None where the training
+    loop did not give them.
 
     Attributes:
-        config: the whole configuration as read from JSON: the fields of `Config` under "config", and
-            "versions", "device_kind", "command"; "estimators" says of each what its values are ("exact", "upper
-            bound", "lower bound" or "estimate") and its options; "measured", by which `ibjax.measure` replaced
-            `i_xt` and `i_ty`.
-        seeds: (S,) which seeds, all different.
-        epochs: (E,) completed epochs, increasing; 0 is before any update.
-        layer_names: L names.
-        layer_widths: L numbers of units.
-        i_xt: (S, E, L) I(X;T), bits.
-        i_ty: (S, E, L) I(T;Y), bits.
-        train_loss, test_loss: (S, E) cross-entropy, nats.
-        train_accuracy, test_accuracy: (S, E) in 0..1.
-        gradient_mean: (S, E, L) norm of the mean of the layer's minibatch gradients over the epoch completed.
-        gradient_std: (S, E, L) norm of their standard deviation.
-        weight_norm: (S, E, L) Frobenius norm of the kernel.
-        train_mask: (S, N) bool, which patterns each network trained on.
-        diverged: (S,) bool, the network produced a loss that is not finite.
-        i_xy, h_x, h_y: I(X;Y), H(X), H(Y) of the data set, bits.
-        extras: optional arrays by key: `weights_<layer>`, `biases_<layer>` (S, E, ...), or of a network of one's
-            own `params` (S, E, P); `i_xt_<estimator>`, `i_ty_<estimator>` (S, E, L) bits; standard errors of
-            Monte-Carlo estimates, `i_xt_error`, `i_ty_error`, `i_xt_error_<estimator>`, `i_ty_error_<estimator>`
-            (S, E, L) bits; `range_low`, `range_high` (S, E, L) ends of the histogram's range; `singleton_share`
-            (S, E, L) share of the cells that hold one pattern; `train_labels` (S, N); `h_x_measured`,
-            `i_xy_measured` (S,) bits, H(X) and I(X;Y) of the patterns measured on where these are not all; the data
-            set's `inputs` (N, d), `p_y_given_x` (N,) or (N, C), `p_x` (N,).
+      config: the whole configuration as read from JSON: the fields of `Config` under "config", and "versions",
+        "device_kind", "command"; "estimators" says of each what its values are ("exact", "upper bound", "lower bound"
+        or "estimate") and its options; "measured", by which `ibjax.measure` replaced `i_xt` and `i_ty`.
+      seeds: (S,) which seeds, all different.
+      epochs: (E,) completed epochs, increasing; 0 is before any update.
+      layer_names: L names.
+      layer_widths: L numbers of units.
+      i_xt: (S, E, L) I(X;T), bits.
+      i_ty: (S, E, L) I(T;Y), bits.
+      train_loss, test_loss: (S, E) cross-entropy, nats.
+      train_accuracy, test_accuracy: (S, E) in 0..1.
+      gradient_mean: (S, E, L) norm of the mean of the layer's minibatch gradients over the epoch completed.
+      gradient_std: (S, E, L) norm of their standard deviation.
+      weight_norm: (S, E, L) Frobenius norm of the kernel.
+      train_mask: (S, N) bool, which patterns each network trained on.
+      diverged: (S,) bool, the network produced a loss that is not finite.
+      i_xy, h_x, h_y: I(X;Y), H(X), H(Y) of the data set, bits.
+      extras: further arrays by key: `weights_<layer>`, `biases_<layer>` (S, E, ...), or of a user-supplied network
+        `params` (S, E, P); `i_xt_<estimator>`, `i_ty_<estimator>` (S, E, L) bits; standard errors of Monte-Carlo
+        estimates, `i_xt_error`, `i_ty_error`, `i_xt_error_<estimator>`, `i_ty_error_<estimator>` (S, E, L) bits;
+        `range_low`, `range_high` (S, E, L) ends of the histogram's range; `singleton_share` (S, E, L) share of the
+        cells that hold one pattern; `train_labels` (S, N); `h_x_measured`, `i_xy_measured` (S,) bits, H(X) and I(X;Y)
+        of the patterns measured on where these are not all; the data set's `inputs` (N, d), `p_y_given_x` (N,) or
+        (N, C), `p_x` (N,).
 
     Raises:
-        TrajectoryError: an entry has another type, dtype, shape or range; names it and what is expected.
+      TrajectoryError: an entry has another type, dtype, shape or range; names it and what is allowed.
     """
 
     config: dict[str, Any]
@@ -87,14 +78,14 @@ class Trajectory:
     layer_widths: tuple[int, ...]
     i_xt: FloatArray
     i_ty: FloatArray
-    train_loss: FloatArray
-    test_loss: FloatArray
-    train_accuracy: FloatArray
-    test_accuracy: FloatArray
-    gradient_mean: FloatArray
-    gradient_std: FloatArray
-    weight_norm: FloatArray
-    train_mask: BoolArray
+    train_loss: FloatArray = _ABSENT
+    test_loss: FloatArray = _ABSENT
+    train_accuracy: FloatArray = _ABSENT
+    test_accuracy: FloatArray = _ABSENT
+    gradient_mean: FloatArray = _ABSENT
+    gradient_std: FloatArray = _ABSENT
+    weight_norm: FloatArray = _ABSENT
+    train_mask: BoolArray = _ABSENT
     diverged: BoolArray
     i_xy: float
     h_x: float
@@ -102,30 +93,27 @@ class Trajectory:
     extras: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        def put(key: str, value: object) -> None:
-            object.__setattr__(self, key, value)
-
-        put("config", check_config(self.config))
-        put("seeds", check_integers("seeds", self.seeds))
+        put = functools.partial(object.__setattr__, self)  # the class is frozen
+        put("config", schema.check_config(self.config))
+        put("seeds", schema.check_integers("seeds", self.seeds))
         if len(set(self.seeds.tolist())) != self.seeds.size:
             raise TrajectoryError(f"seeds holds one twice: {self.seeds.tolist()}")
-        put("epochs", check_integers("epochs", self.epochs))
+        put("epochs", schema.check_integers("epochs", self.epochs))
         if self.epochs[0] < 0 or np.any(np.diff(self.epochs) <= 0):
             raise TrajectoryError("epochs must be at least 0 and increase from entry to entry")
-        names = check_names("layer_names", self.layer_names)
+        names = schema.check_names("layer_names", self.layer_names)
         put("layer_names", names)
-        put("layer_widths", tuple(check_integers("layer_widths", self.layer_widths).tolist()))
+        put("layer_widths", tuple(schema.check_integers("layer_widths", self.layer_widths).tolist()))
         if len(self.layer_widths) != len(names) or min(self.layer_widths) < 1:
-            raise TrajectoryError(f"layer_widths is {self.layer_widths}; expected one, at least 1, for each of {names}")
+            raise TrajectoryError(f"layer_widths is {self.layer_widths}; allowed: one, at least 1, for each of {names}")
         sizes = {"S": self.seeds.size, "E": self.epochs.size, "L": len(names)}
-        check_array("train_mask", self.train_mask, AXES["train_mask"], sizes, kinds="b")
-        sizes["N"] = self.train_mask.shape[1]
-        for key, axes in AXES.items():
-            put(key, check_array(key, getattr(self, key), axes, sizes, kinds="b" if key in FLAGS else "f"))
-        for key in SCALARS:
-            put(key, check_scalar(key, getattr(self, key)))
+        for key in self._measured():
+            kinds = "b" if key in schema.FLAGS else "f"
+            put(key, schema.check_array(key, getattr(self, key), AXES[key], sizes, kinds=kinds))
+        for key in schema.SCALARS:
+            put(key, schema.check_scalar(key, getattr(self, key)))
         extras = {
-            key: check_array(key, value, extra_axes(key, names), sizes, kinds="biuf")
+            key: schema.check_array(key, value, extra_axes(key, names), sizes, kinds="biuf")
             for key, value in self.extras.items()
         }
         put("extras", extras)
@@ -137,6 +125,22 @@ class Trajectory:
             f"{f' ({lost} diverged)' if lost else ''}, {self.epochs.size} logged epochs "
             f"{self.epochs[0]}..{self.epochs[-1]}, layers {' '.join(self.layer_names)})"
         )
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Keys of the arrays that the training loop did not give."""
+        return tuple(key for key in schema.OPTIONAL if getattr(self, key) is None)
+
+    def require(self, key: str) -> npt.NDArray[Any]:
+        """The array of a field, by its key.
+
+        Raises:
+          TrajectoryError: the trajectory lacks it.
+        """
+        array: npt.NDArray[Any] | None = getattr(self, key)
+        if array is None:
+            raise TrajectoryError(f"{key} is absent: the training loop did not give it")
+        return array
 
     @property
     def healthy(self) -> BoolArray:
@@ -151,10 +155,10 @@ class Trajectory:
         """The value of a field of the configuration in each network, (S,), also where it is one a seed.
 
         Raises:
-            TrajectoryError: the configuration has no such field, or not one value for each of its seeds.
+          TrajectoryError: the configuration has no such field, or not one value for each of its seeds.
         """
-        config = self.config.get("config")
-        if not isinstance(config, dict) or field not in config:
+        config = entry(self.config, "config")
+        if field not in config:
             raise TrajectoryError(f"the configuration has no field {field!r}")
         value, seeds = config[field], config.get("seeds")
         if not isinstance(value, list) or field not in PER_SEED:
@@ -169,37 +173,37 @@ class Trajectory:
         """The same trajectory with these seeds only, in the order given.
 
         Raises:
-            TrajectoryError: a seed is not in the trajectory, is named twice, or none is named.
+          TrajectoryError: a seed is not in the trajectory, is named twice, or none is named.
         """
         where = {seed: index for index, seed in enumerate(self.seeds.tolist())}
         wanted = [int(seed) for seed in seeds]
         if missing := [seed for seed in wanted if seed not in where]:
             raise TrajectoryError(f"seeds {missing} are not in this trajectory, which holds {self.seeds.tolist()}")
         rows = [where[seed] for seed in wanted]
-        own = {key: getattr(self, key)[rows] for key in ("seeds", *AXES)}
+        arrays = {key: getattr(self, key)[rows] for key in ("seeds", *self._measured())}
         extras = {
             key: value[rows] if extra_axes(key, self.layer_names)[0] == "S" else value
             for key, value in self.extras.items()
         }
-        return replace(self, **own, extras=extras)
+        return replace(self, **arrays, extras=extras)
 
     def of_epochs(self, epochs: Iterable[int]) -> "Trajectory":
         """The same trajectory at these logged epochs only, such as `traj.epochs[::10]`.
 
         Raises:
-            TrajectoryError: an epoch was not logged, they do not increase, or none is named.
+          TrajectoryError: an epoch was not logged, they do not increase, or none is named.
         """
         where = {epoch: index for index, epoch in enumerate(self.epochs.tolist())}
         wanted = [int(epoch) for epoch in epochs]
         if missing := [epoch for epoch in wanted if epoch not in where]:
             raise TrajectoryError(f"epochs {missing} are not among the {len(where)} that this trajectory logged")
         entries = [where[epoch] for epoch in wanted]
-        own = {key: getattr(self, key)[:, entries] for key, axes in AXES.items() if axes.startswith("SE")}
+        arrays = {key: getattr(self, key)[:, entries] for key in self._measured() if AXES[key].startswith("SE")}
         extras = {
             key: value[:, entries] if extra_axes(key, self.layer_names).startswith("SE") else value
             for key, value in self.extras.items()
         }
-        return replace(self, epochs=self.epochs[entries], **own, extras=extras)
+        return replace(self, epochs=self.epochs[entries], **arrays, extras=extras)
 
     def differences(self, other: "Trajectory") -> dict[str, float]:
         """Where two trajectories disagree, configuration aside: key -> largest absolute difference.
@@ -207,9 +211,9 @@ class Trajectory:
         Empty when every array agrees to the bit (NaN equals NaN). Infinity stands for another shape or dtype,
         a key that one of them lacks, names, and NaN against a number.
         """
-        mine, theirs = self._arrays(), other._arrays()
+        mine, theirs = self.arrays(), other.arrays()
         found = dict.fromkeys(mine.keys() ^ theirs.keys(), math.inf)
-        for key in mine.keys() & theirs.keys() - {"config"}:
+        for key in mine.keys() & theirs.keys() - {"config", "schema_version"}:
             a, b = mine[key], theirs[key]
             if a.dtype.kind == "U" or b.dtype != a.dtype or b.shape != a.shape:
                 if not np.array_equal(a, b) or (a.dtype != b.dtype and a.dtype.kind != "U"):
@@ -228,11 +232,9 @@ class Trajectory:
         Scalars are variables too. The attributes hold `schema_version` and `config` as JSON. Nothing is copied.
 
         Raises:
-            ModuleNotFoundError: xarray is not installed.
+          ModuleNotFoundError: xarray is not installed.
         """
-        from ibjax.trajectory.convert import to_xarray
-
-        return to_xarray(self)
+        return to_xarray(self.arrays(), self.config)
 
     def to_dataframe(self) -> "pandas.DataFrame":
         """The trajectory as a tidy `pandas.DataFrame`, a row for each seed, epoch and layer, in this order.
@@ -241,11 +243,9 @@ class Trajectory:
         their keys; those of a whole network, (S, E) and (S,), repeated for its layers. `attrs["units"]` names units.
 
         Raises:
-            ModuleNotFoundError: pandas is not installed.
+          ModuleNotFoundError: pandas is not installed.
         """
-        from ibjax.trajectory.convert import to_dataframe
-
-        return to_dataframe(self)
+        return to_dataframe(self.arrays(), self.config)
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = True) -> Path:
         """Write the npz file, whole or not at all, and return its path.
@@ -254,20 +254,24 @@ class Trajectory:
         compressed.
 
         Raises:
-            FileExistsError: the file is there and `overwrite` is false.
-            OSError: it cannot be written; a file that was there stays as it was.
+          FileExistsError: the file is there and `overwrite` is false.
+          OSError: it cannot be written; a file that was there stays as it was.
         """
-        weights = [key for key in self.extras if key.startswith(WEIGHTS)]
-        return write_arrays(path, self._arrays(), overwrite=overwrite, compressed=weights)
+        weights = [key for key in self.extras if key.startswith(schema.WEIGHTS)]
+        return write_arrays(path, self.arrays(), overwrite=overwrite, compressed=weights)
 
-    def _arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """What the file holds, by key."""
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What the file holds, by key: schema version, `config` as JSON, the fields that are not absent, the extras."""
         return {
-            "schema_version": np.array(SCHEMA_VERSION),
+            "schema_version": np.array(2 if self.absent else 1),
             "config": np.array(json.dumps(self.config)),
-            **{key: np.asarray(getattr(self, key)) for key in REQUIRED[2:]},
+            **{key: np.asarray(getattr(self, key)) for key in schema.KEYS[2:] if key not in self.absent},
             **self.extras,
         }
+
+    def _measured(self) -> list[str]:
+        """Keys of `AXES` that are there."""
+        return [key for key in AXES if key not in self.absent]
 
 
 def load(path: str | os.PathLike[str]) -> Trajectory:
@@ -277,42 +281,11 @@ def load(path: str | os.PathLike[str]) -> Trajectory:
     a gigabyte.
 
     Raises:
-        FileNotFoundError, PermissionError, IsADirectoryError: as `open` does.
-        TrajectoryError: the file is damaged, not a trajectory, or of another schema version; says which.
+      FileNotFoundError, PermissionError, IsADirectoryError: as `open` does.
+      TrajectoryError: the file is damaged, not a trajectory, or of another schema version; says which.
     """
     try:
         with Archive(path) as archive:
-            return _from_archive(archive)
+            return Trajectory(**schema.read_fields(archive))
     except (ArchiveError, TrajectoryError) as error:
         raise TrajectoryError(f"cannot read {os.fspath(path)!r} as a trajectory: {error}") from error
-
-
-def _from_archive(archive: Archive) -> Trajectory:
-    if "schema_version" not in archive.keys:
-        raise TrajectoryError("it holds no schema_version, so ibjax did not write it")
-    version = archive.read("schema_version")
-    if version.ndim or version.dtype.kind not in "iu":
-        raise TrajectoryError(f"schema_version is {version.dtype} of shape {version.shape}; expected an integer")
-    if version != SCHEMA_VERSION:
-        raise TrajectoryError(f"it has schema version {version}; this ibjax reads version {SCHEMA_VERSION}")
-    if missing := [key for key in REQUIRED if key not in archive.keys]:
-        raise TrajectoryError(f"it lacks {', '.join(missing)}")
-    names = archive.read("layer_names")
-    text = archive.read("config")
-    if names.dtype.kind != "U" or names.ndim != 1 or text.dtype.kind != "U" or text.ndim != 0:
-        raise TrajectoryError("layer_names or config is not text of the right shape")
-    extras = [key for key in archive.keys if key not in REQUIRED]
-    for key in extras:
-        extra_axes(key, names.tolist())
-    try:
-        config = json.loads(text.item())
-    except (ValueError, RecursionError) as error:
-        raise TrajectoryError(f"config is no JSON: {error}") from error
-    done = ("schema_version", "config", "layer_names")
-    rest: dict[str, Any] = {key: archive.read(key) for key in REQUIRED if key not in done}
-    return Trajectory(
-        config=config,
-        layer_names=tuple(names.tolist()),
-        extras={key: archive.read(key) for key in extras},
-        **rest,
-    )

@@ -4,15 +4,28 @@ Shapes: S seeds, E logged epochs, L layers. Lines are means over healthy seeds; 
 intervals of the mean, absent for one network. Epoch 0 has its place left of epoch 1 on the logarithmic axis.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from ibjax.analysis.phases import mean_over_seeds, normalised_gradients, phase_change
 from ibjax.analysis.phases import snr as signal_to_noise
-from ibjax.figures.style import I_TY, I_XT, canvas, epoch_axis, layer_colours, legend_below, mean_of
+from ibjax.figures.style import (
+    DASHED,
+    I_TY,
+    I_XT,
+    bit_ticks,
+    canvas,
+    epoch_axis,
+    fill_band,
+    layer_colours,
+    legend_below,
+    mean_of,
+    solid_and_dashed,
+)
 from ibjax.trajectory.trajectory import Trajectory
 
 
@@ -20,23 +33,23 @@ def information_over_epochs(trajectory: Trajectory, *, quantity: str = "i_xt", a
     """I(X;T) of every layer against the epoch, with a band.
 
     Args:
-        trajectory: the ensemble.
-        quantity: `"i_xt"`, or `"i_ty"` for I(T;Y).
-        ax: axes to draw on; new ones by default.
+      trajectory: the ensemble.
+      quantity: `"i_xt"`, or `"i_ty"` for I(T;Y).
+      ax: axes to draw on; new ones by default.
 
     Raises:
-        ValueError: another quantity.
+      ValueError: another quantity.
     """
     labels = {"i_xt": I_XT, "i_ty": I_TY}
     if quantity not in labels:
-        raise ValueError(f"quantity is {quantity!r}; expected 'i_xt' or 'i_ty'")
+        raise ValueError(f"quantity = {quantity!r}; allowed: 'i_xt', 'i_ty'")
     with canvas(ax) as ax:
         _layers(ax, trajectory, getattr(trajectory, quantity), band=True)
         ax.set_ylabel(labels[quantity])
         ax.set_ylim(0.0, 1.04 * (trajectory.h_x if quantity == "i_xt" else trajectory.i_xy))
         if quantity == "i_xt":
-            ax.yaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 3, 5, 10]))
-        _finish(ax, trajectory, note=_band_note(trajectory))
+            bit_ticks(ax.yaxis)
+        _finish(ax, trajectory, band=True)
         return ax
 
 
@@ -47,20 +60,17 @@ def gradients(trajectory: Trajectory, *, phase: bool = True, ax: Axes | None = N
     grey band its 95% interval over seeds.
 
     Args:
-        trajectory: the ensemble.
-        phase: whether to mark the phase change.
-        ax: axes to draw on; new ones by default.
+      trajectory: the ensemble.
+      phase: whether to mark the phase change.
+      ax: axes to draw on; new ones by default.
     """
     with canvas(ax, height=3.0) as ax:
         mean, std = normalised_gradients(trajectory)
         _layers(ax, trajectory, mean)
-        _layers(ax, trajectory, std, linestyle=(0, (3, 1.2)), named=False)
+        _layers(ax, trajectory, std, linestyle=DASHED, named=False)
         ax.set_yscale("log")
         ax.set_ylabel("gradient norm / weight norm")
-        extra = [
-            Line2D([], [], color="0.3", label="mean"),
-            Line2D([], [], color="0.3", linestyle=(0, (3, 1.2)), label="std"),
-        ]
+        extra = solid_and_dashed("mean", "std")
         if phase:
             extra += _phase_line(ax, trajectory)
         _finish(ax, trajectory, extra)
@@ -71,9 +81,9 @@ def snr(trajectory: Trajectory, *, phase: bool = True, ax: Axes | None = None) -
     """Signal-to-noise ratio of the gradients, |mean| / |std|; the ensemble's geometric mean per layer.
 
     Args:
-        trajectory: the ensemble.
-        phase: whether to mark the phase change (grey).
-        ax: axes to draw on; new ones by default.
+      trajectory: the ensemble.
+      phase: whether to mark the phase change (grey).
+      ax: axes to draw on; new ones by default.
     """
     with canvas(ax) as ax:
         ratio = signal_to_noise(trajectory)
@@ -90,10 +100,10 @@ def snr(trajectory: Trajectory, *, phase: bool = True, ax: Axes | None = None) -
 def weight_norms(trajectory: Trajectory, *, ax: Axes | None = None) -> Axes:
     """Frobenius norm of every layer's kernel against the epoch, with a band."""
     with canvas(ax) as ax:
-        _layers(ax, trajectory, trajectory.weight_norm, band=True)
+        _layers(ax, trajectory, trajectory.require("weight_norm"), band=True)
         ax.set_ylim(bottom=0.0)
         ax.set_ylabel("weight norm")
-        _finish(ax, trajectory, note=_band_note(trajectory))
+        _finish(ax, trajectory, band=True)
         return ax
 
 
@@ -101,12 +111,12 @@ def loss_and_accuracy(trajectory: Trajectory, *, ax: Axes | None = None) -> Axes
     """Loss (left axis, nats) and accuracy (right axis), training solid and test dashed.
 
     Returns:
-        The axes of the loss; those of the accuracy share their horizontal axis.
+      The axes of the loss; those of the accuracy share their horizontal axis.
     """
     with canvas(ax) as ax:
         right = ax.twinx()
         for axes, name, colour in ((ax, "loss", "#4477AA"), (right, "accuracy", "#CC3311")):
-            for part, dashes in (("train", "-"), ("test", (0, (3, 1.2)))):
+            for part, dashes in (("train", "-"), ("test", DASHED)):
                 values = mean_over_seeds(trajectory, f"{part}_{name}", resamples=1).mean
                 axes.plot(trajectory.epochs, values, color=colour, linestyle=dashes)
             axes.tick_params(axis="y", colors=colour, which="both")
@@ -114,16 +124,8 @@ def loss_and_accuracy(trajectory: Trajectory, *, ax: Axes | None = None) -> Axes
         ax.set_ylim(bottom=0.0)
         right.set_ylabel("accuracy", color="#CC3311")
         right.set_ylim(None, 1.02)
-        extra = [
-            Line2D([], [], color="0.3", label="training"),
-            Line2D([], [], color="0.3", linestyle=(0, (3, 1.2)), label="test"),
-        ]
-        _finish(ax, trajectory, extra)
+        _finish(ax, trajectory, solid_and_dashed("training", "test"))
         return ax
-
-
-def _band_note(trajectory: Trajectory) -> str:
-    return "95% band" if trajectory.healthy.sum() > 1 else "no interval"
 
 
 def _layers(
@@ -143,9 +145,8 @@ def _layers(
     for layer, (name, colour) in enumerate(zip(names, layer_colours(len(names)), strict=True)):
         label = name if named else "_nolegend_"
         ax.plot(trajectory.epochs, mean[:, layer], color=colour, linestyle=linestyle, label=label)
-        if band and trajectory.healthy.sum() > 1:
-            low, high = estimate.low[:, layer], estimate.high[:, layer]
-            ax.fill_between(trajectory.epochs, low, high, color=colour, alpha=0.25, linewidth=0)
+        if band:
+            fill_band(ax, trajectory.epochs, estimate.low[:, layer], estimate.high[:, layer], colour)
 
 
 def _phase_line(ax: Axes, trajectory: Trajectory) -> list[Line2D]:
@@ -160,10 +161,10 @@ def _phase_line(ax: Axes, trajectory: Trajectory) -> list[Line2D]:
     return [line]
 
 
-def _finish(ax: Axes, trajectory: Trajectory, extra: list[Line2D] | None = None, note: str = "") -> None:
-    """Epoch axis, title, and a legend below the axes, where it covers nothing."""
+def _finish(ax: Axes, trajectory: Trajectory, extra: Sequence[Line2D] = (), *, band: bool = False) -> None:
+    """Epoch axis, title, and a legend of the named lines and the `extra` ones."""
     epoch_axis(ax, trajectory)
-    ax.set_title(mean_of(trajectory, note))
+    interval = "95% band" if trajectory.healthy.sum() > 1 else "no interval"
+    ax.set_title(mean_of(trajectory, interval if band else ""))
     handles = [line for line in ax.get_lines() if not str(line.get_label()).startswith("_")]
-    handles += [line for line in extra or [] if line not in handles]
-    legend_below(ax, handles)
+    legend_below(ax, handles + [line for line in extra if line not in handles])

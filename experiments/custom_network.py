@@ -1,7 +1,7 @@
-"""A network of one's own in the information plane: a flax module, on handwritten digits, with and without their labels.
+"""A custom network in the information plane: a flax module, on handwritten digits, with and without their labels.
 
 The digits are those of scikit-learn (`pip install "ibjax[digits]"`), 1797 patterns of 64 pixels; the second run learns
-labels drawn at random. Layers go by the module's own names. Measured on the training patterns.
+labels drawn at random. Layers have the names that the module gives them. Measured on the training patterns.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ import optax
 
 import ibjax
 from ibjax import figures
-from ibjax.figures.claims import side_by_side
 
-NAME = "own_network"
+NAME = "custom_network"
 
 
 class Residual(nn.Module):  # type: ignore[misc]  # flax is not typed here
@@ -58,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = common.parser(__doc__).parse_args(argv)
     options.out.mkdir(parents=True, exist_ok=True)
     trajectories = runs(options.quick, options.seeds)
-    whole, axes = side_by_side(len(trajectories), height=3.0)
+    whole, axes = figures.side_by_side(len(trajectories), height=3.0)
     with figures.style():
         for ax, (label, trajectory) in zip(axes, trajectories.items(), strict=True):
             trajectory.save(options.out / f"{NAME}_{label.replace(' ', '_')}.npz")

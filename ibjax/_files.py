@@ -1,0 +1,109 @@
+"""Files written whole or not at all, and room for them on the disk."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike[str], *, overwrite: bool = True, suffix: str = ".tmp") -> Iterator[Path]:
+    """Write a file so that `path` always holds a whole one.
+
+    The block writes to an empty temporary file beside the target, which is then forced to disk and renamed. Whatever
+    goes wrong before, also an interrupt, leaves what was there and removes the temporary file.
+
+    Args:
+      path: the name, to which nothing is appended. A symbolic link stays, and what it points to is replaced: replacing
+        the link itself would leave a second, older copy behind it. A file that is replaced passes on its permissions.
+      overwrite: whether an existing file may be replaced.
+      suffix: ending of the temporary file's name, for writers that choose the format by it.
+
+    Yields:
+      The path of the temporary file.
+
+    Raises:
+      FileExistsError: there is a file and `overwrite` is false.
+      OSError: the folder is missing or not writable, the disk is full, the name is that of a folder, of a device or of
+        a file one may not write.
+    """
+    target = Path(os.path.realpath(path))
+    _check_target(target, overwrite)
+    temporary = target.with_name(f".{secrets.token_hex(8)}{suffix}")  # short: the name itself may be of full length
+    try:
+        open(temporary, "xb").close()
+        yield temporary
+        with open(temporary, "r+b") as file:
+            os.fsync(file.fileno())
+        _publish(temporary, target, overwrite)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _check_target(target: Path, overwrite: bool) -> None:
+    try:
+        mode = os.stat(target).st_mode
+    except FileNotFoundError:
+        return
+    if not overwrite:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(target))
+    if not os.access(target, os.W_OK):  # a rename would not ask
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
+
+
+def _publish(temporary: Path, target: Path, overwrite: bool) -> None:
+    if overwrite:
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copymode(target, temporary)
+        os.replace(temporary, target)
+    else:
+        try:
+            os.link(temporary, target)  # unlike a rename, fails where another process was faster
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            _check_target(target, overwrite)
+            os.replace(temporary, target)
+        temporary.unlink(missing_ok=True)
+    if hasattr(os, "O_DIRECTORY"):  # the rename itself must reach the disk; Windows has no such call
+        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def check_space(path: str | os.PathLike[str], nbytes: int) -> int:
+    """How many bytes are free where `path` is or will be.
+
+    Raises:
+      OSError: fewer than `nbytes`; says both.
+    """
+    place = Path(os.path.realpath(path))
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < nbytes:
+        message = f"{os.strerror(errno.ENOSPC)}: {size(nbytes)} wanted, {size(free)} free; free some or go elsewhere"
+        raise OSError(errno.ENOSPC, message, os.fspath(path))
+    return free
+
+
+def size(nbytes: float) -> str:
+    """Bytes in words of three digits."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if nbytes < 999.5:
+            return f"{nbytes:.3g} {unit}"
+        nbytes /= 1000
+    return f"{nbytes:.3g} TB"

@@ -1,0 +1,144 @@
+"""The commands that train: `ibjax run`, `ibjax rerun`. Each takes the parsed arguments, returns the exit status."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ibjax
+from ibjax._files import check_space, size
+from ibjax.cli.options import UsageError, config_of
+from ibjax.cli.output import (
+    cache_compiled_programs,
+    check_output,
+    fail,
+    hint_checkpoint,
+    load_trajectory,
+    parse_numbers,
+    print_results,
+    report_broken_bounds,
+)
+from ibjax.data.files import ENDINGS
+from ibjax.ensemble.buffer import expected_bytes
+from ibjax.progress import bar
+from ibjax.trajectory.provenance import conditions, repeatable_config
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train an ensemble and write its trajectory; 1 where it cannot be written or values break their bounds."""
+    dataset = _read_dataset(arguments)
+    config = config_of(arguments)
+    path = Path(f"{arguments.preset}.npz" if arguments.out is None else arguments.out)
+    check_output(path, force=arguments.force)
+    wanted = expected_bytes(config, dataset)
+    free = check_space(path, wanted)
+    options: dict[str, Any] = {} if dataset is None else {"dataset": dataset}
+    if arguments.checkpoint is not None:
+        options["checkpoint"] = arguments.checkpoint
+        if arguments.checkpoint_every is not None:
+            options["checkpoint_every"] = parse_numbers("--checkpoint-every", arguments.checkpoint_every)[0]
+    elif arguments.checkpoint_every is not None:
+        raise UsageError("--checkpoint-every without --checkpoint; allowed: together")
+    note = f"{len(config.seed_list)} networks; the file takes about {size(wanted)}, free are {size(free)}"
+    began = time.perf_counter()
+    trajectory = _train(config, "" if arguments.quiet else note, **options)
+    if failure := _save(trajectory, path, arguments):
+        return fail("run", failure)
+    sound = report_broken_bounds(trajectory)
+    if not arguments.quiet:
+        print_results(trajectory)
+        print(f"\n{time.perf_counter() - began:.1f} s; written to {path}")
+    return 0 if sound else 1
+
+
+def rerun(arguments: argparse.Namespace) -> int:
+    """Train a file's networks again, from what the file says of them, and compare all arrays; 1 where they differ."""
+    recorded = load_trajectory(arguments.file)
+    try:
+        config = repeatable_config(recorded)
+    except ValueError as error:
+        raise UsageError(f"{arguments.file!r} cannot be repeated: {error}") from error
+    again = _train(config, "" if arguments.quiet else f"{len(config.seed_list)} networks, trained again")
+    # Measures added to the file afterwards are not the run's.
+    added = sorted(recorded.extras.keys() - again.extras.keys())
+    for key in added:
+        print(f"{key} was added after the run and is not compared")
+    original = dataclasses.replace(recorded, extras={k: v for k, v in recorded.extras.items() if k not in added})
+    for line in (changes := conditions(recorded, again)):
+        print(line)
+    if not (differences := original.differences(again)):
+        print(f"all {len(original.arrays()) - 1} arrays agree to the bit")
+        return 0
+    print("largest absolute differences, inf where shapes, types or NaN differ:")
+    for key, value in differences.items():
+        print(f"  {key:24} {value:.3g}")
+    if not changes:
+        print("versions and device are those of the file: on one machine that is a defect")
+    return 1
+
+
+def _read_dataset(arguments: argparse.Namespace) -> ibjax.Dataset | None:
+    """The data set of a file named in place of a task; the configuration then has the preset's."""
+    if arguments.dataset is None or Path(arguments.dataset).suffix.lower() not in ENDINGS:
+        return None
+    try:
+        dataset = ibjax.load_dataset(arguments.dataset)
+    except ValueError as error:
+        raise UsageError(f"--dataset: {error}") from error
+    except OSError as error:
+        raise UsageError(f"--dataset = {arguments.dataset!r} cannot be read: {error.strerror or error}") from error
+    arguments.dataset = None
+    return dataset
+
+
+def _train(config: ibjax.Config, note: str, **options: Any) -> ibjax.Trajectory:
+    """The run, with warnings as lines of this command; without a note, quietly, else with it as training begins."""
+    cache_compiled_programs()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "[0-9]+ of [0-9]+ networks diverged", RuntimeWarning)  # the table says so
+        warnings.filterwarnings("ignore", "information values break their bounds", RuntimeWarning)  # so does the report
+        warnings.showwarning = lambda message, *_, **__: print(f"ibjax run: {message}", file=sys.stderr)
+        try:
+            if not note:
+                return ibjax.run(config, **options)
+            with bar() as report:
+                return ibjax.run(config, progress=_announce(note, report), **options)
+        except (ValueError, TypeError) as error:
+            raise UsageError(str(error)) from error
+
+
+def _announce(note: str, report: Callable[[ibjax.Progress], None]) -> Callable[[ibjax.Progress], None]:
+    """`report` with the note printed before its first call: no argument was refused, training has begun."""
+    notes = [note]
+
+    def tell(state: ibjax.Progress) -> None:
+        while notes:
+            print(notes.pop())
+        report(state)
+
+    return tell
+
+
+def _save(trajectory: ibjax.Trajectory, path: Path, arguments: argparse.Namespace) -> str:
+    """Write what hours were spent on, if not where it was meant to go then elsewhere; returns what went wrong."""
+    try:
+        arguments.written.append(trajectory.save(path, overwrite=arguments.force))
+    except OSError as error:
+        failure = f"cannot write {str(path)!r}: {error.strerror or error}"
+    else:
+        return ""
+    if arguments.checkpoint is not None:
+        return f"{failure}; when that is mended, {hint_checkpoint(arguments)}"
+    try:
+        with tempfile.NamedTemporaryFile(prefix=f"{path.stem}_", suffix=".npz", delete=False) as file:
+            refuge = Path(file.name)
+        return f"{failure}; the results are in {str(trajectory.save(refuge))!r} instead"
+    except OSError as error:
+        return f"{failure}; nor in the folder of temporary files: {error.strerror or error}; the results are lost"

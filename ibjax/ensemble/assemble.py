@@ -1,0 +1,178 @@
+"""From what the user gives to the parts of a run: every check of how they fit together, before anything is compiled.
+
+Shapes: S seeds, N patterns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+import optax
+
+from ibjax.config import PER_SEED, Config
+from ibjax.data.dataset import Dataset
+from ibjax.data.spherical import spherical_dataset
+from ibjax.ensemble.measurement import Measurement
+from ibjax.ensemble.program import PerSeed, Program
+from ibjax.information.estimator import Estimator, make
+from ibjax.networks.adapter import as_model
+from ibjax.networks.perceptron import Perceptron
+from ibjax.networks.protocol import Model
+from ibjax.training.fused import FusedTrainer, supports
+from ibjax.training.rules import GradientDescent, UpdateRule
+from ibjax.training.trainer import HyperParameters, Trainer
+
+_OPTIMIZERS: dict[str, Callable[[Any], optax.GradientTransformation]] = {"sgd": optax.sgd, "adam": optax.adam}
+
+
+def assemble(
+    config: Config,
+    *,
+    dataset: Dataset | None = None,
+    network: Any = None,
+    optimizer: optax.GradientTransformation | None = None,
+) -> Program:
+    """The program of a run; arguments and errors are those of `ibjax.run`.
+
+    Call it in the precision of the run (`blocks.precision`). Nothing is compiled; a user's network is traced.
+    """
+    _check_types(config, dataset, optimizer)
+    task = spherical_dataset(config.dataset) if dataset is None else dataset
+    counts = _train_counts(config, task)
+    _check_fit(config, task, network, optimizer)
+    dtype = jnp.dtype(config.precision)
+    network_ = _perceptron(config, task) if network is None else network
+    model = as_model(network_, task, dtype)
+    if model.hidden is None and np.any(config.noise):
+        raise ValueError(f"noise = {config.noise} with a network of your own; allowed: 0 (add it in the network)")
+    per_seed = _per_seed(config, counts)
+    trainer = Trainer(
+        model=model,
+        make_rule=_rule_maker(config, model, optimizer),
+        n_train=max(counts),
+        batch_size=config.batch_size or max(counts),
+        shuffle=config.shuffle,
+        ordered_split=config.split == "ordered",
+        bits=_packable_bits(task),
+    )
+    custom = {"dataset": dataset, "network": network, "optimizer": optimizer}
+    return Program(
+        config=config,
+        dataset=task,
+        custom=tuple(sorted(name for name, value in custom.items() if value is not None)),
+        trainer=trainer,
+        fused=_fused_trainer(config, network_, trainer, per_seed.values),
+        per_seed=per_seed,
+        histogram=make("histogram", bins=config.bins, compat=config.compat),
+        measurements=tuple(
+            measurement(config, task, model, make(name)) for name in config.estimators if name != "histogram"
+        ),
+    )
+
+
+def measurement(config: Config, dataset: Dataset, model: Model, estimator: Estimator) -> Measurement:
+    """A further estimator of all layers, to be compiled beside the histogram.
+
+    Raises:
+      ValueError: a layer is out of its reach, or not all patterns are measured.
+    """
+    if config.measure_on != "all":
+        raise ValueError(
+            f"estimator {estimator.name!r} with measure_on = {config.measure_on!r}; allowed: 'all' "
+            "(a part of the patterns is for the run's own histogram)"
+        )
+    p_x = None if dataset.p_x is None else np.asarray(dataset.p_x, config.precision)
+    return Measurement(estimator, model, dataset.n_patterns, p_x)
+
+
+def _check_types(config: Any, dataset: Any, optimizer: Any) -> None:
+    if not isinstance(config, Config):
+        raise TypeError(f"config = {config!r}; allowed: an ibjax.Config")
+    if dataset is not None and not isinstance(dataset, Dataset):
+        raise TypeError(f"dataset = {dataset!r}; allowed: an ibjax.Dataset")
+    if optimizer is not None and not isinstance(optimizer, optax.GradientTransformation):
+        raise TypeError(f"optimizer = {optimizer!r}; allowed: an optax.GradientTransformation")
+
+
+def _train_counts(config: Config, dataset: Dataset) -> list[int]:
+    """Training patterns of each seed, or one number for all."""
+    n, fraction = dataset.n_patterns, config.train_fraction
+    fractions = fraction if isinstance(fraction, tuple) else (fraction,)
+    counts = [int(f * n) for f in fractions]
+    if min(counts) < 1:
+        raise ValueError(f"train_fraction = {min(fractions):g} leaves none of {n} patterns for training")
+    if config.batch_size is not None and config.batch_size > min(counts):
+        raise ValueError(f"batch_size = {config.batch_size}; allowed: at most the {min(counts)} training patterns")
+    if config.measure_on == "test" and max(counts) == n:
+        raise ValueError(f"measure_on = 'test' with train_fraction = {max(counts) / n:g}; allowed: less than 1")
+    return counts
+
+
+def _check_fit(config: Config, dataset: Dataset, network: Any, optimizer: Any) -> None:
+    if network is None and config.output == "sigmoid" and dataset.n_classes != 2:
+        raise ValueError(f"output = 'sigmoid' with {dataset.n_classes} classes; allowed: 'softmax'")
+    if optimizer is not None and isinstance(config.learning_rate, tuple):
+        raise ValueError("learning_rate of each seed with an optimizer of your own; allowed: one number")
+
+
+def _perceptron(config: Config, dataset: Dataset) -> Perceptron:
+    """The built-in network of a configuration."""
+    outputs = 1 if config.output == "sigmoid" else dataset.n_classes
+    widths = (dataset.n_features, *config.hidden_widths, outputs)
+    return Perceptron(widths, config.activation, config.output, config.initializer, config.precision)
+
+
+def _rule_maker(
+    config: Config, model: Model, optimizer: optax.GradientTransformation | None
+) -> Callable[[HyperParameters], UpdateRule]:
+    def make_rule(hyper: HyperParameters) -> UpdateRule:
+        rate = config.learning_rate if hyper.learning_rate is None else hyper.learning_rate
+        chosen = _OPTIMIZERS[config.optimizer](rate) if optimizer is None else optimizer
+        return GradientDescent(chosen, model.unravel, elementwise=optimizer is None)
+
+    return make_rule
+
+
+def _fused_trainer(config: Config, network: Any, trainer: Trainer, per_seed: HyperParameters) -> FusedTrainer | None:
+    """The GPU's trainer, where `config.backend` asks for it."""
+    backend, on_gpu = config.backend, jax.default_backend() == "gpu"
+    can = not jax.tree.leaves(per_seed) and supports(network, trainer)
+    if backend == "plain" or (backend == "auto" and not (on_gpu and can)):
+        return None
+    if not can:
+        raise ValueError(
+            "backend = 'fused'; allowed for the built-in network of tanh units narrower than 64, in float32, with "
+            "an optimizer of the configuration, on inputs of 0 and 1 that fit 30 bits, without noise and with one "
+            "learning_rate and train_fraction for all seeds; else 'plain' or 'auto'"
+        )
+    return FusedTrainer(network, trainer, interpret=not on_gpu)
+
+
+def _per_seed(config: Config, counts: list[int]) -> PerSeed:
+    """The hyper-parameters in which seeds differ, and those that not every compiled program has."""
+    seeds = np.array(config.seed_list, np.uint32)
+    order = np.argsort(seeds)
+
+    def of_seeds(value: Any, dtype: Any) -> Any:
+        return np.broadcast_to(np.asarray(value, dtype), seeds.shape)[order]
+
+    varied = {field for field in PER_SEED if isinstance(getattr(config, field), tuple)}
+    values = HyperParameters(
+        n_train=of_seeds(counts, np.int32) if "train_fraction" in varied else None,
+        learning_rate=of_seeds(config.learning_rate, config.precision) if "learning_rate" in varied else None,
+        noise_std=of_seeds(config.noise, config.precision) if np.any(config.noise) else None,
+    )
+    return PerSeed(seeds[order], values)
+
+
+def _packable_bits(dataset: Dataset) -> int:
+    """F where the inputs are vectors of 0 and 1 and fit a 32-bit word beside the label, else 0."""
+    label_bits = (dataset.n_classes - 1).bit_length()
+    fits = dataset.inputs.ndim == 2 and dataset.n_features + label_bits <= 32
+    binary: npt.NDArray[np.bool_] = np.isin(dataset.inputs, (0, 1)) if fits else np.zeros(1, bool)
+    return dataset.n_features if bool(binary.all()) else 0

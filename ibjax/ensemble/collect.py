@@ -1,0 +1,151 @@
+"""From the buffer of results to a trajectory, and to what a progress bar tells on the way.
+
+Shapes: S seeds, E logged epochs, L layers, P parameters, n training patterns, N patterns.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+
+from ibjax.analysis.bounds import check_bounds
+from ibjax.config import Config
+from ibjax.data.dataset import Dataset
+from ibjax.ensemble.blocks import precision
+from ibjax.ensemble.buffer import ResultBuffer
+from ibjax.ensemble.program import Program
+from ibjax.information.estimator import Estimator
+from ibjax.progress import Progress
+from ibjax.trajectory.provenance import origin
+from ibjax.trajectory.trajectory import Trajectory
+
+
+def collect(config: Config, program: Program, buffer: ResultBuffer, patterns: npt.NDArray[np.int32]) -> Trajectory:
+    """The trajectory of a finished run.
+
+    Args:
+      config: of the run.
+      program: of the run, or of one that differs in its seeds only.
+      buffer: full.
+      patterns: (S, n), on which each network trained.
+
+    Warns:
+      RuntimeWarning: some networks diverged; information values break their bounds.
+    """
+    dataset, model = program.dataset, program.model
+    values = buffer.arrays._asdict()
+    finite = np.logical_and.accumulate(values.pop("finite"), axis=1)  # once diverged, diverged
+    for array in values.values():
+        array[~finite] = np.nan  # in place: of a big ensemble there is no room for a second one
+    if lost := int((~finite[:, -1]).sum()):
+        warnings.warn(
+            f"{lost} of {len(finite)} networks diverged: their entries are NaN from there on",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    mask = np.zeros((len(patterns), dataset.n_patterns), bool)
+    np.put_along_axis(mask, patterns, True, axis=1)
+    trajectory = Trajectory(
+        extras=_extras(config, program, values, mask),
+        config={
+            "config": dataclasses.asdict(config),
+            "custom": list(program.custom),
+            "estimators": {estimator.name: describe(estimator) for estimator in program.estimators},
+            **origin(jax.local_devices()[0].device_kind),
+        },
+        seeds=np.array(config.seed_list, np.int64),
+        epochs=np.array(config.logged, np.int64),
+        layer_names=model.layer_names,
+        layer_widths=model.layer_widths,
+        train_mask=mask,
+        diverged=~finite[:, -1],
+        i_xy=dataset.information,
+        h_x=dataset.h_x,
+        h_y=dataset.h_y,
+        **values,
+    )
+    if not (bounds := check_bounds(trajectory)).ok:
+        warnings.warn(
+            f"information values break their bounds; do not trust them\n{bounds}", RuntimeWarning, stacklevel=3
+        )
+    return trajectory
+
+
+def _extras(
+    config: Config, program: Program, values: dict[str, Any], mask: npt.NDArray[np.bool_]
+) -> dict[str, npt.NDArray[Any]]:
+    """The optional arrays of the file; takes theirs out of `values`."""
+    ranges = {name: values.pop(name) for name in ("range_low", "range_high")}
+    extras = {} if all(program.model.bounded) else ranges
+    params, estimates = values.pop("params"), values.pop("estimates")
+    extras |= {key: estimates[:, :, row] for row, key in enumerate(program.estimate_keys)}
+    if config.store_weights:
+        with precision(config):
+            extras |= _layer_weights(program, params)
+    if config.measure_on != "all":
+        h_x, i_xy = program.dataset.restricted(mask == (config.measure_on == "train"))
+        extras |= {"h_x_measured": h_x, "i_xy_measured": i_xy}
+    return extras
+
+
+def _layer_weights(program: Program, params: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+    """Vectors (S, E, P) as `weights_<layer>` (S, E, U', U) and `biases_<layer>` (S, E, U).
+
+    Those of a user's network, whose layers are not known to have these, go by the name `params`, as they are.
+    """
+    if program.model.hidden is None:
+        return {"params": params}
+    layers = jax.vmap(jax.vmap(program.model.unravel))(jnp.asarray(params))
+    named = list(zip(program.model.layer_names, layers, strict=True))
+    return {
+        f"{kind}_{name}": np.asarray(layer[part])
+        for kind, part in (("weights", "kernel"), ("biases", "bias"))
+        for name, layer in named
+    }
+
+
+def describe(estimator: Estimator) -> dict[str, Any]:
+    """An estimator as the configuration of a file tells it: what its values are, and its options."""
+    options = dataclasses.asdict(estimator)  # type: ignore[call-overload]  # a protocol cannot say "dataclass"
+    return {"i_xt": estimator.i_xt_is, "i_ty": estimator.i_ty_is, "options": options}
+
+
+def hash_of(dataset: Dataset) -> str:
+    """What tells two data sets apart."""
+    arrays = (dataset.inputs, dataset.conditional, dataset.marginal)
+    parts = [repr((a.shape, dataset.p_x is None)).encode() + a.tobytes() for a in arrays]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def progress_of(logged: Sequence[int], buffer: ResultBuffer) -> Progress:
+    """How far a run is."""
+    counts = list(buffer.n_logged)  # the others go on
+    done = sum(logged[count - 1] if count else 0 for count in counts)
+    latest = max(min(counts) - 1, 0)
+    rows = [row for row, count in zip(buffer.rows, counts, strict=True) if count > latest]
+    values = buffer.arrays
+
+    def at(name: str) -> npt.NDArray[Any]:
+        array = getattr(values, name)
+        return array[:, latest] if len(rows) == len(counts) else np.concatenate([array[row, latest] for row in rows])
+
+    accuracy = at("test_accuracy")
+    if np.isnan(accuracy).all():
+        accuracy = at("train_accuracy")
+    i_xt = at("i_xt")
+    last_hidden = i_xt[:, max(i_xt.shape[1] - 2, 0)]
+    total = logged[-1] * len(counts)
+    return Progress(done, total, logged[-1], logged[latest], _finite_mean(accuracy), _finite_mean(last_hidden))
+
+
+def _finite_mean(values: npt.NDArray[Any]) -> float:
+    values = values[np.isfinite(values)]
+    return float(values.mean()) if values.size else float("nan")

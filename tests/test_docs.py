@@ -1,0 +1,150 @@
+"""README and documentation: their Python runs, their links lead somewhere, what they say of the code is true."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+import pytest
+
+import ibjax
+from ibjax.cli.main import main
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [page for page in PAGES if "_build" not in page.parts]
+
+FENCE = re.compile(r"^```(?P<language>\{code-cell\}|\w+)?.*\n(?P<body>(?:.*\n)*?)```$", re.MULTILINE)
+INDENTED = re.compile(r"(?:^    .*\n)+", re.MULTILINE)
+LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)|^```\{(?:figure|include)\} (?P<directive>\S+)$", re.MULTILINE)
+
+
+class Block(NamedTuple):
+    """A piece of Python, and where it stands."""
+
+    line: int
+    source: str
+
+
+def python_of(page: Path) -> Iterator[Block]:
+    """The Python of a page: its blocks and its code cells, without the cells' options and the lines for IPython (%)."""
+    text = page.read_text()
+    for fence in FENCE.finditer(text):
+        if fence["language"] in ("python", "{code-cell}"):
+            lines = ["" if line.startswith((":", "%")) else line for line in fence["body"].splitlines()]
+            yield Block(text[: fence.start("body")].count("\n"), "\n".join(lines))
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if any(python_of(page))], ids=name_of)
+def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it stands: one namespace for each page, in a folder that holds nothing."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    matplotlib.use("agg")
+    namespace: dict[str, Any] = {"__name__": page.stem.replace("-", "_")}
+    for block in python_of(page):
+        # As many empty lines above it as in the page, so that an error names the page's line.
+        exec(compile("\n" * block.line + block.source, page, "exec"), namespace)
+
+
+def commands_of(page: Path) -> Iterator[list[str]]:
+    """Words of every `ibjax ...` in the indented blocks of a page, without comments."""
+    for block in INDENTED.finditer(FENCE.sub("", page.read_text())):
+        for line in block[0].splitlines():
+            for command in re.findall(r"(?:^|/)ibjax ([a-z].*)", line.split("  #")[0].strip()):
+                yield command.split()
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if any(commands_of(page))], ids=name_of)
+def test_options_of_the_command_line_exist(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command, *words in commands_of(page):
+        chosen = [words[i : i + 2] for i, word in enumerate(words) if word == "--estimator"]
+        assert main([command, *sum(chosen, []), "--help"]) == 0, command
+        shown = capsys.readouterr().out
+        for option in (word for word in words if word.startswith("--")):
+            assert re.search(rf"{option}\b", shown), f"ibjax {command} has no {option}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text()
+    targets = [match["target"] or match["directive"] for match in LINK.finditer(FENCE.sub(_directives, text))]
+    for target in targets:
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.is_relative_to(ROOT), target
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors(linked), target
+
+
+def _directives(fence: re.Match[str]) -> str:
+    """A code block says nothing of links; figures and included files are directives."""
+    return fence[0] if fence["language"] is None else ""
+
+
+def anchors(page: Path) -> set[str]:
+    """What the headings of a page are called in links."""
+    headings = re.findall(r"^#+ (.*)$", FENCE.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_promises_name_tests_that_exist() -> None:
+    sources = {path.name: path.read_text() for path in (ROOT / "tests").glob("test_*.py")}
+    page = (ROOT / "docs" / "reference" / "promises.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 10
+    for row in rows:
+        named = re.findall(r"`((?:tests/)?(?:test_\w+(?:\.py)?|Test\w+))`", row)
+        assert named, row
+        for name in named:
+            defined = re.compile(rf"^ *(?:def|class) {name}\b", re.MULTILINE)
+            assert name.removeprefix("tests/") in sources or any(map(defined.search, sources.values())), name
+
+
+def claims(text: str) -> list[tuple[str, ...]]:
+    """(claim, number, verdict) of each numbered row of a table of claims."""
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
+    return [(row[-3 if len(row) == 4 else 1], row[-2 if len(row) == 4 else 3], row[-1]) for row in rows if row[0].isdigit()]
+
+
+def test_every_claim_stands_among_the_results() -> None:
+    measured = claims((ROOT / "experiments" / "figures" / "claims.md").read_text())
+    assert claims((ROOT / "docs" / "results.md").read_text()) == measured
+    rows = [line for line in README.read_text().splitlines() if line.startswith("| ")]
+    told = [tuple(cell.strip() for cell in row.split("|")[1:-1]) for row in rows]
+    assert len(set(told) & set(measured)) == 5
+
+
+def test_the_readme_is_short_and_holds_the_two_commands() -> None:
+    lines = README.read_text().splitlines()
+    assert len(lines) <= 150
+    commands = [line for line in lines if re.match(r"^    python3 -m venv .venv && ", line)]
+    assert [command.split(" && ")[-1].strip() for command in commands] == [
+        ".venv/bin/ibjax run --out paper.npz",
+        ".venv/bin/python -m pytest",
+    ]
+
+
+def test_the_versions_agree() -> None:
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert re.search(r"^version: (.*)$", citation, re.MULTILINE)[1] == ibjax.__version__
+    assert f"## {ibjax.__version__}" in (ROOT / "docs" / "changelog.md").read_text()
+
+
+def test_every_public_name_is_in_the_api_pages() -> None:
+    pages = "".join(page.read_text() for page in (ROOT / "docs" / "api").glob("*.md"))
+    for module in (ibjax, ibjax.analysis, ibjax.bottleneck, ibjax.figures):
+        for name in module.__all__:
+            assert re.search(rf"(?:auto\w+:: |automodule:: )(?:[\w.]+\.)?{name}$", pages, re.MULTILINE), name
