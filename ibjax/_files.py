@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and room for them on the disk."""
+"""Files written whole or not at all, files locked by a process, and room on the disk."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import errno
 import os
 import secrets
 import shutil
+import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 
 @contextlib.contextmanager
@@ -82,6 +84,34 @@ def _publish(temporary: Path, target: Path, overwrite: bool) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def lock_file(path: Path) -> IO[str]:
+    """The file, locked until it is closed or its process is gone, however it went.
+
+    Raises:
+      BlockingIOError: another process has it; the message names that.
+      ImportError: this system has no file locks.
+    """
+    try:
+        import fcntl  # here, not above: Windows has none
+    except ImportError:
+        raise ImportError("this system has no file locks (fcntl)") from None
+    file = open(path, "a+", encoding="utf-8")  # noqa: SIM115  (closed by the caller)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.seek(0)
+        holder = " ".join(file.read(200).split()) or "another process"
+        file.close()
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            raise
+        raise BlockingIOError(holder) from error
+    with contextlib.suppress(OSError):  # only for the message above
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+    return file
 
 
 def check_space(path: str | os.PathLike[str], nbytes: int) -> int:

@@ -16,12 +16,10 @@ Shapes: K seeds of a block, E logged epochs.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
 import re
-import socket
 import threading
 import time
 import warnings
@@ -33,7 +31,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from ibjax._files import atomic_write, check_space
+from ibjax._files import atomic_write, check_space, lock_file
 from ibjax.npz import Archive, ArchiveError, write_arrays
 from ibjax.trajectory.provenance import differing_entries
 
@@ -106,7 +104,12 @@ class Checkpoint:
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(self.folder / "lock", self._name)
+        try:
+            self._lock = lock_file(self.folder / "lock")
+        except BlockingIOError as error:
+            raise CheckpointError(f"{self._name} is in use by {error}; allowed: one run at a time") from error
+        except ImportError as error:
+            raise CheckpointError(f"{self._name}: {error}, without which it is not safe") from error
         try:
             names = sorted(path.name for path in self.folder.iterdir())
             if strange := [name for name in names if not _OURS.fullmatch(name)]:
@@ -128,7 +131,7 @@ class Checkpoint:
         try:
             self._writer.shutdown(wait=True)
         finally:
-            self._lock.close()  # the file stays: whoever waits for it must not lock one that has gone
+            self._lock.close()  # the file stays: a process that waits for it must not lock one that has gone
 
     def damaged(self, name: str, reason: object) -> CheckpointError:
         """The error that says so."""
@@ -143,13 +146,7 @@ class Checkpoint:
         asked = json.loads(json.dumps({"format": _FORMAT, **facts}))
         path = self.folder / "run.json"
         try:
-            text = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            text = "{}"
-        except UnicodeDecodeError as error:
-            raise self.damaged(path.name, error) from error
-        try:
-            recorded = json.loads(text)
+            recorded = json.loads(path.read_bytes()) if path.exists() else {}
         except (ValueError, RecursionError) as error:
             raise self.damaged(path.name, f"no JSON ({error})") from error
         if not isinstance(recorded, dict):
@@ -198,7 +195,7 @@ class Checkpoint:
             if first >= done:  # its state was not written any more
                 piece.unlink()
             elif first != reached or last > done:
-                raise self.damaged(piece.name, f"expected one from logged epoch {reached} to at most {done}")
+                raise self.damaged(piece.name, f"allowed: one from logged epoch {reached} to at most {done}")
             else:
                 records.append(self._read(piece))
                 reached = last
@@ -296,29 +293,6 @@ class Checkpoint:
         """Wait until everything handed over is written; warns as `watch` does."""
         self._writer.submit(lambda: None).result()
         self.watch()
-
-
-def _lock(path: Path, name: str) -> Any:
-    """The file, locked until it is closed or its process is gone, however it went."""
-    try:
-        import fcntl
-    except ImportError:
-        raise CheckpointError(f"{name}: this system has no file locks (fcntl), without which it is not safe") from None
-    file = open(path, "a+", encoding="utf-8")  # noqa: SIM115  (closed by the caller)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.seek(0)
-        holder = " ".join(file.read(200).split()) or "another process"
-        file.close()
-        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-            raise
-        raise CheckpointError(f"{name} is in use by {holder}; allowed: one run at a time") from error
-    with contextlib.suppress(OSError):  # only for the message above
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
-    return file
 
 
 def _short(value: Any) -> str:

@@ -53,8 +53,8 @@ def collect(config: Config, program: Program, buffer: ResultBuffer, patterns: np
         )
     mask = np.zeros((len(patterns), dataset.n_patterns), bool)
     np.put_along_axis(mask, patterns, True, axis=1)
+    extras = _extras(config, program, values, mask)  # takes its arrays out of the values
     trajectory = Trajectory(
-        extras=_extras(config, program, values, mask),
         config={
             "config": dataclasses.asdict(config),
             "custom": list(program.custom),
@@ -70,6 +70,7 @@ def collect(config: Config, program: Program, buffer: ResultBuffer, patterns: np
         i_xy=dataset.information,
         h_x=dataset.h_x,
         h_y=dataset.h_y,
+        extras=extras,
         **values,
     )
     if not (bounds := check_bounds(trajectory)).ok:
