@@ -1,4 +1,4 @@
-"""Checks of scalars and names that users give; every message reads `field = value; allowed: ...`.
+"""Checks of numbers and names that users give; the messages tell the field, its value and what is allowed.
 
 They raise TypeError for a value of the wrong type and ValueError for one that is not allowed. Imports no jax.
 """
@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 _Item = TypeVar("_Item", int, str)
 _NONE: Mapping[int, str] = MappingProxyType({})
@@ -61,6 +62,17 @@ def number(field: str, value: Any, low: float, high: float = math.inf, *, above:
     if not ((low < real if above else low <= real) and real <= high and math.isfinite(real)):
         raise ValueError(f"{field} = {real:g}; allowed: {allowed}")
     return real
+
+
+def floats(field: str, value: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Finite numbers of any shape, as a new float64 array; a ValueError also where there are no numbers."""
+    try:
+        array = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{field} cannot be read as an array of floats: {error}") from None
+    if not np.isfinite(array).all():
+        raise ValueError(f"{field} holds {int((~np.isfinite(array)).sum())} NaN or infinite values; allowed: finite")
+    return array
 
 
 def boolean(field: str, value: Any) -> bool:

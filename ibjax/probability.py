@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ibjax._checks import floats
+
 FloatArray = npt.NDArray[np.float64]
 
 LN2 = math.log(2.0)
@@ -37,14 +39,15 @@ def softmax(scores: Any, xp: ModuleType = np) -> tuple[Any, Any]:
     return terms / safe, xp.where(some, top + xp.log(safe), -xp.inf)[:, 0]
 
 
-def entropy(p: FloatArray) -> float:
-    """H in bits of a distribution of any shape."""
-    return max(0.0, float(-(p * np.log2(np.where(p > 0, p, 1.0))).sum()))
+def entropy(p: FloatArray, axis: int | None = None) -> FloatArray:
+    """H in bits of the distributions along `axis`, or of the whole array as one; 0 log 0 = 0."""
+    logs = np.log2(p, out=np.zeros_like(p), where=p > 0)
+    return np.asarray(np.maximum(-(p * logs).sum(axis=axis), 0.0))
 
 
 def mutual_information(joint: FloatArray) -> float:
-    """I in bits of a joint distribution."""
-    return max(0.0, entropy(joint.sum(axis=0)) + entropy(joint.sum(axis=1)) - entropy(joint))
+    """I in bits of a joint distribution, two axes."""
+    return float(np.maximum(entropy(joint.sum(axis=0)) + entropy(joint.sum(axis=1)) - entropy(joint), 0.0))
 
 
 def distinct_rows(rows: FloatArray, weights: FloatArray) -> tuple[FloatArray, npt.NDArray[np.intp]]:
@@ -60,68 +63,55 @@ def sum_by(group: npt.NDArray[np.intp], values: FloatArray) -> FloatArray:
     return sums
 
 
-def checked_floats(name: str, value: npt.ArrayLike) -> FloatArray:
-    """A finite float64 array, or a ValueError that names it."""
-    try:
-        array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} cannot be read as an array of floats: {error}") from None
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} holds {int((~np.isfinite(array)).sum())} NaN or infinite values; allowed: finite")
-    return array
+def conditional_rows(p_y_given_x: FloatArray) -> FloatArray:
+    """p(y|x) as (N, C), whether given so or, for a binary label, as (N,) = p(y=1|x)."""
+    return np.stack([1.0 - p_y_given_x, p_y_given_x], axis=1) if p_y_given_x.ndim == 1 else p_y_given_x
 
 
-def checked_distribution(name: str, p: FloatArray, axis: int | None = None) -> FloatArray:
-    """`p` normalised along `axis`; a ValueError where it is negative or does not sum to 1."""
+def checked_distribution(field: str, p: FloatArray) -> FloatArray:
+    """`p`, of any shape, if its values are probabilities that sum to 1 within 1e-6; else a ValueError."""
     if p.min() < 0:
-        raise ValueError(f"{name} has minimum {p.min():g}; allowed: probabilities, at least 0")
-    total = np.asarray(p.sum(axis=axis, keepdims=True))
-    worst = float(total.flat[np.abs(total - 1).argmax()])
-    if abs(worst - 1) > _PROBABILITY_TOLERANCE:
-        raise ValueError(f"{name} sums to {worst:.9g}; allowed: 1 within {_PROBABILITY_TOLERANCE:g}")
-    return np.asarray(p / total)
-
-
-def checked_conditional_rows(p_y_given_x: npt.ArrayLike) -> FloatArray:
-    """p(y|x) as (N, C), whether given so or, for a binary label, as (N,)."""
-    rows = checked_floats("p_y_given_x", p_y_given_x)
-    if rows.ndim not in (1, 2) or rows.size == 0:
-        raise ValueError(f"p_y_given_x has shape {rows.shape}; allowed: (N,) or (N, C), at least one pattern")
-    if rows.max() > 1 + _PROBABILITY_TOLERANCE:
-        raise ValueError(f"p_y_given_x has maximum {rows.max():g}; allowed: probabilities, at most 1")
-    rows = np.stack([1.0 - rows, rows], axis=1) if rows.ndim == 1 else rows
-    return checked_distribution("p_y_given_x", rows, axis=1)
-
-
-def _frozen_floats(name: str, value: npt.ArrayLike) -> FloatArray:
-    try:
-        array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} cannot be read as an array of floats: {error}") from None
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} holds {int((~np.isfinite(array)).sum())} NaN or infinite values; allowed: finite")
-    array.flags.writeable = False
-    return array
-
-
-def checked_conditional(value: npt.ArrayLike, n: int) -> FloatArray:
-    p = _frozen_floats("p_y_given_x", value)
-    if p.ndim not in (1, 2) or p.shape[0] != n or (p.ndim == 2 and p.shape[1] < 2):
+        raise ValueError(f"{field} has minimum {p.min():g}; allowed: probabilities, at least 0")
+    if abs(p.sum() - 1) > _PROBABILITY_TOLERANCE:
         raise ValueError(
-            f"p_y_given_x has shape {p.shape}; allowed for {n} patterns: ({n},), or ({n}, C) with C >= 2 classes"
+            f"{field} sums to {p.sum():.9g}; allowed: probabilities that sum to 1 within {_PROBABILITY_TOLERANCE:g}"
         )
-    if (p < 0).any() or (p > 1).any():
-        raise ValueError(f"p_y_given_x ranges over [{p.min():g}, {p.max():g}]; allowed: probabilities in [0, 1]")
-    if p.ndim == 2 and np.abs(p.sum(axis=1) - 1).max() > _PROBABILITY_TOLERANCE:
-        worst = int(np.abs(p.sum(axis=1) - 1).argmax())
-        raise ValueError(f"p_y_given_x: row {worst} sums to {p[worst].sum():g}; allowed: rows that sum to 1")
     return p
 
 
-def checked_marginal(value: npt.ArrayLike, n: int) -> FloatArray:
-    p = _frozen_floats("p_x", value)
+def checked_marginal(p_x: npt.ArrayLike, n: int) -> FloatArray:
+    """p(x) of n patterns, (N,)."""
+    p = floats("p_x", p_x)
     if p.shape != (n,):
         raise ValueError(f"p_x has shape {p.shape}; allowed for {n} patterns: ({n},)")
-    if (p < 0).any() or abs(p.sum() - 1) > _PROBABILITY_TOLERANCE:
-        raise ValueError(f"p_x has minimum {p.min():g} and sums to {p.sum():g}; allowed: probabilities that sum to 1")
+    return checked_distribution("p_x", p)
+
+
+def checked_conditional(p_y_given_x: npt.ArrayLike, n: int | None = None) -> FloatArray:
+    """p(y|x), (N,) = p(y=1|x) or (N, C), as it is given.
+
+    Args:
+      p_y_given_x: rows sum to 1 within 1e-6.
+      n: N, and then C is at least 2; None where any number of patterns and classes will do.
+    """
+    p = floats("p_y_given_x", p_y_given_x)
+    if n is None:
+        fits, allowed = p.ndim in (1, 2) and p.size > 0, ": (N,) or (N, C), at least one pattern"
+    else:
+        fits = p.shape == (n,) or (p.ndim == 2 and p.shape[0] == n and p.shape[1] >= 2)
+        allowed = f" for {n} patterns: ({n},), or ({n}, C) with C >= 2 classes"
+    if not fits:
+        raise ValueError(f"p_y_given_x has shape {p.shape}; allowed{allowed}")
+    most = 1 if p.ndim == 1 else 1 + _PROBABILITY_TOLERANCE
+    for name, value in (("minimum", p.min()), ("maximum", p.max())):
+        if not 0 <= value <= most:
+            raise ValueError(f"p_y_given_x has {name} {value:g}; allowed: probabilities in [0, 1]")
+    if p.ndim == 2:
+        sums = p.sum(axis=1)
+        worst = int(np.abs(sums - 1).argmax())
+        if abs(sums[worst] - 1) > _PROBABILITY_TOLERANCE:
+            raise ValueError(
+                f"p_y_given_x sums to {sums[worst]:.9g} in row {worst}; "
+                f"allowed: rows that sum to 1 within {_PROBABILITY_TOLERANCE:g}"
+            )
     return p

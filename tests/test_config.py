@@ -121,6 +121,7 @@ BAD: list[Case] = [
     (Config, "backend", "fusd", ValueError, "'fusd'", "did you mean 'fused'?"),
     (Config, "backend", None, TypeError, "None", "'auto'"),
     (data, "inputs", np.zeros(4), ValueError, "(4,)", "(N, F)"),
+    (data, "inputs", np.zeros((1, 3, 3)), ValueError, "(1, 3, 3)", "(N, ...) with at least 2 patterns"),
     (data, "inputs", np.zeros((1, 3)), ValueError, "(1, 3)", "at least 2 patterns"),
     (data, "inputs", np.zeros((4, 0)), ValueError, "(4, 0)", "1 feature"),
     (data, "inputs", with_value(X, math.nan), ValueError, "1 NaN", "finite"),

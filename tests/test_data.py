@@ -12,7 +12,7 @@ import pytest
 from scipy import special
 
 from ibjax.data import DATASETS, Dataset, spherical_dataset
-from ibjax.data.dataset import entropy
+from ibjax.probability import entropy
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -223,6 +223,45 @@ class TestDataset:
         with_ghost = Dataset(np.arange(3.0)[:, None], np.array([0.0, 1.0, 0.3]), np.array([0.5, 0.5, 0.0]))
         assert with_ghost.h_x == pytest.approx(1, abs=1e-12)
         assert with_ghost.information == pytest.approx(1, abs=1e-12)
+
+
+class TestImages:
+    """Inputs of any rank are the same data set as their flattened rows."""
+
+    rng = np.random.default_rng(8)
+    images = rng.integers(0, 2, (60, 4, 4, 1)).astype(float)
+    images[40:] = images[:20]  # twenty values of X occur twice
+    p_y, p_x = rng.dirichlet(np.ones(3), 60), rng.dirichlet(np.ones(60))
+    as_images = Dataset(images, p_y, p_x)
+    as_rows = Dataset(images.reshape(60, 16), p_y, p_x)
+
+    def test_shapes(self) -> None:
+        assert self.as_images.inputs.shape == (60, 4, 4, 1)
+        assert self.as_images.input_shape == (4, 4, 1)
+        assert self.as_rows.input_shape == (16,)
+        assert self.as_images.n_features == self.as_rows.n_features == 16
+        assert self.as_images.n_patterns == 60
+
+    def test_information(self) -> None:
+        assert len(np.unique(self.as_rows.inputs, axis=0)) == 40
+        for name in ("h_x", "h_y", "information"):
+            assert getattr(self.as_images, name) == getattr(self.as_rows, name)
+        assert self.as_images.h_x < -(self.p_x * np.log2(self.p_x)).sum() - 0.1
+
+    def test_part_of_the_patterns(self) -> None:
+        masks = np.random.default_rng(9).random((4, 60)) < 0.7
+        assert np.array_equal(self.as_images.restricted(masks), self.as_rows.restricted(masks))
+
+    def test_random_labels(self) -> None:
+        images, rows = (data.with_random_labels(5) for data in (self.as_images, self.as_rows))
+        assert images.inputs.shape == (60, 4, 4, 1)
+        assert np.array_equal(images.p_y_given_x, rows.p_y_given_x)
+        assert np.array_equal(images.p_y_given_x[40:], images.p_y_given_x[:20])
+
+    @pytest.mark.parametrize("shape", [(4,), (1, 4, 4), (4, 4, 0), (0, 4)])
+    def test_too_few_axes_patterns_or_features(self, shape: tuple[int, ...]) -> None:
+        with pytest.raises(ValueError, match=r"inputs has .*; allowed: \(N, F\) or \(N, \.\.\.\) with at least 2"):
+            Dataset(np.zeros(shape), np.zeros(4))
 
 
 class TestRandomLabels:

@@ -567,7 +567,7 @@ class TestRefusals:
             kde_information(a.astype(np.complex64), p_y)
         with pytest.raises(ValueError, match="p_y_given_x has shape"):
             kde_information(a, p_y[:-1])
-        with pytest.raises(ValueError, match="p_x has minimum"):
+        with pytest.raises(ValueError, match="p_x sums to 96; allowed: probabilities that sum to 1"):
             kde_information(a, p_y, p_x=np.full(N, 1.0))
 
 

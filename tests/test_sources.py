@@ -56,6 +56,12 @@ class TestLoad:
         assert data.p_x is not None
         assert data.p_x.tolist() == [0.1, 0.2, 0.3, 0.4]
 
+    def test_images(self, ending: str, tmp_path: Path) -> None:
+        images = np.random.default_rng(3).integers(0, 256, (5, 4, 3, 2), dtype=np.uint8)
+        data = ibjax.load_dataset(saved(tmp_path / f"images{ending}", inputs=images, y=[[1, 2, 3, 1, 2]]))
+        assert np.array_equal(data.inputs, images)
+        assert (data.input_shape, data.n_features, data.n_classes) == ((4, 3, 2), 24, 3)
+
     @pytest.mark.parametrize(
         ("fields", "words"),
         [

@@ -31,7 +31,16 @@ SAVING = 1e-7  # bits that a new cluster could still save at a point called conv
 
 
 class Point(NamedTuple):
-    """One beta, or all of them with a leading axis K; nats."""
+    """The solution at one beta, or at all of them with a leading axis K; nats.
+
+    Attributes:
+      i_x, i_y: () I(X;T) and I(T;Y).
+      residual: () largest change of p(t|x) in one more iteration.
+      excess: () what the Lagrangian may lie above its minimum.
+      iterations: () encoder updates used.
+      cardinality: () number of clusters with different decoders.
+      p_ty: (M, C) joint of T and Y, clusters by falling p(t).
+    """
 
     i_x: Any
     i_y: Any
@@ -98,9 +107,9 @@ def _iterate(p_ty: Any, beta: Any, rows: Any, p_x: Any, tolerance: Any, most: An
         step = jnp.maximum(step, 1.0)
         # A cluster may shrink to a hundredth, never vanish: what an extrapolation kills could not grow again.
         leap = jnp.maximum(first + 2 * step * change + step**2 * bend, 0.01 * third)
-        landed, leap_energy, _ = _update(leap / leap.sum(), beta, rows, p_x)
-        kept = leap_energy <= energy + 1e-14  # the rounding of the energy, not a licence to rise
-        return jnp.where(kept, landed, third), jnp.abs(encoder_2 - encoder_1).max(), used + 3
+        fourth, leap_energy, _ = _update(leap / leap.sum(), beta, rows, p_x)
+        falls = leap_energy <= energy + 1e-14  # the rounding of the energy, not a licence to rise
+        return jnp.where(falls, fourth, third), jnp.abs(encoder_2 - encoder_1).max(), used + 3
 
     def unfinished(state: Any) -> Any:
         return (state[1] > tolerance) & (state[2] < most)

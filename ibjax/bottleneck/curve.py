@@ -23,13 +23,14 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
+from ibjax import _checks
 from ibjax.bottleneck.annealing import SAVING, Point, anneal, encode, least_ratio
 from ibjax.probability import (
     LN2,
     FloatArray,
-    checked_conditional_rows,
+    checked_conditional,
     checked_distribution,
-    checked_floats,
+    conditional_rows,
     distinct_rows,
     entropy,
     mutual_information,
@@ -109,16 +110,14 @@ def information_curve(
       betas: (K,) positive; by default 80 values, the first just below the onset of the curve, denser near it,
         the last so large that I(T;Y) is surely above 99.9% of I(X;Y).
       tolerance: largest change of p(t|x) in one iteration at which to stop, at most 1e-8.
-      max_iterations: encoder updates allowed for each beta and each of up to four seedings.
+      max_iterations: encoder updates allowed for each beta and each of up to four seedings, at least 3.
 
     Raises:
-      ValueError: an argument that is not as above; the message names it, its value, and what is allowed.
+      ValueError, TypeError: an argument that is not as above; the message names it, its value, and what is allowed.
     """
     joint = _distinct_joint(_checked_joint(p_xy))
-    if not 0 < tolerance <= 1e-8:
-        raise ValueError(f"tolerance = {tolerance!r}; allowed: more than 0, at most 1e-8")
-    if not (isinstance(max_iterations, int) and max_iterations >= 3):
-        raise ValueError(f"max_iterations = {max_iterations!r}; allowed: an int, at least 3")
+    tolerance = _checks.number("tolerance", tolerance, 0, 1e-8, above=True)
+    max_iterations = _checks.integer("max_iterations", max_iterations, 3, 10**9)
     beta = _default_betas(joint) if betas is None else _checked_betas(betas)
 
     falling = np.argsort(-beta, kind="stable")
@@ -137,7 +136,7 @@ def information_curve(
         cardinality=cardinality,
         p_ty=points.p_ty[:, : cardinality.max()],
         i_xy=mutual_information(joint),
-        h_sufficient=entropy(joint.sum(axis=1)),
+        h_sufficient=float(entropy(joint.sum(axis=1))),
     )
 
 
@@ -152,7 +151,7 @@ def encoder(p_ty: npt.ArrayLike, p_y_given_x: npt.ArrayLike, beta: float) -> Flo
     Returns:
       (N, M), rows that sum to 1.
     """
-    joint, rows = _checked_joint(p_ty, "p_ty"), checked_conditional_rows(p_y_given_x)
+    joint, rows = _checked_joint(p_ty, "p_ty"), normalized_rows(p_y_given_x)
     if joint.shape[1] != rows.shape[1]:
         raise ValueError(f"p_ty has {joint.shape[1]} classes; allowed: the {rows.shape[1]} of p_y_given_x")
     return np.asarray(encode(joint, float(_checked_betas([beta])[0]), rows, np)[0])
@@ -222,11 +221,12 @@ def _onset(joint: FloatArray) -> tuple[float, float]:
 
 
 def _default_betas(joint: FloatArray) -> FloatArray:
+    """As `information_curve` says, (80,); one where X tells nothing of Y."""
     onset, instability = _onset(joint)
     if math.isinf(onset):
         return np.ones(1)
     # I_X - beta I_Y <= H - beta I(X;Y) and I_X >= 0 at the minimum: I(X;Y) - I_Y <= H/beta.
-    last = max(4 * instability, 1000 * entropy(joint.sum(axis=1)) / mutual_information(joint))
+    last = max(4 * instability, 1000 * float(entropy(joint.sum(axis=1))) / mutual_information(joint))
     return np.concatenate([[0.98 * onset], onset * (1 + np.geomspace(0.01, last / onset - 1, 79))])
 
 
@@ -244,14 +244,20 @@ def _below(middle: FloatArray, left: FloatArray, right: FloatArray) -> bool:
 
 
 def _checked_joint(value: npt.ArrayLike, name: str = "p_xy") -> FloatArray:
-    joint = checked_floats(name, value)
+    joint = _checks.floats(name, value)
     if joint.ndim != 2 or joint.size == 0:
         raise ValueError(f"{name} has shape {joint.shape}; allowed: two axes, neither of them empty")
-    return checked_distribution(name, joint)
+    return checked_distribution(name, joint) / joint.sum()
+
+
+def normalized_rows(p_y_given_x: npt.ArrayLike) -> FloatArray:
+    """p(y|x) of any number of patterns as (N, C), checked; rows sum to 1 but for rounding."""
+    rows = conditional_rows(checked_conditional(p_y_given_x))
+    return np.asarray(rows / rows.sum(axis=1, keepdims=True))
 
 
 def _checked_betas(betas: npt.ArrayLike) -> FloatArray:
-    beta = checked_floats("betas", betas)
+    beta = _checks.floats("betas", betas)
     if beta.ndim != 1 or beta.size == 0:
         raise ValueError(f"betas has shape {beta.shape}; allowed: (K,), at least one")
     if beta.min() <= 0:

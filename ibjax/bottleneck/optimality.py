@@ -1,4 +1,4 @@
-"""How near a layer lies to the information bottleneck: its own beta, its distance to the curve, and a control.
+"""How near a layer lies to the information bottleneck: the layer's beta, its distance to the curve, and a control.
 
 Shapes: N patterns, R <= N distinct rows p(y|x), C classes, G <= cells of T with different decoders p(y|t).
 Results are float64 and in bits.
@@ -14,13 +14,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize
 
-from ibjax.bottleneck.curve import Curve
+from ibjax import _checks
+from ibjax.bottleneck.curve import Curve, normalized_rows
 from ibjax.probability import (
     LN2,
     FloatArray,
-    checked_conditional_rows,
-    checked_distribution,
-    checked_floats,
+    checked_marginal,
     distinct_rows,
     divergence,
     entropy,
@@ -31,10 +30,10 @@ from ibjax.probability import (
 
 
 class LayerOptimality(NamedTuple):
-    """A deterministic layer against the bottleneck encoder built from its own p(t) and p(y|t).
+    """A deterministic layer against the bottleneck encoder built from the layer's p(t) and p(y|t).
 
-    The agreement is partly built in, since the encoder is made of the layer's own decoder; so see the
-    distance to the curve as well, and compare with `random_encoder_control`.
+    The agreement is partly built in, since the encoder is made of the layer's decoder; so see the distance to the
+    curve as well, and compare with `random_encoder_control`.
 
     Attributes:
       beta: where E_x KL[p_layer(t|x) || p_beta(t|x)] is smallest. Infinite if the KL falls for ever, because
@@ -99,10 +98,12 @@ def random_encoder_control(
 
     Returns:
       `repeats` results; `numpy.array(...)` of them is (repeats, 5).
+
+    Raises:
+      ValueError, TypeError: an argument that is not as above.
     """
     rows, weights, ids = _checked_layer(cells, p_y_given_x, p_x)
-    if not (isinstance(repeats, int) and repeats >= 1):
-        raise ValueError(f"repeats = {repeats!r}; allowed: an int, at least 1")
+    repeats = _checks.integer("repeats", repeats, 1, 10**9)
     distinct, row_of = distinct_rows(rows, weights)
     orders = (np.asarray(jax.random.permutation(k, ids.size)) for k in jax.random.split(key, repeats))
     return tuple(_layer_beta(ids[order], distinct, row_of, weights, curve) for order in orders)
@@ -118,7 +119,7 @@ def _layer_beta(
     """`layer_beta` of checked arguments: the cells (N,), the rows that differ (R, C), which each pattern has, p(x)."""
     cell = np.unique(ids, return_inverse=True)[1].reshape(-1)
     p_t, p_ty = sum_by(cell, weights), sum_by(cell, weights[:, None] * distinct[row_of])
-    i_x, i_y = entropy(p_t), mutual_information(p_ty)
+    i_x, i_y = float(entropy(p_t)), mutual_information(p_ty)
     distance = math.nan if curve is None else float(curve.relevance(i_x)) - i_y
 
     # Cells of equal p(y|t) share an encoder up to p(t): G groups in their place, (R, G) instead of (N, M).
@@ -129,17 +130,17 @@ def _layer_beta(
     divergences = divergence(distinct, decoders)
     log_p = np.where(np.isinf(divergences), -np.inf, np.log(p_g))
     finite = np.where(np.isinf(divergences), 0.0, divergences)
-    own, nearest = float((mass * finite).sum()), divergences.min(axis=1)
+    distortion, nearest = float((mass * finite).sum()), divergences.min(axis=1)
 
     def kl(beta: float) -> float:
-        return i_x + (beta * own + float(p_r @ softmax(log_p - beta * finite)[1])) / LN2
+        return i_x + (beta * distortion + float(p_r @ softmax(log_p - beta * finite)[1])) / LN2
 
     def slope(beta: float) -> float:
-        return own - float(p_r @ (softmax(log_p - beta * finite)[0] * finite).sum(axis=1))
+        return distortion - float(p_r @ (softmax(log_p - beta * finite)[0] * finite).sum(axis=1))
 
     if slope(0.0) > -1e-14:
         return LayerOptimality(0.0 if i_y < 1e-12 else math.inf, kl(0.0), i_x, i_y, distance)
-    if own - p_r @ nearest < 1e-13:
+    if distortion - p_r @ nearest < 1e-13:
         tied = np.where(divergences <= nearest[:, None] + 1e-12, log_p, -np.inf)
         return LayerOptimality(math.inf, i_x + float(p_r @ softmax(tied)[1]) / LN2, i_x, i_y, distance)
     high = 1.0
@@ -153,12 +154,10 @@ def _checked_layer(
     cells: npt.ArrayLike, p_y_given_x: npt.ArrayLike, p_x: npt.ArrayLike | None
 ) -> tuple[FloatArray, FloatArray, npt.NDArray[np.int64]]:
     """p(y|x) (N, C), p(x) (N,) and the cells (N,) of the patterns that occur."""
-    rows, ids = checked_conditional_rows(p_y_given_x), np.asarray(cells)
+    rows, ids = normalized_rows(p_y_given_x), np.asarray(cells)
     if ids.shape != rows.shape[:1] or not np.issubdtype(ids.dtype, np.integer):
         raise ValueError(f"cells is {ids.dtype} of shape {ids.shape}; allowed: integers of shape {rows.shape[:1]}")
-    weights = np.full(len(rows), 1.0 / len(rows)) if p_x is None else checked_floats("p_x", p_x)
-    if weights.shape != rows.shape[:1]:
-        raise ValueError(f"p_x has shape {weights.shape}; allowed: {rows.shape[:1]}")
-    weights = checked_distribution("p_x", weights)
+    weights = np.full(len(rows), 1.0 / len(rows)) if p_x is None else checked_marginal(p_x, len(rows))
+    weights = weights / weights.sum()
     occurs = weights > 0
     return rows[occurs], weights[occurs], ids[occurs]

@@ -1,22 +1,27 @@
 """Data sets: a finite set of input patterns X, with the distribution of the label Y given each.
 
-Shapes: N patterns, F input features, C classes.
+Shapes: N patterns, ... axes of one input (a row of features, the pixels of an image), F features in all, C classes,
+S sets of patterns.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import numpy.typing as npt
 
-from ibjax.probability import FloatArray, _frozen_floats, checked_conditional, checked_marginal
-
-
-def entropy(p: FloatArray, axis: int | None = None) -> FloatArray:
-    """Shannon entropy in bits of the distribution(s) `p` along `axis` (all axes by default); 0 log 0 = 0."""
-    logs = np.log2(p, out=np.zeros_like(p), where=p > 0)
-    return np.asarray(-(p * logs).sum(axis=axis))
+from ibjax._checks import floats
+from ibjax.probability import (
+    FloatArray,
+    checked_conditional,
+    checked_marginal,
+    conditional_rows,
+    entropy,
+    mutual_information,
+    sum_by,
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -24,10 +29,11 @@ class Dataset:
     """Input patterns with p(y|x) and p(x).
 
     A pattern that occurs twice is one value of X with the summed probability: every information here and in
-    `ibjax.layer_information` is that of the values, so repeated rows change nothing but p(x).
+    `ibjax.layer_information` is that of the values, so repeated rows change nothing but p(x). The arrays are copied,
+    and read-only.
 
     Args:
-      inputs: (N, F) float, finite.
+      inputs: (N, F) or, for images and the like, (N, ...) float, finite.
       p_y_given_x: (N,) = p(y=1|x) of a binary label, or (N, C) with rows that sum to 1. Hard labels are 0 and 1.
       p_x: (N,) probability of each pattern, or None for the uniform distribution.
 
@@ -41,24 +47,33 @@ class Dataset:
     p_x: FloatArray | None = None
 
     def __post_init__(self) -> None:
-        inputs = _frozen_floats("inputs", self.inputs)
-        if inputs.ndim != 2 or inputs.shape[0] < 2 or inputs.shape[1] < 1:
-            raise ValueError(f"inputs has shape {inputs.shape}; allowed: (N, F) with at least 2 patterns and 1 feature")
-        n = inputs.shape[0]
-        object.__setattr__(self, "inputs", inputs)
-        object.__setattr__(self, "p_y_given_x", checked_conditional(self.p_y_given_x, n))
+        inputs = floats("inputs", self.inputs)
+        if inputs.ndim < 2 or len(inputs) < 2 or inputs.size == 0:
+            raise ValueError(
+                f"inputs has shape {inputs.shape}; allowed: (N, F) or (N, ...) with at least 2 patterns and 1 feature"
+            )
+        n = len(inputs)
+        arrays = {"inputs": inputs, "p_y_given_x": checked_conditional(self.p_y_given_x, n)}
         if self.p_x is not None:
-            object.__setattr__(self, "p_x", checked_marginal(self.p_x, n))
+            arrays["p_x"] = checked_marginal(self.p_x, n)
+        for name, array in arrays.items():
+            array.flags.writeable = False
+            object.__setattr__(self, name, array)
 
     @property
     def n_patterns(self) -> int:
         """N."""
-        return int(self.inputs.shape[0])
+        return len(self.inputs)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The axes of one input: (F,) of a row of features, (height, width, channels) of an image."""
+        return self.inputs.shape[1:]
 
     @property
     def n_features(self) -> int:
-        """F."""
-        return int(self.inputs.shape[1])
+        """F, the product of `input_shape`."""
+        return math.prod(self.input_shape)
 
     @property
     def n_classes(self) -> int:
@@ -68,8 +83,7 @@ class Dataset:
     @property
     def conditional(self) -> FloatArray:
         """p(y|x) as (N, C), whichever way it was given."""
-        p = self.p_y_given_x
-        return np.stack([1.0 - p, p], axis=1) if p.ndim == 1 else p
+        return conditional_rows(self.p_y_given_x)
 
     @property
     def marginal(self) -> FloatArray:
@@ -94,8 +108,7 @@ class Dataset:
     @property
     def information(self) -> float:
         """I(X;Y) in bits."""
-        joint = self._distinct_joint()
-        return float(entropy(joint.sum(axis=0)) + entropy(joint.sum(axis=1)) - entropy(joint))
+        return mutual_information(self._distinct_joint())
 
     def with_random_labels(self, seed: int) -> Dataset:
         """The same patterns with labels that say nothing of them: hard, uniform over the classes, drawn once.
@@ -119,22 +132,17 @@ class Dataset:
         """
         index, entropies = self._distinct(), []
         for mask in masks:
-            joint = self._summed(index, self.joint * mask[:, None])
+            joint = sum_by(index, self.joint * mask[:, None])
             joint /= joint.sum()
-            h_x = entropy(joint.sum(axis=1))
-            entropies.append((h_x, entropy(joint.sum(axis=0)) + h_x - entropy(joint)))
+            entropies.append((entropy(joint.sum(axis=1)), mutual_information(joint)))
         h_x, i_xy = np.array(entropies).reshape(-1, 2).T
         return h_x, i_xy
 
     def _distinct(self) -> npt.NDArray[np.intp]:
         """The number of each pattern's value of X, (N,)."""
-        return np.unique(self.inputs, axis=0, return_inverse=True)[1].reshape(-1)
-
-    def _summed(self, index: npt.NDArray[np.intp], joint: FloatArray) -> FloatArray:
-        summed = np.zeros((index.max() + 1, self.n_classes))
-        np.add.at(summed, index, joint)
-        return summed
+        rows = self.inputs.reshape(self.n_patterns, -1)
+        return np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)
 
     def _distinct_joint(self) -> FloatArray:
         """p(x, y) over the distinct patterns, (N' <= N, C)."""
-        return self._summed(self._distinct(), self.joint)
+        return sum_by(self._distinct(), self.joint)

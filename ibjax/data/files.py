@@ -1,6 +1,6 @@
 """Data sets from files of arrays.
 
-Shapes: N patterns, F input features, C classes.
+Shapes: N patterns, ... axes of one input, F features, C classes.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from ibjax.npz import MAX_EXPANSION, Archive, ArchiveError
 ENDINGS = (".mat", ".npz")
 """Of the files that `load_dataset` reads."""
 
-_INPUTS, _LABELS, _MARGINAL = ("F", "inputs"), ("y", "p_y_given_x"), ("p_x",)
+_INPUTS, _LABELS, _MARGINAL = ("F", "inputs"), ("y", "p_y_given_x"), "p_x"
+_FIELDS = (*_INPUTS, *_LABELS, _MARGINAL)
 _COMPRESSED = 15  # type of a deflated element of a MAT-file of level 5
 _CHUNK = 2**16
+_MOST_CLASSES = 4096
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -32,13 +34,16 @@ Arrays = dict[str, npt.NDArray[Any]]
 def load_dataset(path: str | os.PathLike[str]) -> Dataset:
     """A data set from a MATLAB file (.mat, up to version 7) or an .npz, with the fields the authors' codes use.
 
-    - `F` (or `inputs`): (N, F) numbers.
+    - `F` (or `inputs`): (N, F) or (N, ...) numbers.
     - `y` (or `p_y_given_x`): N numbers in one row or column, or (N, C) rows that sum to 1. N numbers within [0, 1] are
       p(y=1|x), 0 and 1 being hard labels; whole numbers beyond name classes, 0 ... C-1 in increasing order.
     - `p_x`, optional: N numbers that sum to 1.
 
     Other fields are not read. The file is not trusted: nothing in it is executed, and it may expand to no more than
-    its own size and half a gigabyte.
+    its size and half a gigabyte.
+
+    Args:
+      path: the file, whose name ends in .mat or .npz.
 
     Raises:
       FileNotFoundError, PermissionError, IsADirectoryError: as `open` does.
@@ -53,7 +58,7 @@ def load_dataset(path: str | os.PathLike[str]) -> Dataset:
         for name, array in fields.items():
             if array.dtype.kind not in "biuf":
                 raise ValueError(f"{name} has dtype {array.dtype}; allowed: numbers")
-        marginal = fields.get(_MARGINAL[0])
+        marginal = fields.get(_MARGINAL)
         n = inputs.shape[0] if inputs.ndim else 0
         return Dataset(inputs, _conditional(labels, n), None if marginal is None else _flat(marginal))
     except (ValueError, ArchiveError) as error:
@@ -90,12 +95,9 @@ def _conditional(y: npt.NDArray[Any], n: int) -> npt.NDArray[Any]:
     return np.eye(len(classes))[index.reshape(-1)]
 
 
-_MOST_CLASSES = 4096
-
-
 def _from_npz(path: Path) -> Arrays:
     with Archive(path) as archive:
-        return {name: archive.read(name) for name in (*_INPUTS, *_LABELS, *_MARGINAL) if name in archive.keys}
+        return {name: archive.read(name) for name in _FIELDS if name in archive.keys}
 
 
 def _from_mat(path: Path) -> Arrays:
@@ -103,7 +105,6 @@ def _from_mat(path: Path) -> Arrays:
 
     if not stat.S_ISREG(os.stat(path).st_mode) and not path.is_dir():  # opening a pipe would wait for a writer
         raise ValueError("it is not a regular file")
-    names = (*_INPUTS, *_LABELS, *_MARGINAL)
     with open(path, "rb") as file:
         _check_expansion(file)
         try:
@@ -111,15 +112,15 @@ def _from_mat(path: Path) -> Arrays:
                 warnings.simplefilter("error")  # what SciPy only warns of is a damaged file
                 limit = os.fstat(file.fileno()).st_size + MAX_EXPANSION
                 for name, shape, _ in io.whosmat(file):
-                    if name in names and 8 * int(np.prod([float(n) for n in shape])) > limit:
+                    if name in _FIELDS and 8 * int(np.prod([float(n) for n in shape])) > limit:
                         raise ValueError(f"{name} of shape {shape} is larger than the file can hold")
                 file.seek(0)
-                content = io.loadmat(file, variable_names=names, chars_as_strings=False)
+                content = io.loadmat(file, variable_names=_FIELDS, chars_as_strings=False)
         except NotImplementedError:
             raise ValueError("it is of MATLAB's version 7.3; allowed: save it with -v7, or as .npz") from None
         except Exception as error:  # SciPy's reader raises nearly anything on hostile bytes
             raise ValueError(f"damaged or no MATLAB file ({type(error).__name__}: {error})") from error
-    found = {name: content[name] for name in names if name in content}
+    found = {name: content[name] for name in _FIELDS if name in content}
     for name, array in found.items():
         if not isinstance(array, np.ndarray):
             raise ValueError(f"{name} is of type {type(array).__name__}; allowed: a full array of numbers")

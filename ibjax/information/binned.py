@@ -73,7 +73,7 @@ class Quantile(Binned):
     information. A pattern counts once in the grid, whatever its p(x).
 
     Source: Chelombiev, Houghton & O'Donnell 2019 (arXiv 1902.09037), whose entropy-based cells hold equally many
-    distinct values (`distinct=True`), where the released code adds a cell of its own for values at the lower bound;
+    distinct values (`distinct=True`), where the released code adds a separate cell for values at the lower bound;
     equal numbers of activations as in Lorenzen, Igel & Nielsen 2022. Exact for its T; costs a sort of the layer,
     about 28 ns an activation on a CPU.
 

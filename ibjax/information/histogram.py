@@ -137,7 +137,7 @@ def layer_information(
       p_x: (N,), or None for uniform.
       bins: 2 to 4096.
       low, high: range of the bins, finite, low < high.
-      compat: "idnns" takes `bins` as the number of edges instead, and gives values >= high a cell of their own: the
+      compat: "idnns" takes `bins` as the number of edges instead, and gives values >= high a separate cell: the
         cells of the authors' released code, which calls this 30 bins.
 
     Returns:
@@ -196,7 +196,7 @@ class Binned(Estimator):
 
     @abc.abstractmethod
     def codes(self, activations: Array) -> Array:
-        """(m, N, U) activations to codes in [0, bins), each of the m on its own."""
+        """(m, N, U) activations to codes in [0, bins), each of the m alone."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Kernel bounds on the information of a layer with Gaussian noise.
 
 T = a(X) + Z, Z ~ N(0, v I), is a mixture of Gaussians with one component for each pattern, and so is T given y, with
-weights p(x|y). Nobody knows the entropy of a mixture in closed form; Kolchinsky & Tracey 2017 (Entropy 19, 361,
+weights p(x|y). The entropy of a mixture has no closed form; Kolchinsky & Tracey 2017 (Entropy 19, 361,
 with the Kullback-Leibler divergence and with the Bhattacharyya distance) bound it by pairwise distances:
 
     H(T) - H(T|X)  <=  -sum_i p_i ln sum_j p_j exp(-|a_i - a_j|^2 / 2v)      `kde`
@@ -37,13 +37,22 @@ LEAST_VARIANCE, GREATEST_VARIANCE = 1e-30, 1e30
 
 
 @dataclasses.dataclass(frozen=True)
-class _Kernel(Estimator):
-    """What the two bounds share; the kernel is exp(-sharpness |a_i - a_j|^2 / 2v)."""
+class Kde(Estimator):
+    """The upper bound, see the module.
+
+    Attributes:
+      noise_variance: v, in squared units of the activations, 1e-30 to 1e30.
+
+    Raises:
+      ValueError, TypeError: a variance that is not allowed.
+    """
 
     noise_variance: float = 1e-3
 
+    name: ClassVar[str] = "kde"
+    i_xt_is: ClassVar[str] = UPPER
     i_ty_is: ClassVar[str] = ESTIMATE
-    sharpness: ClassVar[float]
+    sharpness: ClassVar[float] = 1.0  # the kernel is exp(-sharpness |a_i - a_j|^2 / 2v)
 
     def __post_init__(self) -> None:
         v = _checks.number("noise_variance", self.noise_variance, LEAST_VARIANCE, GREATEST_VARIANCE)
@@ -70,31 +79,8 @@ class _Kernel(Estimator):
 
 
 @dataclasses.dataclass(frozen=True)
-class Kde(_Kernel):
-    """The upper bound, see the module.
-
-    Attributes:
-      noise_variance: v, in squared units of the activations, 1e-30 to 1e30.
-
-    Raises:
-      ValueError, TypeError: a variance that is not allowed.
-    """
-
-    name: ClassVar[str] = "kde"
-    i_xt_is: ClassVar[str] = UPPER
-    sharpness: ClassVar[float] = 1.0
-
-
-@dataclasses.dataclass(frozen=True)
-class KdeLower(_Kernel):
-    """The lower bound, see the module.
-
-    Attributes:
-      noise_variance: v, in squared units of the activations, 1e-30 to 1e30.
-
-    Raises:
-      ValueError, TypeError: a variance that is not allowed.
-    """
+class KdeLower(Kde):
+    """The lower bound, see the module; options and errors are those of `Kde`."""
 
     name: ClassVar[str] = "kde_lower"
     i_xt_is: ClassVar[str] = LOWER

@@ -109,7 +109,7 @@ def pack(codes: Array, base: int) -> list[Array]:
     units = len(codes)
     full = units - units % digits
     groups = [codes[:full].reshape(-1, digits, *codes.shape[1:])] if full else []
-    if full <= _FEW_WORDS * digits:  # each in a loop of its own: two words in one loop take eight times as long
+    if full <= _FEW_WORDS * digits:  # each in a separate loop: two words in one take eight times as long
         groups = [codes[None, i : i + digits] for i in range(0, full, digits)]
     if units > full:
         groups.append(codes[None, full:])
