@@ -103,7 +103,7 @@ class Textbook:
         """The epochs of these numbers."""
         return jax.lax.scan(self.epoch, carry, numbers)[0]
 
-    def reached(self, carry: Any) -> Array:
+    def train_loss(self, carry: Any) -> Array:
         """() training loss, nats."""
         params, _, (x, y), _ = carry
         return self.loss(params, x, y)
@@ -125,10 +125,10 @@ class Ensemble:
         lowered = (
             jax.jit(each(textbook.start)).lower(seeds),
             jax.jit(each(textbook.advance, in_axes=(0, None))).lower(carry, numbers),
-            jax.jit(each(textbook.reached)).lower(carry),
+            jax.jit(each(textbook.train_loss)).lower(carry),
         )
         with futures.ThreadPoolExecutor(len(lowered)) as pool:  # as ibjax compiles its programs
-            self._start, self._advance, self._reached = pool.map(lambda program: program.compile(), lowered)
+            self._start, self._advance, self._train_loss = pool.map(lambda program: program.compile(), lowered)
         self._information = jax.jit(each(lambda carry: textbook.information(carry[0])))
 
     def information(self, carry: Any) -> tuple[Array, Array]:
@@ -146,7 +146,7 @@ class Ensemble:
             carry = self._advance(carry, jnp.arange(chunk * self.epochs, (chunk + 1) * self.epochs, dtype=jnp.int32))
             if measure:
                 information = jax.block_until_ready(self.information(carry))
-        return jax.block_until_ready(self._reached(carry)), information
+        return jax.block_until_ready(self._train_loss(carry)), information
 
 
 def numpy_information(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,12 @@ import jax
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+
+from ibjax import Config, Trajectory
+from ibjax.ensemble.assemble import assemble
+from ibjax.ensemble.blocks import cores
+from ibjax.ensemble.collect import collect
+from ibjax.ensemble.run import compile_run, train
 
 Row = Mapping[str, Any]
 
@@ -53,16 +58,17 @@ def take_turns(work: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str,
     return {name: Timing(turns[name], results[name]) for name in work}
 
 
-def timed(make: Callable[[], Any]) -> tuple[Any, float]:
+def time_once(make: Callable[[], Any]) -> tuple[Any, float]:
     """What `make` returns, and the seconds it took: for compiling, which happens once."""
     began = time.perf_counter()
     made = make()
     return made, time.perf_counter() - began
 
 
-def cores() -> int:
-    """CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def compile_ahead(config: Config) -> Callable[[], Trajectory]:
+    """Compile the programs of a run now; the result is `ibjax.run` without that."""
+    compiled = compile_run(assemble(config))
+    return lambda: collect(config, compiled.program, *train(config, compiled))
 
 
 def machine() -> dict[str, Any]:

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from baselines import numpy_information
-from harness import parser, report, take_turns, timed
+from harness import parser, report, take_turns, time_once
 
 import ibjax
 
@@ -44,7 +44,7 @@ def compare(width: int, reference_layers: int, repeats: int) -> dict[str, Any]:
     every = activations(width)
     few, on_device = every[:reference_layers], jnp.asarray(every)
     kernel = partial(ibjax.layer_information, on_device, p)
-    _, first = timed(lambda: jax.block_until_ready(kernel()))
+    _, first = time_once(lambda: jax.block_until_ready(kernel()))
     timings = take_turns({"ibjax": kernel, "numpy": partial(numpy_information, few, p)}, repeats)
     seconds = timings["ibjax"].seconds
     numpy_seconds = timings["numpy"].seconds * LAYERS / reference_layers

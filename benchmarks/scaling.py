@@ -23,17 +23,17 @@ import json
 import resource
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from baselines import numpy_information
-from harness import Row, cores, parser, report
+from harness import Row, compile_ahead, parser, report, time_once
 
 import ibjax
 from ibjax import Trajectory
+from ibjax.ensemble.blocks import cores
 
 EPOCHS = 5
 BLOCK = 10  # seeds; the rows of other things have two blocks, one for each of two cores
@@ -57,26 +57,18 @@ def cases(quick: bool) -> list[tuple[str, int, dict[str, Any]]]:
 
 def measure(changes: Row) -> dict[str, Any]:
     """Run one configuration here: seconds, peak memory of this process in MiB, and whether the result is right."""
-    from ibjax.ensemble.assemble import assemble
-    from ibjax.ensemble.collect import collect
-    from ibjax.ensemble.run import compile_run, train
-
     lists: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in changes.items()}
     config = dataclasses.replace(ibjax.PRESETS["paper"], store_weights=True, **lists)
-    began = time.perf_counter()
-    programs = compile_run(assemble(config))
-    compiled = time.perf_counter()
-    train(config, programs)
-    warm = time.perf_counter()
-    traj = collect(config, programs.program, *train(config, programs))
-    done = time.perf_counter()
+    run, compile_seconds = time_once(lambda: compile_ahead(config))
+    run()  # to warm up
+    traj, seconds = time_once(run)
     unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts in bytes, Linux in KiB
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
     worst = worst_difference(traj)
     allowed = MOVED_PATTERNS * np.log2(4096) / 4096
     return {
-        "seconds": done - warm,
-        "compile, s": compiled - began,
+        "seconds": seconds,
+        "compile, s": compile_seconds,
         "peak memory, MiB": peak,
         "worst difference, bits": worst,
         "agrees": bool(worst < allowed and not traj.diverged.any()),
@@ -144,7 +136,7 @@ def summarise(rows: Sequence[Row]) -> dict[str, Any]:
 
 def plot(rows: Sequence[Row], path: str) -> None:
     """Seconds and peak memory against what varies, with the straight lines."""
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure  # not in the processes whose memory is measured
 
     figure = Figure(figsize=(7.2, 4.0), layout="constrained")
     axes = figure.subplots(2, 3, sharey="row", sharex="col")

@@ -3,9 +3,9 @@
     python benchmarks/throughput.py [--quick] [--json FILE]
 
 The paper's run takes minutes, the textbook's half an hour, so a shorter one is timed: the same 50 networks and batches,
-120 epochs, 3 logged ones (250 in 10,000). Programs are compiled before (`compile_run` of `ibjax.ensemble.run`, ahead
-of time for the textbook), and the compile time stands in another column. Every row starts from seeds: drawing weights,
-splits and labels is inside the time, and so is handing the results to Python.
+120 epochs, 3 logged ones (250 in 10,000). All programs are compiled before they are timed, and the compile time stands
+in another column. Every row starts from seeds: drawing weights, splits and labels is inside the time, and so is handing
+the results to Python.
 
 Rows:
   ibjax                   end to end: training, shuffling, gradient statistics, and the information, losses and
@@ -42,13 +42,10 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from baselines import Ensemble, Textbook
-from harness import parser, report, take_turns, timed
+from harness import Timing, compile_ahead, parser, report, take_turns, time_once
 
 import ibjax
 from ibjax import Config, Trajectory
-from ibjax.ensemble.assemble import assemble
-from ibjax.ensemble.collect import collect
-from ibjax.ensemble.run import compile_run, train
 
 STANDARD_ERRORS = 4
 PAPER = ibjax.PRESETS["paper"]
@@ -58,7 +55,7 @@ ALONE = 2  # seeds of the row that takes them one at a time
 Values = npt.NDArray[np.floating[Any]]
 
 
-class Reached(NamedTuple):
+class Outcome(NamedTuple):
     """Where an ensemble stands at the end: train_loss (S,) nats, information (S, 2L) bits or (S, 0)."""
 
     train_loss: Values
@@ -73,56 +70,53 @@ class Contender(NamedTuple):
       logs: how often it measures.
       compile: seconds; None where another row has compiled its programs.
       run: one turn.
-      reached: reads the result of a turn.
+      outcome: reads the result of a turn.
     """
 
     seeds: int
     logs: int
     compile: float | None
     run: Callable[[], Any]
-    reached: Callable[[Any], Reached]
+    outcome: Callable[[Any], Outcome]
 
 
 def ibjax_contender(config: Config, logged: Sequence[int]) -> Contender:
     """`ibjax.run` without its compiling."""
     config = dataclasses.replace(config, logged_epochs=tuple(logged))
-    compiled, seconds = timed(lambda: compile_run(assemble(config)))
+    run, seconds = time_once(lambda: compile_ahead(config))
 
-    def run() -> Trajectory:
-        return collect(config, compiled.program, *train(config, compiled))
+    def outcome(traj: Trajectory) -> Outcome:
+        return Outcome(traj.train_loss[:, -1], np.concatenate([traj.i_xt[:, -1], traj.i_ty[:, -1]], axis=1))
 
-    def reached(traj: Trajectory) -> Reached:
-        return Reached(traj.train_loss[:, -1], np.concatenate([traj.i_xt[:, -1], traj.i_ty[:, -1]], axis=1))
-
-    return Contender(len(config.seed_list), len(logged), seconds, run, reached)
+    return Contender(len(config.seed_list), len(logged), seconds, run, outcome)
 
 
 def textbook_contenders(textbook: Textbook, seeds: int, epochs: int, logs: int) -> dict[str, Contender]:
     """The textbook with and without information, and one seed at a time."""
     together = jnp.arange(seeds, dtype=jnp.uint32)
     some = [jnp.uint32(seed) for seed in range(ALONE)]
-    ensemble, compile_ensemble = timed(lambda: Ensemble(textbook, together, epochs // logs))
-    single, compile_single = timed(lambda: Ensemble(textbook, some[0], epochs))
+    ensemble, compile_ensemble = time_once(lambda: Ensemble(textbook, together, epochs // logs))
+    single, compile_single = time_once(lambda: Ensemble(textbook, some[0], epochs))
 
-    def reached(result: Any) -> Reached:
+    def outcome(result: Any) -> Outcome:
         loss, information = result
-        return Reached(np.asarray(loss), np.empty((seeds, 0)) if information is None else np.hstack(information))
+        return Outcome(np.asarray(loss), np.empty((seeds, 0)) if information is None else np.hstack(information))
 
-    def reached_alone(results: Any) -> Reached:
-        return Reached(np.array([loss for loss, _ in results]), np.empty((ALONE, 0)))
+    def outcome_alone(results: Any) -> Outcome:
+        return Outcome(np.array([loss for loss, _ in results]), np.empty((ALONE, 0)))
 
     return {
-        "textbook": Contender(seeds, 0, compile_ensemble, lambda: ensemble.run(together, logs), reached),
+        "textbook": Contender(seeds, 0, compile_ensemble, lambda: ensemble.run(together, logs), outcome),
         "textbook, information": Contender(
-            seeds, logs, None, lambda: ensemble.run(together, logs, measure=True), reached
+            seeds, logs, None, lambda: ensemble.run(together, logs, measure=True), outcome
         ),
         "one at a time": Contender(
-            ALONE, 0, compile_single, lambda: [single.run(seed, 1) for seed in some], reached_alone
+            ALONE, 0, compile_single, lambda: [single.run(seed, 1) for seed in some], outcome_alone
         ),
     }
 
 
-def errors_apart(a: Reached, b: Reached) -> float:
+def errors_apart(a: Outcome, b: Outcome) -> float:
     """How many standard errors of the difference lie between the means of two ensembles; the largest of all quantities.
 
     The losses always, the information where both have measured it. Infinite where a value is not finite.
@@ -140,6 +134,17 @@ def _errors_apart(a: Values, b: Values) -> float:
     # A wide layer may tell all patterns apart in every network, and nothing varies: one pattern that moves in one of
     # 50 networks is 2 log2(4096)/4096/50 ~ 1e-4 bits, and no difference.
     return float(np.max(np.abs(a.mean(axis=0) - b.mean(axis=0)) / np.maximum(error, 1e-4)))
+
+
+def checks(contender: Contender | None, timing: Timing | None, outcome: Outcome, reference: Outcome) -> dict[str, Any]:
+    """The columns of a row that say how far it is to be trusted."""
+    distance = errors_apart(outcome, reference)
+    return {
+        "compile, s": contender and contender.compile,
+        "slowest/fastest": timing and max(timing.turns) / min(timing.turns),
+        "errors apart": distance,
+        "agrees": distance < STANDARD_ERRORS,
+    }
 
 
 def sgemm_flops() -> float:
@@ -173,36 +178,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     a_log = max(seconds["ibjax, logged often"] - seconds["ibjax"], 0.0) / (many - few)  # of these seeds
     seconds["ibjax, training"] = seconds["ibjax"] - few * a_log
 
+    training = {"ibjax": seconds["ibjax, training"], "textbook": seconds["textbook"]}  # of all epochs, without a log
+    outcomes = {name: contender.outcome(timings[name].result) for name, contender in contenders.items()}
     samples = seeds * epochs * textbook.n
-    reached = {name: contender.reached(timings[name].result) for name, contender in contenders.items()}
     papers: dict[str, float] = {}
     rows = []
     for name, taken in seconds.items():
-        contender = contenders.get(name)
-        of = reached["ibjax" if contender is None else name]  # the same networks, less often looked at
+        contender = contenders.get(name)  # none for the straight line
         logged = 0 if contender is None else contender.logs
-        training = seconds["ibjax, training"] if name.startswith("ibjax") else seconds["textbook"]
-        paper = (taken if logged == 0 else training) * PAPER_EPOCHS / epochs + (PAPER_LOGS * a_log if logged else 0.0)
+        base = training["ibjax" if name.startswith("ibjax") else "textbook"] if logged else taken
+        paper = base * PAPER_EPOCHS / epochs + (PAPER_LOGS * a_log if logged else 0.0)
         papers[name] = paper * PAPER_SEEDS / seeds
-        distance = errors_apart(of, reached["textbook, information"])
-        rows.append(
-            {
-                "row": name,
-                "seconds": taken,
-                "ns/sample/net": taken / samples * 1e9,
-                "ratio": seconds["textbook"] / taken,
-                "logs": logged,
-                "paper run, s": papers[name],
-                "compile, s": contender and contender.compile,
-                "slowest/fastest": contender and max(timings[name].turns) / min(timings[name].turns),
-                "errors apart": distance,
-                "agrees": distance < STANDARD_ERRORS,
-            }
-        )
+        numbers = {
+            "row": name,
+            "seconds": taken,
+            "ns/sample/net": taken / samples * 1e9,
+            "ratio": seconds["textbook"] / taken,
+            "logs": logged,
+            "paper run, s": papers[name],
+        }
+        outcome = outcomes["ibjax" if contender is None else name]  # the same networks, less often looked at
+        rows.append(numbers | checks(contender, timings.get(name), outcome, outcomes["textbook, information"]))
     weights = sum(a * b for a, b in itertools.pairwise((textbook.inputs.shape[1], *config.hidden_widths, 1)))
     sgemm = sgemm_flops()
-    arithmetic = 6 * weights * samples / seconds["ibjax, training"]
-    measuring, training = PAPER_LOGS * a_log, seconds["ibjax, training"] * PAPER_EPOCHS / epochs
+    arithmetic = 6 * weights * samples / training["ibjax"]
+    measuring, learning = PAPER_LOGS * a_log, training["ibjax"] * PAPER_EPOCHS / epochs
     summary = {
         "ratio to textbook, end to end": seconds["textbook"] / seconds["ibjax"],
         "ratio to textbook, paper run": papers["textbook"] / papers["ibjax"],
@@ -211,7 +211,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "training, GFLOP/s": arithmetic / 1e9,
         "training, % of sgemm": 100 * arithmetic / sgemm,
         f"one log of {PAPER_SEEDS} networks, ms": a_log * PAPER_SEEDS / seeds * 1e3,
-        "information and records, % of the run": 100 * measuring / (measuring + training),
+        "information and records, % of the run": 100 * measuring / (measuring + learning),
         "seeds": seeds,
         "epochs": epochs,
         "repeats": repeats,

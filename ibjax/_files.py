@@ -36,7 +36,7 @@ def atomic_write(path: str | os.PathLike[str], *, overwrite: bool = True, suffix
         a file one may not write.
     """
     target = Path(os.path.realpath(path))
-    _check_target(target, overwrite)
+    check_target(target, overwrite)
     temporary = target.with_name(f".{secrets.token_hex(8)}{suffix}")  # short: the name itself may be of full length
     try:
         open(temporary, "xb").close()
@@ -49,17 +49,23 @@ def atomic_write(path: str | os.PathLike[str], *, overwrite: bool = True, suffix
         raise
 
 
-def _check_target(target: Path, overwrite: bool) -> None:
+def check_target(target: Path, overwrite: bool) -> None:
+    """Refuse a path, links resolved, at which there is something that may not be replaced.
+
+    Raises:
+      FileExistsError: there is a file and `overwrite` is false.
+      OSError: there is a folder, a device or a file one may not write.
+    """
     try:
         mode = os.stat(target).st_mode
     except FileNotFoundError:
         return
-    if not overwrite:
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
     if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "not a regular file", str(target))
+        raise OSError(errno.EINVAL, "not a regular file, but a device or a pipe", str(target))
+    if not overwrite:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
     if not os.access(target, os.W_OK):  # a rename would not ask
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
 
@@ -75,7 +81,7 @@ def _publish(temporary: Path, target: Path, overwrite: bool) -> None:
         except FileExistsError:
             raise
         except OSError:  # a file system without hard links
-            _check_target(target, overwrite)
+            check_target(target, overwrite)
             os.replace(temporary, target)
         temporary.unlink(missing_ok=True)
     if hasattr(os, "O_DIRECTORY"):  # the rename itself must reach the disk; Windows has no such call

@@ -58,7 +58,7 @@ def _terminal(console: Console | None) -> tuple[Console, bool]:
 
 @contextlib.contextmanager
 def bar(console: Console | None = None) -> Iterator[Callable[[Progress], None]]:
-    """What to call with each `ibjax.Progress`; draws on standard error."""
+    """A bar on standard error of a run; yields what to call with each `ibjax.Progress`."""
     console, draws = _terminal(console)
     columns = (
         TextColumn("{task.description}"),
@@ -68,14 +68,14 @@ def bar(console: Console | None = None) -> Iterator[Callable[[Progress], None]]:
         _Left(),
         TextColumn("{task.fields[now]}"),
     )
-    with progress.Progress(*columns, console=console, transient=True, disable=not draws) as drawn:
-        task = drawn.add_task("compiling", total=None, reached="", now="")
+    with progress.Progress(*columns, console=console, transient=True, disable=not draws) as display:
+        task = display.add_task("compiling", total=None, reached="", now="")
 
         def report(state: Progress) -> None:
             # Blocks of seeds take turns; shown is the mean epoch of the ensemble.
             epochs = state.last_epoch
             share = state.done / state.total if state.total else 1.0
-            drawn.update(
+            display.update(
                 task,
                 description="",
                 total=epochs,
@@ -88,10 +88,10 @@ def bar(console: Console | None = None) -> Iterator[Callable[[Progress], None]]:
 
 
 @contextlib.contextmanager
-def counted(doing: str) -> Iterator[Callable[[int, int], None]]:
-    """What to call with (things done, things in all)."""
+def count_bar(doing: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error of what is counted; yields what to call with (things done, things in all)."""
     console, draws = _terminal(None)
     columns = (TextColumn(doing), BarColumn(bar_width=None), TextColumn("{task.completed}/{task.total}"), _Left())
-    with progress.Progress(*columns, console=console, transient=True, disable=not draws) as drawn:
-        task = drawn.add_task(doing, total=None)
-        yield lambda done, total: drawn.update(task, completed=done, total=total)
+    with progress.Progress(*columns, console=console, transient=True, disable=not draws) as display:
+        task = display.add_task(doing, total=None)
+        yield lambda done, total: display.update(task, completed=done, total=total)

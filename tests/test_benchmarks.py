@@ -83,12 +83,12 @@ def test_textbook_starts_where_the_configuration_says() -> None:
 
 
 def test_ensembles_that_differ_are_told_apart() -> None:
-    from throughput import STANDARD_ERRORS, Reached, errors_apart
+    from throughput import STANDARD_ERRORS, Outcome, errors_apart
 
     rng = np.random.default_rng(0)
 
     def ensemble(loss: float, bits: float) -> Any:
-        return Reached(rng.normal(loss, 0.1, 50), rng.normal([12.0, bits], [0.0, 0.5], (50, 2)))
+        return Outcome(rng.normal(loss, 0.1, 50), rng.normal([12.0, bits], [0.0, 0.5], (50, 2)))
 
     reference = ensemble(0.3, 5.0)
     assert errors_apart(reference, reference) == 0

@@ -116,7 +116,9 @@ def test_promises_name_tests_that_exist() -> None:
 def claims(text: str) -> list[tuple[str, ...]]:
     """(claim, number, verdict) of each numbered row of a table of claims."""
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
-    return [(row[-3 if len(row) == 4 else 1], row[-2 if len(row) == 4 else 3], row[-1]) for row in rows if row[0].isdigit()]
+    return [
+        (row[-3 if len(row) == 4 else 1], row[-2 if len(row) == 4 else 3], row[-1]) for row in rows if row[0].isdigit()
+    ]
 
 
 def test_every_claim_stands_among_the_results() -> None:

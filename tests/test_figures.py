@@ -14,11 +14,12 @@ from conftest import synthetic_trajectory
 from matplotlib.animation import FFMpegWriter
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PathCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ibjax import figures
+from ibjax import figures, information_curve
 from ibjax.analysis import phase_change
 from ibjax.figures.movie import frame_indices
 from ibjax.figures.style import layer_colours, layer_markers
@@ -169,6 +170,70 @@ class TestPlane:
         i_ty[..., 1] = i_ty[..., 0]
         ax = figures.plane_trajectories(replace(trajectory, i_xt=i_xt, i_ty=i_ty))
         assert [text.get_text() for text in ax.texts] == ["1–2", "3", "4"]
+
+    def test_numbers_stay_within_the_frame(self, trajectory: Trajectory) -> None:
+        """Also beside a layer that tells every pattern apart."""
+        i_xt = np.array(trajectory.i_xt)
+        i_xt[..., 0] = trajectory.h_x
+        ax: Any = figures.plane_trajectories(replace(trajectory, i_xt=i_xt))
+        draw(ax.figure)
+        frame = ax.get_window_extent()
+        for text in ax.texts:
+            box = text.get_window_extent()
+            assert frame.x0 <= box.x0
+            assert box.x1 <= frame.x1
+
+    def test_planes_side_by_side(self, damaged: Trajectory, trajectory: Trajectory) -> None:
+        figure = figures.planes({"few": damaged, "many": trajectory, "all": trajectory}, columns=2)
+        titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
+        assert [title.partition("\n")[0] for title in titles] == ["few", "many", "all"]
+        assert "2 diverged left out" in titles[0]
+        assert figure.get_size_inches().tolist() == [2 * 2.9, 2 * 2.75]
+        assert_on_the_page(figure)
+        with pytest.raises(ValueError, match="runs is empty; allowed: at least one ensemble"):
+            figures.planes({})
+
+    def test_planes_in_a_part_of_a_figure(self, trajectory: Trajectory) -> None:
+        whole = Figure(figsize=(6.0, 6.0), layout="constrained")
+        top, bottom = whole.subfigures(2, 1, squeeze=False)[:, 0]
+        assert figures.planes({"one": trajectory}, part=top) is whole
+        assert len(top.axes) == 2  # the plane and its colours
+        assert not bottom.axes
+
+
+class TestSideBySide:
+    def test_panels_fill_rows(self) -> None:
+        figure, panels = figures.side_by_side(5, width=2.0, height=1.5, columns=3)
+        assert figure.axes == panels
+        assert len(panels) == 5
+        assert figure.get_size_inches().tolist() == [6.0, 3.0]
+        assert figures.side_by_side(2, columns=3)[0].get_size_inches().tolist() == [6.8, 2.9]
+
+    @pytest.mark.parametrize(("count", "columns"), [(0, 3), (2, 0)])
+    def test_no_panels(self, count: int, columns: int) -> None:
+        with pytest.raises(ValueError, match=f"count = {count}, columns = {columns}; allowed: at least 1"):
+            figures.side_by_side(count, columns=columns)
+
+
+class TestBottleneck:
+    def test_curve_and_ends_of_the_layers(self, damaged: Trajectory) -> None:
+        curve = information_curve(np.array([[0.4, 0.1], [0.1, 0.4]]))
+        ax: Any = figures.information_curve(curve, damaged)
+        assert_on_the_page(ax.figure)
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("$I(X;T)$ [bits]", "$I(T;Y)$ [bits]")
+        assert [text.get_text() for text in ax.get_legend().get_texts()] == ["information curve", *damaged.layer_names]
+        line = ax.get_lines()[0]
+        np.testing.assert_allclose(line.get_ydata(), curve.relevance(line.get_xdata()))
+        rows = [0, 2, 3, 5]
+        ends = np.stack([damaged.i_xt[rows, -1].mean(axis=0), damaged.i_ty[rows, -1].mean(axis=0)], axis=1)
+        points = [part.get_offsets() for part in ax.collections if isinstance(part, PathCollection)]
+        np.testing.assert_allclose(np.concatenate(points), ends, rtol=1e-6)
+        assert "2 diverged left out" in ax.get_title()
+
+    def test_curve_alone(self) -> None:
+        ax = figures.information_curve(information_curve(np.array([[0.4, 0.1], [0.1, 0.4]])))
+        assert ax.get_title() == "converged points of the bottleneck"
+        draw(ax.figure)
 
 
 class TestCurves:

@@ -191,7 +191,7 @@ class TestSaving:
         assert list(saved.parent.iterdir()) == [saved]
 
     def test_a_file_that_appears_meanwhile_is_kept(self, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(_files, "_check_target", lambda *_: None)
+        monkeypatch.setattr(_files, "check_target", lambda *_: None)
         with pytest.raises(FileExistsError):
             small(h_x=11.0).save(saved, overwrite=False)
         assert load(saved).h_x == 12.0

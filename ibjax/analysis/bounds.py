@@ -90,7 +90,7 @@ def check_bounds(trajectory: Trajectory, *, tolerance: float | None = None) -> B
     i_xt = trajectory.i_xt[rows].astype(np.float64)
     i_ty = trajectory.i_ty[rows].astype(np.float64)
     zero = np.zeros_like(i_xt)
-    # Each network's own where it is measured on some of the patterns only.
+    # One for each network where it is measured on some of the patterns only.
     h_x, i_xy = (
         np.asarray(trajectory.extras[f"{key}_measured"])[rows, None, None]
         if f"{key}_measured" in trajectory.extras

@@ -12,36 +12,17 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ibjax.analysis.bounds import BoundsReport, Violations, check_bounds
-from ibjax.analysis.statistics import (
-    Estimate,
-    Values,
-    check_options,
-    mean_over_seeds,
-)
+from ibjax.analysis.statistics import Estimate, Values, check_options, mean_over_seeds
 from ibjax.trajectory.trajectory import Trajectory
-
-__all__ = [
-    "BoundsReport",
-    "Compression",
-    "Estimate",
-    "NormalisedGradients",
-    "PhaseChange",
-    "SummaryRow",
-    "Violations",
-    "check_bounds",
-    "compression",
-    "epochs_to_relevance",
-    "mean_over_seeds",
-    "normalised_gradients",
-    "phase_change",
-    "snr",
-    "summary",
-]
 
 
 class NormalisedGradients(NamedTuple):
-    """Both (S, E, L): norm of the mean and of the standard deviation, each over the weight norm."""
+    """Gradient norms over the norm of the weights.
+
+    Attributes:
+      mean: (S, E, L) norm of the mean of the minibatch gradients, over the weight norm.
+      std: (S, E, L) norm of their standard deviation, over the weight norm.
+    """
 
     mean: Values
     std: Values
@@ -256,7 +237,7 @@ def epochs_to_relevance(trajectory: Trajectory, share: float = 0.95) -> Values:
 class SummaryRow(NamedTuple):
     """One layer; information in bits, means over healthy seeds (NaN if there is none).
 
-    The peak is the mean of each network's own largest value, whenever it came.
+    The peak is the mean of each network's largest value, whenever it came.
     """
 
     layer: str

@@ -28,7 +28,7 @@ from ibjax.cli.output import (
 )
 from ibjax.data.spherical import DATASETS
 from ibjax.npz import write_arrays
-from ibjax.progress import counted
+from ibjax.progress import count_bar
 from ibjax.trajectory.schema import LABELS, SCALARS, entry
 
 _MOVIES = (".mp4", ".gif")
@@ -107,7 +107,7 @@ def animate(arguments: argparse.Namespace) -> int:
     if path.suffix.lower() not in _MOVIES or (path.suffix.lower() == ".mp4" and not FFMpegWriter.isAvailable()):
         path = path.with_suffix(".mp4" if FFMpegWriter.isAvailable() else ".gif")
     check_output(path, force=arguments.force)
-    with counted("drawing") as report:
+    with count_bar("drawing") as report:
         written = ibjax.figures.save_animation(trajectory, path, progress=report)
     arguments.written.append(written)
     print(written)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import stat
 import sys
 import tempfile
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 import ibjax
+from ibjax._files import check_target
 from ibjax.analysis.bounds import check_bounds
 from ibjax.analysis.phases import summary
 from ibjax.cli.options import UsageError
@@ -106,26 +106,17 @@ def check_output(path: Path, *, force: bool, option: str = "--out") -> None:
     name = f"{option} = {str(path)!r}"
     target = Path(os.path.realpath(path))  # a link stays, what it points to is written
     try:
-        mode = target.stat().st_mode
-    except FileNotFoundError:
-        mode = None
-    except OSError as error:  # a name too long, a file where a folder should be ...
-        raise UsageError(f"{name} cannot be written: {error.strerror or error}") from error
-    if mode is not None and stat.S_ISDIR(mode):
-        raise UsageError(f"{name} is a folder; allowed: the name of a file")
-    if mode is not None and not stat.S_ISREG(mode):
-        raise UsageError(f"{name} is a device or a pipe; allowed: the name of a file")
-    if mode is not None and not force:
-        raise UsageError(f"{name} exists; --force overwrites it")
-    if mode is not None and not os.access(target, os.W_OK):
-        raise UsageError(f"{name} cannot be written: it is write-protected")
-    if not target.parent.is_dir():
-        raise UsageError(f"{name}: there is no folder {str(target.parent)!r}")
-    try:
+        check_target(target, force)
         # Tried, not asked: permissions, read-only mounts and quotas all answer the same way.
         with tempfile.NamedTemporaryFile(dir=target.parent):
             pass
-    except OSError as error:
+    except FileExistsError:
+        raise UsageError(f"{name} exists; --force overwrites it") from None
+    except IsADirectoryError:
+        raise UsageError(f"{name} is a folder; allowed: the name of a file") from None
+    except FileNotFoundError:
+        raise UsageError(f"{name}: there is no folder {str(target.parent)!r}") from None
+    except OSError as error:  # a name too long, a file where a folder should be, a device ...
         raise UsageError(f"{name} cannot be written: {error.strerror or error}") from error
 
 

@@ -101,7 +101,7 @@ def _from_npz(path: Path) -> Arrays:
 
 
 def _from_mat(path: Path) -> Arrays:
-    from scipy import io
+    from scipy import io  # here, as it is slow to import and few runs read .mat files
 
     if not stat.S_ISREG(os.stat(path).st_mode) and not path.is_dir():  # opening a pipe would wait for a writer
         raise ValueError("it is not a regular file")

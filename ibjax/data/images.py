@@ -14,7 +14,7 @@ def digits_dataset() -> Dataset:
       ImportError: scikit-learn is not installed.
     """
     try:
-        from sklearn.datasets import load_digits
+        from sklearn.datasets import load_digits  # here, as it is optional and slow to import
     except ImportError as error:
         raise ImportError("digits_dataset() needs scikit-learn: pip install 'ibjax[digits]'") from error
     pixels, labels = load_digits(return_X_y=True)

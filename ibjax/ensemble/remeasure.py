@@ -31,7 +31,7 @@ from ibjax.ensemble.collect import describe
 from ibjax.ensemble.program import Program
 from ibjax.ensemble.workers import Workers
 from ibjax.information.estimator import make
-from ibjax.progress import counted
+from ibjax.progress import count_bar
 from ibjax.trajectory.provenance import origin, recorded_config
 from ibjax.trajectory.trajectory import Trajectory
 
@@ -94,7 +94,7 @@ def measure(
             if chosen != program.histogram:
                 further = measurement(config, program.dataset, program.model, chosen)
                 program = dataclasses.replace(program, measurements=(further,))
-        report = stack.enter_context(counted("measuring")) if progress is True else progress or None
+        report = stack.enter_context(count_bar("measuring")) if progress is True else progress or None
         rows = _measure_all(program, trajectory, params, report, check_losses=bool(program.custom))
     retained = {key: value for key, value in trajectory.extras.items() if key not in _REPLACED}
     found = {key: value for key, value in rows.items() if key not in ("i_xt", "i_ty")}
@@ -130,7 +130,7 @@ def _check_supplied(trajectory: Trajectory, **supplied: Any) -> None:
 def _check_program(trajectory: Trajectory, program: Program, params: FloatArray) -> None:
     """Refuses a data set or a network of another size than the run's."""
     data, model = program.dataset, program.model
-    of_run = (trajectory.train_mask.shape[1], trajectory.i_xy, trajectory.h_x, trajectory.h_y)
+    of_run = (trajectory.require("train_mask").shape[1], trajectory.i_xy, trajectory.h_x, trajectory.h_y)
     if not np.allclose(of_run, (data.n_patterns, data.information, data.h_x, data.h_y), rtol=0, atol=1e-6):
         raise ValueError(
             f"dataset has {data.n_patterns} patterns and I(X;Y) = {data.information:.6f} bits; the run was trained on "
@@ -186,7 +186,7 @@ def _measure_all(
         fresh = [programs[n % len(used)].start(n, seeds[block]) for n, block in enumerate(blocks)]
         if check_losses:
             losses = programs[0].record(fresh[0], params[blocks[0], -1]).train_loss
-            _check_losses(np.asarray(losses)[: len(parts[0])], trajectory.train_loss[parts[0], -1])
+            _check_losses(np.asarray(losses)[: len(parts[0])], trajectory.require("train_loss")[parts[0], -1])
     rows = _HISTOGRAM_ROWS if further is None else further.rows
     values = np.full((len(params), len(epochs), len(rows), len(trajectory.layer_names)), np.nan, trajectory.i_xt.dtype)
 
@@ -210,7 +210,7 @@ def _measure_all(
         for done, _ in enumerate(steps, 1):
             if report is not None:
                 report(done, len(tasks))
-    values[~np.isfinite(trajectory.train_loss)] = np.nan
+    values[~np.isfinite(trajectory.require("train_loss"))] = np.nan
     if further is None and all(program.model.bounded):
         rows = rows[:2]
     return {row: values[:, :, index] for index, row in enumerate(rows)}

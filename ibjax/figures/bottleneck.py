@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.axes import Axes
 
-from ibjax.analysis.phases import mean_over_seeds
-from ibjax.analysis.statistics import Estimate
+from ibjax.analysis.statistics import Estimate, Values, mean_over_seeds
 from ibjax.figures.style import (
     I_TY,
     I_XT,
-    Values,
     canvas,
     error_bars,
     layer_looks,

@@ -14,7 +14,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 from ibjax._files import atomic_write
-from ibjax.analysis.phases import mean_over_seeds
+from ibjax.analysis.statistics import mean_over_seeds
 from ibjax.figures.plane import draw_snapshot
 from ibjax.figures.style import legend_inside, network_count, style
 from ibjax.trajectory.trajectory import Trajectory

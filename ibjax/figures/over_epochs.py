@@ -11,8 +11,9 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from ibjax.analysis.phases import mean_over_seeds, normalised_gradients, phase_change
+from ibjax.analysis.phases import normalised_gradients, phase_change
 from ibjax.analysis.phases import snr as signal_to_noise
+from ibjax.analysis.statistics import mean_over_seeds
 from ibjax.figures.style import (
     DASHED,
     I_TY,

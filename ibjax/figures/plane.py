@@ -11,11 +11,11 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure, SubFigure
 
-from ibjax.analysis.phases import mean_over_seeds, phase_change
+from ibjax.analysis.phases import phase_change
+from ibjax.analysis.statistics import Values, mean_over_seeds
 from ibjax.figures.style import (
     I_TY,
     I_XT,
-    Values,
     bit_ticks,
     canvas,
     epoch_colours,
@@ -173,7 +173,10 @@ def planes(runs: Mapping[str, Trajectory], *, columns: int = 3, part: SubFigure 
 
 
 def _mark_phase(ax: Axes, trajectory: Trajectory, x: Values, y: Values, phase: bool | float) -> None:
-    """Join the layers at the epoch given, or at that of the whole network's phase change, if there is one."""
+    """Join the layers at the epoch given, or at that of the whole network's phase change, if there is one.
+
+    None is marked where the training loop gave no gradients to tell it.
+    """
     if phase is True and {"gradient_mean", "gradient_std"} & set(trajectory.absent):
         return
     epoch = phase_change(trajectory, resamples=1).network_epoch if phase is True else float(phase)

@@ -19,10 +19,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
-from ibjax.analysis.statistics import Estimate
+from ibjax.analysis.statistics import Estimate, Values
 from ibjax.trajectory.trajectory import Trajectory
-
-Values = npt.NDArray[np.float64]
 
 COLUMN = 3.4
 """Width of a journal column, inches."""
