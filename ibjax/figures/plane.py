@@ -4,10 +4,10 @@ Shapes: S seeds, E logged epochs, L layers. Both axes in bits.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure, SubFigure
 
@@ -19,7 +19,6 @@ from ibjax.figures.style import (
     bit_ticks,
     canvas,
     epoch_colours,
-    epoch_norm,
     epoch_ticks,
     layer_looks,
     legend_below,
@@ -130,19 +129,18 @@ def plane_trajectories(trajectory: Trajectory, *, phase: bool | float = True, ax
     with canvas(ax) as ax:
         x = mean_over_seeds(trajectory, "i_xt", resamples=1).mean
         y = mean_over_seeds(trajectory, "i_ty", resamples=1).mean
-        norm, colours = epoch_norm(trajectory), epoch_colours()
-        joins = LineCollection(
-            list(np.stack([x, y], axis=-1)), cmap=colours, norm=norm, linewidths=0.5, alpha=0.35, zorder=1
-        )
+        scale = epoch_colours(trajectory)
+        colours: dict[str, Any] = {"cmap": scale.cmap, "norm": scale.norm}
+        joins = LineCollection(list(np.stack([x, y], axis=-1)), linewidths=0.5, alpha=0.35, zorder=1, **colours)
         joins.set_array(trajectory.epochs.astype(float))
         ax.add_collection(joins, autolim=False)
         epochs = np.repeat(trajectory.epochs, x.shape[1])
-        ax.scatter(x.ravel(), y.ravel(), s=5, c=epochs, cmap=colours, norm=norm, linewidths=0, zorder=2)
+        ax.scatter(x.ravel(), y.ravel(), s=5, c=epochs, linewidths=0, zorder=2, **colours)
         if phase is not False:
             _mark_phase(ax, trajectory, x, y, phase)
         ax.scatter(x[-1], y[-1], s=26, c="#FFE119", edgecolors="0.15", linewidths=0.7, zorder=4, clip_on=False)
         _number_layers(ax, trajectory, x[-1], y[-1])
-        bar = ax.figure.colorbar(ScalarMappable(norm, colours), ax=ax, label="epoch", pad=0.02)
+        bar = ax.figure.colorbar(scale, ax=ax, label="epoch", pad=0.02)
         epoch_ticks(bar.ax.yaxis, int(trajectory.epochs[-1]))
         plane_axes(ax, trajectory)
         legend_below(ax, columns=2)

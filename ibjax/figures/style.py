@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, SymLogNorm, to_hex
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.legend import Legend
@@ -166,15 +167,10 @@ def epoch_axis(ax: Axes, trajectory: Trajectory) -> None:
     ax.set_xlabel("epoch")
 
 
-def epoch_norm(trajectory: Trajectory) -> SymLogNorm:
-    """Epoch to colour on the scale of `epoch_axis`."""
-    last = max(float(trajectory.epochs[-1]), 1.0)
-    return SymLogNorm(linthresh=1.0, linscale=0.5, vmin=0.0, vmax=last, base=10)
-
-
-def epoch_colours() -> ListedColormap:
-    """Viridis without its yellow, which marks the last epoch."""
-    return ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0.0, 0.87, 256)))
+def epoch_colours(trajectory: Trajectory) -> ScalarMappable:
+    """Epoch to colour on the scale of `epoch_axis`: viridis without its yellow, which marks the last epoch."""
+    norm = SymLogNorm(linthresh=1.0, linscale=0.5, vmin=0.0, vmax=max(float(trajectory.epochs[-1]), 1.0), base=10)
+    return ScalarMappable(norm, ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0.0, 0.87, 256))))
 
 
 def fill_band(ax: Axes, x: npt.ArrayLike, low: Values, high: Values, colour: str) -> None:
