@@ -45,7 +45,7 @@ nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_merge_streams = True
-os.environ["COLUMNS"] = "100"  # of the help texts on the command line's page
+os.environ["COLUMNS"] = "86"  # of the help texts on the command line's page
 os.environ["PYTHON_COLORS"] = "0"
 
 # Docstrings.
@@ -55,6 +55,7 @@ napoleon_use_rtype = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
+autodoc_type_aliases = {"ArrayLike": "ArrayLike"}
 autosummary_generate = False
 
 
@@ -74,7 +75,14 @@ def _mathml(translator: Any, node: nodes.Element, block: bool) -> None:
     raise nodes.SkipNode
 
 
+def _shorten_annotations(app: Sphinx, function: Any, bound: bool) -> None:
+    """`ArrayLike` by its name, not spelled out: the alias above serves it alone, and the default says None."""
+    annotations = getattr(function, "__annotations__", {})
+    annotations |= {name: "ArrayLike" for name, kind in annotations.items() if kind == "ArrayLike | None"}
+
+
 def setup(app: Sphinx) -> None:
+    app.connect("autodoc-before-process-signature", _shorten_annotations)
     app.add_role("name_or_code", NameOrCode())
     app.add_html_math_renderer(
         "mathml",

@@ -270,17 +270,20 @@ PRESETS: Mapping[str, Config] = MappingProxyType(
 """Configurations to start from.
 
 paper: Shwartz-Ziv & Tishby 2017. Its learning rate and batch size are not published. With batches of 256, means of 10
-  seeds, last hidden layer:
+seeds, last hidden layer::
 
     rate    I(X;T) peaks at    I(T;Y) at 98% of its end    I(X;T) from the peak to the end
     0.05    epoch 189          epoch 574                   5.1 to 1.3 bits
     0.1     epoch 117          epoch 356                   5.2 to 1.2 bits
     0.2     epoch 73           epoch 259                   5.1 to 1.1 bits
 
-  0.1 it is: the paper's planes show the full relevant information at about 400 epochs. At all three rates the drift of
-  the gradients ends within tens of epochs, earlier than the 350 of the paper.
+0.1 it is: the paper's planes show the full relevant information at about 400 epochs. At all three rates the drift of
+the gradients ends within tens of epochs, earlier than the 350 of the paper.
+
 idnns: the authors' released code, its cells and its unshuffled split among the rest. It trains with Adam where the
-  paper says SGD, and logs before the update of an epoch, hence one less than the epochs it names.
+paper says SGD, and logs before the update of an epoch, hence one less than the epochs it names.
+
 saxe: the code of Saxe et al. 2018 (tanh; `activation="relu", bins=100` for its other network).
+
 quick: the smaller network of those codes on the paper's task, seconds on a laptop.
 """

@@ -79,7 +79,7 @@ def gradients(trajectory: Trajectory, *, phase: bool = True, ax: Axes | None = N
 
 
 def snr(trajectory: Trajectory, *, phase: bool = True, ax: Axes | None = None) -> Axes:
-    """Signal-to-noise ratio of the gradients, |mean| / |std|; the ensemble's geometric mean per layer.
+    """Norm of the gradients' mean over the norm of their standard deviation; the ensemble's geometric mean per layer.
 
     Args:
       trajectory: the ensemble.

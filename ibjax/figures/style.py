@@ -40,7 +40,7 @@ _AREAS = {"o": 16, "s": 14, "D": 13, "*": 34}
 
 
 def style() -> AbstractContextManager[None]:
-    """Context with settings for a column's width: used for every new figure, and for `Figure`s that users make."""
+    """Context with settings for a column's width: used for every new figure, and for figures that users make."""
     settings: AbstractContextManager[None] = matplotlib.rc_context(
         {
             "font.size": 8,

@@ -2,7 +2,7 @@
 
 T = a(X) + Z, Z ~ N(0, v I), is a mixture of Gaussians with one component for each pattern, and so is T given y, with
 weights p(x|y). The entropy of a mixture has no closed form; Kolchinsky & Tracey 2017 (Entropy 19, 361,
-with the Kullback-Leibler divergence and with the Bhattacharyya distance) bound it by pairwise distances:
+with the Kullback-Leibler divergence and with the Bhattacharyya distance) bound it by pairwise distances::
 
     H(T) - H(T|X)  <=  -sum_i p_i ln sum_j p_j exp(-|a_i - a_j|^2 / 2v)      `kde`
     H(T) - H(T|X)  >=  -sum_i p_i ln sum_j p_j exp(-|a_i - a_j|^2 / 8v)      `kde_lower`

@@ -5,7 +5,7 @@ something only of T = a(X) + s Z, Z ~ N(0, I), as in `noisy`. Each of the N equa
 M = N S in all, and each sample a label y ~ p(y|x). Then X and Y are both discrete beside a continuous T, the case of
 Ross 2014 (PLoS ONE 9, e87357, the discrete form of Kraskov, Stoegbauer & Grassberger): r is the distance from t to its
 k-th neighbour among the samples of the same pattern (or label), m how many of all the others lie within r, n how many
-share its pattern (n = S) or label,
+share its pattern (n = S) or label. Then::
 
     I = psi(M) + psi(k) - <psi(n)> - <psi(m)>   nats,   psi the digamma function.
 

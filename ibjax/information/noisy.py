@@ -1,12 +1,12 @@
 """Monte-Carlo estimate of the information of a layer with Gaussian noise: no bias, and a standard error.
 
 T = a(X) + s Z, Z ~ N(0, I), has the density p(t) = sum_j p(x_j) N(t; a_j, s^2 I), a sum that is computed and not
-estimated. With h(T|X) = h(s Z) = U/2 ln(2 pi e s^2),
+estimated. With h(T|X) = h(s Z) = U/2 ln(2 pi e s^2)::
 
     I(X;T) = h(T) - h(s Z) = E ln p(t|x) / p(t)
     I(T;Y) = h(T) - sum_y p(y) h(T|Y=y) = H(Y) - E H(Y|T=t),   p(y|t) = sum_j p(x_j, y) N(t; a_j, s^2 I) / p(t)
 
-and the expectations are means over `samples` values of Z for each pattern, weighted by p(x). The first is the estimate
+The expectations are means over `samples` values of Z for each pattern, weighted by p(x). The first is the estimate
 of Goldfeld et al. 2019 (arXiv 1810.05728) with the same samples in h(s Z) as in h(T), so that the noise
 of well separated patterns cancels. The sample is of Z only: the patterns are the whole population, so the mean has no
 bias, and its standard error is that of the spread within each pattern.
