@@ -1,5 +1,14 @@
-"""A made-up trajectory for every test that only reads; information and divergence term by term, and a task's curve."""
+"""What tests share: compiled programs, a made-up trajectory, information and divergence term by term, a task's curve.
 
+Most of the suite's time is the compiler's, so each session has one folder of compiled programs for all its workers and
+the processes they start. JAX looks a program up by everything it is compiled from (the program's text, options, versions,
+machine), whatever took at least 0.2 s to compile is found there again. So two runs of one program are compared with the same
+machine code, as they are with the cache of the command line; that compiling twice gives the same bits is not tested.
+"""
+
+import os
+import shutil
+import tempfile
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +21,17 @@ if TYPE_CHECKING:
     from ibjax import Curve
 
 Array = npt.NDArray[np.float64]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Workers and other processes inherit the environment, which JAX reads when it is imported."""
+    if not hasattr(config, "workerinput"):
+        folder = tempfile.mkdtemp(prefix="ibjax_tests_")
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+        # JAX writes entries in place: only with a largest size does it lock them, against workers that read half of one.
+        os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**33)
 
 
 def synthetic_trajectory(

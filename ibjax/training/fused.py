@@ -195,7 +195,7 @@ class FusedTrainer:
         """How many patterns of a tile are present, and the gradient of the sum of their losses."""
         widths, bits = self._network.widths, self._trainer.bits
         column = lax.broadcasted_iota(jnp.int32, (_TILE, self._size), 1)
-        dot = functools.partial(_triton().dot, allow_tf32=False)
+        dot = functools.partial(getattr(_triton(), "dot", None) or pl.dot, allow_tf32=False)  # jax 0.10.2 moved it
         spread = jnp.broadcast_to(words[:, None], column.shape)
         one = jnp.float32(1)
         x = ((spread >> column.astype(jnp.uint32)) & 1).astype(jnp.float32)
