@@ -42,14 +42,14 @@ def assemble(
     Call it in the precision of the run (`blocks.precision`). Nothing is compiled; a user's network is traced.
     """
     _check_types(config, dataset, optimizer)
+    supplied = {"dataset": dataset, "network": network, "optimizer": optimizer}
+    custom = tuple(sorted(name for name, value in supplied.items() if value is not None))
     task = spherical_dataset(config.dataset) if dataset is None else dataset
     counts = _train_counts(config, task)
     _check_fit(config, task, network, optimizer)
-    dtype = jnp.dtype(config.precision)
-    network_ = _perceptron(config, task) if network is None else network
-    model = as_model(network_, task, dtype)
-    if model.hidden is None and np.any(config.noise):
-        raise ValueError(f"noise = {config.noise} with a network of your own; allowed: 0 (add it in the network)")
+    if network is None:
+        network = _perceptron(config, task)
+    model = as_model(network, task, jnp.dtype(config.precision))
     per_seed = _per_seed(config, counts)
     trainer = Trainer(
         model=model,
@@ -60,13 +60,12 @@ def assemble(
         ordered_split=config.split == "ordered",
         bits=_packable_bits(task),
     )
-    custom = {"dataset": dataset, "network": network, "optimizer": optimizer}
     return Program(
         config=config,
         dataset=task,
-        custom=tuple(sorted(name for name, value in custom.items() if value is not None)),
+        custom=custom,
         trainer=trainer,
-        fused=_fused_trainer(config, network_, trainer, per_seed.values),
+        fused=_fused_trainer(config, network, trainer, per_seed.values),
         per_seed=per_seed,
         histogram=make("histogram", bins=config.bins, compat=config.compat),
         measurements=tuple(
@@ -118,6 +117,8 @@ def _check_fit(config: Config, dataset: Dataset, network: Any, optimizer: Any) -
         raise ValueError(f"output = 'sigmoid' with {dataset.n_classes} classes; allowed: 'softmax'")
     if optimizer is not None and isinstance(config.learning_rate, tuple):
         raise ValueError("learning_rate of each seed with an optimizer of your own; allowed: one number")
+    if network is not None and not isinstance(network, Perceptron) and np.any(config.noise):
+        raise ValueError(f"noise = {config.noise} with a network of your own; allowed: 0 (add it in the network)")
 
 
 def _perceptron(config: Config, dataset: Dataset) -> Perceptron:
