@@ -27,11 +27,11 @@ from ibjax.ensemble.blocks import (
     split,
     threads_per_device,
 )
-from ibjax.ensemble.collect import describe
 from ibjax.ensemble.program import Program
+from ibjax.ensemble.results import describe
 from ibjax.ensemble.workers import Workers
 from ibjax.information.estimator import make
-from ibjax.progress import count_bar
+from ibjax.progress import check_progress, count_bar
 from ibjax.trajectory.provenance import origin, recorded_config
 from ibjax.trajectory.trajectory import Trajectory
 
@@ -78,8 +78,7 @@ def measure(
         raise TypeError(f"trajectory = {trajectory!r}; allowed: an ibjax.Trajectory")
     if not isinstance(estimator, str):
         raise TypeError(f"estimator = {estimator!r}; allowed: the name of one")
-    if not callable(progress) and not isinstance(progress, bool):
-        raise TypeError(f"progress = {progress!r}; allowed: True, False or a function")
+    check_progress(progress)
     # Weights do not tell how they were found: the plain path knows every network.
     config = dataclasses.replace(recorded_config(trajectory), estimators=(), backend="plain")
     if estimator == "histogram":
@@ -99,13 +98,8 @@ def measure(
     retained = {key: value for key, value in trajectory.extras.items() if key not in _REPLACED}
     found = {key: value for key, value in rows.items() if key not in ("i_xt", "i_ty")}
     measured = {"estimator": chosen.name, **describe(chosen), **origin(jax.local_devices()[0].device_kind)}
-    return dataclasses.replace(
-        trajectory,
-        config={**trajectory.config, "measured": measured},
-        i_xt=rows["i_xt"],
-        i_ty=rows["i_ty"],
-        extras=retained | found,
-    )
+    recorded, planes = trajectory.config | {"measured": measured}, {key: rows[key] for key in ("i_xt", "i_ty")}
+    return dataclasses.replace(trajectory, config=recorded, extras=retained | found, **planes)
 
 
 def weight_bytes(config: Config, *, dataset: Dataset | None = None, network: Any = None) -> int:
