@@ -98,8 +98,8 @@ def measure(
     retained = {key: value for key, value in trajectory.extras.items() if key not in _REPLACED}
     found = {key: value for key, value in rows.items() if key not in ("i_xt", "i_ty")}
     measured = {"estimator": chosen.name, **describe(chosen), **origin(jax.local_devices()[0].device_kind)}
-    recorded, planes = trajectory.config | {"measured": measured}, {key: rows[key] for key in ("i_xt", "i_ty")}
-    return dataclasses.replace(trajectory, config=recorded, extras=retained | found, **planes)
+    new = {"config": trajectory.config | {"measured": measured}, "extras": retained | found}
+    return dataclasses.replace(trajectory, i_xt=rows["i_xt"], i_ty=rows["i_ty"], **new)
 
 
 def weight_bytes(config: Config, *, dataset: Dataset | None = None, network: Any = None) -> int:
