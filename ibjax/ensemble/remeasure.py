@@ -98,8 +98,10 @@ def measure(
     retained = {key: value for key, value in trajectory.extras.items() if key not in _REPLACED}
     found = {key: value for key, value in rows.items() if key not in ("i_xt", "i_ty")}
     measured = {"estimator": chosen.name, **describe(chosen), **origin(jax.local_devices()[0].device_kind)}
-    new = {"config": trajectory.config | {"measured": measured}, "extras": retained | found}
-    return dataclasses.replace(trajectory, i_xt=rows["i_xt"], i_ty=rows["i_ty"], **new)
+    recorded = trajectory.config | {"measured": measured}
+    return dataclasses.replace(
+        trajectory, config=recorded, i_xt=rows["i_xt"], i_ty=rows["i_ty"], extras=retained | found
+    )
 
 
 def weight_bytes(config: Config, *, dataset: Dataset | None = None, network: Any = None) -> int:
