@@ -65,7 +65,7 @@ def measure(
 
     Returns:
       The trajectory with the new `i_xt` and `i_ty`; with `i_xt_error` and `i_ty_error` where the estimator knows its
-      standard errors, `range_low` and `range_high` where the run's histogram chose its range. All else is that of the run.
+      standard errors, `range_low` and `range_high` where the run's histogram chose its range. All else stays.
       `config["measured"]` tells the estimator, what its values are ("exact", "upper bound" ...) and its options.
 
     Raises:
