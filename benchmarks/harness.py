@@ -22,7 +22,7 @@ from rich.table import Table
 from ibjax import Config, Trajectory
 from ibjax.ensemble.assemble import assemble
 from ibjax.ensemble.blocks import cores
-from ibjax.ensemble.collect import collect
+from ibjax.ensemble.results import collect
 from ibjax.ensemble.run import compile_run, train
 
 Row = Mapping[str, Any]

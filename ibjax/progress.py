@@ -33,6 +33,12 @@ class Progress:
     i_xt: float
 
 
+def check_progress(value: object) -> None:
+    """Refuses, as the argument `progress`, anything but a truth value or a function."""
+    if not callable(value) and not isinstance(value, bool):
+        raise TypeError(f"progress = {value!r}; allowed: True, False or a function")
+
+
 class _Rate(ProgressColumn):
     """Epochs a second, of the whole ensemble."""
 

@@ -22,10 +22,11 @@ import ibjax
 from ibjax import Config, Trajectory
 from ibjax._files import check_space, size
 from ibjax.cli.main import main
+from ibjax.cli.train import expected_bytes
 from ibjax.ensemble import run as ensemble
 from ibjax.ensemble.assemble import assemble
 from ibjax.ensemble.blocks import lower
-from ibjax.ensemble.buffer import ResultBuffer, expected_bytes
+from ibjax.ensemble.results import ResultBuffer
 from ibjax.trajectory.provenance import recorded_config
 
 TINY = Config(seeds=12, epochs=4, logged_epochs=3, hidden_widths=(2,))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import sys
 import tempfile
 import time
@@ -25,10 +26,13 @@ from ibjax.cli.output import (
     print_results,
     report_broken_bounds,
 )
+from ibjax.config import Config
+from ibjax.data.dataset import Dataset
 from ibjax.data.files import ENDINGS
-from ibjax.ensemble.buffer import expected_bytes
 from ibjax.progress import bar
 from ibjax.trajectory.provenance import conditions, repeatable_config
+
+_TASK = (4096, 12, 2)  # patterns, features and classes of the built-in tasks
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -142,3 +146,22 @@ def _save(trajectory: ibjax.Trajectory, path: Path, arguments: argparse.Namespac
         return f"{failure}; the results are in {str(trajectory.save(refuge))!r} instead"
     except OSError as error:
         return f"{failure}; nor in the folder of temporary files: {error.strerror or error}; the results are lost"
+
+
+def expected_bytes(config: Config, dataset: Dataset | None = None) -> int:
+    """About how large the file of a run of the built-in network will be, and what its results take in memory.
+
+    Args:
+      config: of the run.
+      dataset: in place of the configuration's task.
+    """
+    patterns, features, classes = _TASK
+    if dataset is not None:
+        patterns, features, classes = dataset.n_patterns, dataset.n_features, dataset.n_classes
+    widths = (features, *config.hidden_widths, 1 if config.output == "sigmoid" else classes)
+    others = sum(name != "histogram" for name in config.estimators)
+    numbers = (7 + 4 * others) * (len(widths) - 1) + 4  # with errors; not every estimator knows its own
+    if config.store_weights:
+        numbers += sum((a + 1) * b for a, b in itertools.pairwise(widths))
+    seeds = len(config.seed_list)
+    return seeds * (len(config.logged) * numbers * (8 if config.precision == "float64" else 4) + patterns) + 10_000

@@ -36,12 +36,11 @@ from ibjax.ensemble.blocks import (
     threads_per_device,
     to_bytes,
 )
-from ibjax.ensemble.buffer import ResultBuffer
 from ibjax.ensemble.checkpoint import EVERY, Checkpoint
-from ibjax.ensemble.collect import collect, hash_of, progress_of
 from ibjax.ensemble.program import Program, Record
+from ibjax.ensemble.results import ResultBuffer, collect, hash_of, progress_of
 from ibjax.ensemble.workers import ProgramCache, Workers, terminable
-from ibjax.progress import Progress, bar
+from ibjax.progress import Progress, bar, check_progress
 from ibjax.trajectory.provenance import versions
 from ibjax.trajectory.trajectory import Trajectory
 
@@ -97,8 +96,7 @@ def run(
     config = Config() if config is None else config
     if not isinstance(config, Config):
         raise TypeError(f"config = {config!r}; allowed: an ibjax.Config")
-    if not callable(progress) and not isinstance(progress, bool):
-        raise TypeError(f"progress = {progress!r}; allowed: True, False or a function")
+    check_progress(progress)
     _check_process()
     with contextlib.ExitStack() as stack:
         report = stack.enter_context(bar()) if progress is True else progress or None

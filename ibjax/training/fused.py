@@ -51,8 +51,8 @@ def supports(network: Any, trainer: Trainer) -> bool:
 
 
 def _triton() -> Any:
-    """Pallas' Triton backend, deprecated since jax 0.11; imported where it is used, so that its end harms none else."""
-    from jax.experimental.pallas import triton
+    """Pallas' Triton backend."""
+    from jax.experimental.pallas import triton  # deprecated since jax 0.11: where it is gone, only this kernel is
 
     return triton
 

@@ -1,6 +1,6 @@
-"""From the buffer of results to a trajectory, and to what a progress bar tells on the way.
+"""The results of a run: the buffer they fill, what a progress bar tells of it, and the trajectory made of it.
 
-Shapes: S seeds, E logged epochs, L layers, P parameters, n training patterns, N patterns.
+Shapes: S seeds, E logged epochs, L layers, K seeds of a block, P parameters, n training patterns, N patterns.
 """
 
 from __future__ import annotations
@@ -20,12 +20,68 @@ from ibjax.analysis.bounds import check_bounds
 from ibjax.config import Config
 from ibjax.data.dataset import Dataset
 from ibjax.ensemble.blocks import precision
-from ibjax.ensemble.buffer import ResultBuffer
 from ibjax.ensemble.program import Program
 from ibjax.information.estimator import Estimator
 from ibjax.progress import Progress
 from ibjax.trajectory.provenance import origin
 from ibjax.trajectory.trajectory import Trajectory
+
+Leaves = list[npt.NDArray[Any]]
+
+
+class ResultBuffer:
+    """Measured arrays (S, E, ...), and how far each block of seeds has come.
+
+    Args:
+      sizes: seeds of each block.
+      count: E.
+      record: a NamedTuple of the shapes and dtypes of a block's record; axis 0 holds at least as many seeds as the
+        block.
+    """
+
+    def __init__(self, sizes: Sequence[int], count: int, record: Any) -> None:
+        ends = np.cumsum(sizes).tolist()
+        self.rows = [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
+        self.n_logged = [0] * len(sizes)
+        self._record = type(record)
+        self._leaves: Leaves = [np.empty((ends[-1], count, *leaf.shape[1:]), leaf.dtype) for leaf in record]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays when full."""
+        return sum(leaf.nbytes for leaf in self._leaves)
+
+    @property
+    def arrays(self) -> Any:
+        """The record with (S, E, ...) in place of (K, ...)."""
+        return self._record(*self._leaves)
+
+    def add(self, number: int, record: Any) -> None:
+        """The next logged epoch of a block."""
+        rows, epoch = self.rows[number], self.n_logged[number]
+        for leaf, value in zip(self._leaves, record, strict=True):
+            leaf[rows, epoch] = np.asarray(value)[: rows.stop - rows.start]
+        self.n_logged[number] = epoch + 1
+
+    def part(self, number: int, first: int, last: int) -> Leaves:
+        """Views (K, last - first, ...) of what a block measured at some of its logged epochs."""
+        return [leaf[self.rows[number], first:last] for leaf in self._leaves]
+
+    def restore(self, number: int, pieces: Sequence[Sequence[npt.NDArray[Any]]]) -> None:
+        """What a block measured before, in pieces along the epochs.
+
+        Raises:
+          ValueError: other arrays than a block of this run measures.
+        """
+        for piece in pieces:
+            first = self.n_logged[number]
+            last = first + (piece[0].shape[1] if piece and piece[0].ndim > 1 else 0)
+            places = self.part(number, first, last)
+            if last == first or [(a.shape, a.dtype) for a in piece] != [(a.shape, a.dtype) for a in places]:
+                raise ValueError(f"its records from logged epoch {first} on have other shapes or types")
+            for place, array in zip(places, piece, strict=True):
+                place[:] = array
+            self.n_logged[number] = last
 
 
 def collect(config: Config, program: Program, buffer: ResultBuffer, patterns: npt.NDArray[np.int32]) -> Trajectory:
