@@ -1,4 +1,4 @@
-"""`ibjax.run`: the same network in any company, one compilation, the physics of the paper, failures that stay apart."""
+"""`ibjax.run`: a seed is one network whatever is trained beside it, one compilation, the physics of the paper, failures that stay apart."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def compilations() -> Iterator[list[str]]:
         active = False
 
 
-def test_a_seed_is_the_same_network_in_any_company() -> None:
+def test_a_seed_is_the_same_network_whatever_is_trained_beside_it() -> None:
     """To the bit: alone, among eight, and in the third block of another run, over three hundred epochs."""
     config = replace(TINY, hidden_widths=(5, 4, 3), epochs=300, logged_epochs=6)
     alone = ibjax.run(replace(config, seeds=(3,)))
