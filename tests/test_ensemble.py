@@ -1,4 +1,4 @@
-"""`ibjax.run`: a seed is one network whatever is trained beside it, one compilation, the physics of the paper, failures that stay apart."""
+"""`ibjax.run`: a seed whatever is trained beside it, one compilation, the physics of the paper, failures kept apart."""
 
 from __future__ import annotations
 
