@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 
 from ibjax._checks import unknown
@@ -66,11 +64,14 @@ class Estimator(Protocol):
       name: what `make`, the configuration and the file call it.
       i_xt_is, i_ty_is: "exact" (for the T that the estimator defines), "upper bound", "lower bound" or "estimate".
       random: whether the result depends on the keys.
+
+    Raises:
+      ValueError, TypeError: an option that is not allowed.
     """
 
     name: ClassVar[str]
-    i_xt_is: ClassVar[str]
-    i_ty_is: ClassVar[str]
+    i_xt_is: ClassVar[str] = ESTIMATE
+    i_ty_is: ClassVar[str] = ESTIMATE
     random: ClassVar[bool] = False
 
     def for_layer(self, width: int, n_patterns: int, bounded: bool) -> Self:
@@ -98,20 +99,18 @@ class Estimator(Protocol):
         ...
 
 
-_CLASSES: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {
-        "histogram": ("histogram", "Histogram"),
-        "adaptive_layer": ("binned", "AdaptiveLayer"),
-        "adaptive_unit": ("binned", "AdaptiveUnit"),
-        "quantile": ("binned", "Quantile"),
-        "quantized": ("binned", "Quantized"),
-        "kde": ("kde", "Kde"),
-        "kde_lower": ("kde", "KdeLower"),
-        "noisy": ("noisy", "Noisy"),
-        "knn": ("knn", "Knn"),
-    }
-)
-ESTIMATORS: tuple[str, ...] = tuple(_CLASSES)
+_CLASSES = {
+    "histogram": ("histogram", "Histogram"),
+    "adaptive_layer": ("binned", "AdaptiveLayer"),
+    "adaptive_unit": ("binned", "AdaptiveUnit"),
+    "quantile": ("binned", "Quantile"),
+    "quantized": ("binned", "Quantized"),
+    "kde": ("kde", "Kde"),
+    "kde_lower": ("kde", "KdeLower"),
+    "noisy": ("noisy", "Noisy"),
+    "knn": ("knn", "Knn"),
+}
+ESTIMATORS = tuple(_CLASSES)
 
 
 def estimator_class(name: str) -> type[Any]:

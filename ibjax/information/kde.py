@@ -26,10 +26,11 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 from jax import Array
+from jax.scipy.special import xlogy
 
 from ibjax import _checks
-from ibjax.information.estimator import ESTIMATE, LOWER, UPPER, Estimator, Information, LayerBatch
-from ibjax.information.pairs import label_entropy, map_networks, over_rows, safe_log, scaled_distances, weigh
+from ibjax.information.estimator import LOWER, UPPER, Estimator, Information, LayerBatch
+from ibjax.information.pairs import label_entropy, map_networks, over_rows, scaled_distances, weigh
 from ibjax.information.partition import tree_sum
 from ibjax.probability import LN2
 
@@ -42,16 +43,12 @@ class Kde(Estimator):
 
     Attributes:
       noise_variance: v, in squared units of the activations, 1e-30 to 1e30.
-
-    Raises:
-      ValueError, TypeError: a variance that is not allowed.
     """
 
     noise_variance: float = 1e-3
 
     name: ClassVar[str] = "kde"
     i_xt_is: ClassVar[str] = UPPER
-    i_ty_is: ClassVar[str] = ESTIMATE
     sharpness: ClassVar[float] = 1.0  # the kernel is exp(-sharpness |a_i - a_j|^2 / 2v)
 
     def __post_init__(self) -> None:
@@ -71,16 +68,16 @@ class Kde(Estimator):
 
         joint_density = over_rows(density, activations, len(activations)).T  # (C, N)
         total = joint_density.sum(axis=0)
-        i_xt = -tree_sum(joint.sum(axis=0) * safe_log(total))
+        i_xt = -tree_sum(xlogy(joint.sum(axis=0), total))
         # H(T) - sum_y p(y) H(T|y) = H(Y) + sum p(x,y) ln p(y|t_x), with p(y|t) from the kernels.
         posterior = joint_density / jnp.where(total == 0, 1, total)
-        i_ty = label_entropy(joint) + tree_sum(joint * safe_log(posterior)).sum()
+        i_ty = label_entropy(joint) + tree_sum(xlogy(joint, posterior)).sum()
         return Information(i_xt / LN2, i_ty / LN2)
 
 
 @dataclasses.dataclass(frozen=True)
 class KdeLower(Kde):
-    """The lower bound, see the module; options and errors are those of `Kde`."""
+    """The lower bound, see the module; the option is that of `Kde`."""
 
     name: ClassVar[str] = "kde_lower"
     i_xt_is: ClassVar[str] = LOWER

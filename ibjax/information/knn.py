@@ -36,7 +36,7 @@ from jax import Array, lax
 from jax.scipy.special import digamma
 
 from ibjax import _checks
-from ibjax.information.estimator import ESTIMATE, Estimator, Information, LayerBatch
+from ibjax.information.estimator import Estimator, Information, LayerBatch
 from ibjax.information.noisy import GREATEST_STD, LEAST_STD
 from ibjax.information.pairs import map_networks, over_rows, scaled_distances
 from ibjax.information.partition import tree_sum
@@ -55,9 +55,6 @@ class Knn(Estimator):
       noise_std: s, in units of the activations, 1e-15 to 1e15.
       samples: S of each pattern, 2 to 256.
       neighbors: k, 1 to samples - 1.
-
-    Raises:
-      ValueError, TypeError: an option that is not allowed.
     """
 
     noise_std: float = 0.05
@@ -65,8 +62,6 @@ class Knn(Estimator):
     neighbors: int = 1
 
     name: ClassVar[str] = "knn"
-    i_xt_is: ClassVar[str] = ESTIMATE
-    i_ty_is: ClassVar[str] = ESTIMATE
     random: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

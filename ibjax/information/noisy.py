@@ -20,26 +20,21 @@ Shapes: K networks, N patterns, U units (width of the layer), C classes, S sampl
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.scipy.special import entr
 
 from ibjax import _checks
-from ibjax.information.estimator import ESTIMATE, Estimator, Information, LayerBatch
-from ibjax.information.pairs import label_entropy, map_networks, over_rows, scaled_distances, weigh, xlogx
+from ibjax.information.estimator import Estimator, Information, LayerBatch
+from ibjax.information.pairs import label_entropy, map_networks, over_rows, scaled_distances, weigh
 from ibjax.information.partition import tree_sum
 from ibjax.probability import LN2
 
 LEAST_STD, GREATEST_STD = 1e-15, 1e15
 MOST_SAMPLES = 4096
-
-
-def noise_entropy(noise_std: float, width: int) -> float:
-    """h(T|X) = U/2 ln(2 pi e s^2) in nats: what I(X;T) is to be added to for the differential entropy h(T)."""
-    return width / 2 * math.log(2 * math.pi * math.e * noise_std**2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,17 +45,12 @@ class Noisy(Estimator):
       noise_std: s, in units of the activations, 1e-15 to 1e15. For a network trained with noise, take that of the
         training.
       samples: of the noise for each pattern, 2 to 4096.
-
-    Raises:
-      ValueError, TypeError: an option that is not allowed.
     """
 
     noise_std: float = 0.05
     samples: int = 8
 
     name: ClassVar[str] = "noisy"
-    i_xt_is: ClassVar[str] = ESTIMATE
-    i_ty_is: ClassVar[str] = ESTIMATE
     random: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -84,7 +74,7 @@ class Noisy(Estimator):
             top = exponents.max()
             densities = weigh(jnp.exp(exponents - top), joint)  # (C,) up to exp(top)
             density = densities.sum()
-            return of_itself - top - jnp.log(density), -xlogx(densities / density).sum()
+            return of_itself - top - jnp.log(density), entr(densities / density).sum()
 
         def sample(number: Array) -> tuple[Array, Array]:
             noise = jax.random.normal(jax.random.fold_in(key, number), activations.shape, activations.dtype)
