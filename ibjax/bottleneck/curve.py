@@ -123,7 +123,7 @@ def information_curve(
     falling = np.argsort(-beta, kind="stable")
     with jax.enable_x64(True):
         points = jax.device_get(anneal(beta[falling], joint, tolerance, max_iterations))
-    points = Point(*(np.asarray(values)[np.argsort(falling)] for values in points))
+    points = Point(*(values[np.argsort(falling)] for values in points))
     cardinality = points.cardinality.astype(np.int64)
     return Curve(
         beta=beta,

@@ -1,4 +1,4 @@
-"""Data sets: a finite set of input patterns X, with the distribution of the label Y given each.
+"""What a data set is.
 
 Shapes: N patterns, ... axes of one input (a row of features, the pixels of an image), F features in all, C classes,
 S sets of patterns.

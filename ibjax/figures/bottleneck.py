@@ -34,7 +34,6 @@ def information_curve(curve: Curve, trajectory: Trajectory | None = None, *, ax:
     Args:
       curve: of `ibjax.information_curve`; points that did not converge are left out.
       trajectory: whose layers' last points are drawn, means over networks with 95% bars.
-      ax: axes to draw on; new ones by default.
     """
     done = curve.converged
     width = curve.h_sufficient if trajectory is None else max(curve.h_sufficient, trajectory.h_x)
