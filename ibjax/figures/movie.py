@@ -55,7 +55,7 @@ def animate(trajectory: Trajectory, *, frames: int = 200, fps: int = 20) -> Func
             if kind == "training" or not np.isnan(accuracy).all():
                 titles = [f"{text},  {kind} accuracy {value:.3f}" for text, value in zip(titles, accuracy, strict=True)]
                 break
-    healthy = trajectory.healthy
+    places = np.stack([trajectory.i_xt, trajectory.i_ty], axis=-1)[trajectory.healthy]
     with style():
         figure = Figure(figsize=(4.0, 3.2), layout="constrained")
         ax = figure.add_subplot()
@@ -64,8 +64,7 @@ def animate(trajectory: Trajectory, *, frames: int = 200, fps: int = 20) -> Func
 
     def update(index: int) -> list[PathCollection]:
         for layer, points in enumerate(layers):
-            place = trajectory.i_xt[healthy, index, layer], trajectory.i_ty[healthy, index, layer]
-            points.set_offsets(np.stack(place, axis=-1))
+            points.set_offsets(places[:, index, layer])
         # The text alone: the title keeps the type that it was made with.
         ax.title.set_text(f"{titles[index]}\n" + network_count(trajectory).replace("\n", " "))
         return layers

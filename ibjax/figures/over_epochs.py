@@ -11,6 +11,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from ibjax import _checks
 from ibjax.analysis.phases import normalised_gradients, phase_change
 from ibjax.analysis.phases import snr as signal_to_noise
 from ibjax.analysis.statistics import mean_over_seeds
@@ -40,8 +41,7 @@ def information_over_epochs(trajectory: Trajectory, *, quantity: str = "i_xt", a
       ValueError: another quantity.
     """
     labels = {"i_xt": I_XT, "i_ty": I_TY}
-    if quantity not in labels:
-        raise ValueError(f"quantity = {quantity!r}; allowed: 'i_xt', 'i_ty'")
+    _checks.choice("quantity", quantity, tuple(labels))
     with canvas(ax) as ax:
         _layers(ax, trajectory, getattr(trajectory, quantity), band=True)
         ax.set_ylabel(labels[quantity])

@@ -96,23 +96,20 @@ def plane_axes(ax: Axes, trajectory: Trajectory) -> None:
     ax.set_xlim(0.0, 1.03 * trajectory.h_x)
     ax.set_ylim(0.0, 1.06 * trajectory.i_xy)
     bit_ticks(ax.xaxis)
-    dashes = (0, (4, 3))
-    ax.axhline(trajectory.i_xy, color="0.6", linewidth=0.6, linestyle=dashes, zorder=0, label="$I(X;Y)$")
+    ax.axhline(trajectory.i_xy, color="0.6", linewidth=0.6, linestyle=(0, (4, 3)), zorder=0, label="$I(X;Y)$")
 
 
 def plane_trajectories(trajectory: Trajectory, *, phase: bool | float = True, ax: Axes | None = None) -> Axes:
     """Mean path of every layer, coloured by epoch, layers of one epoch joined (figure 3 of arXiv 1703.00810).
 
-    Yellow points are the last epoch, numbered by layer (the last number is the output). The mean is over
-    healthy seeds.
+    Yellow points are the last epoch, numbered by layer (the last number is the output). The mean is over healthy seeds.
 
     Args:
       phase: whether to mark the epoch of `phase_change` of the whole network, or an epoch to mark.
       ax: axes to draw on, with a colour bar beside them; new ones by default.
     """
     with canvas(ax) as ax:
-        x = mean_over_seeds(trajectory, "i_xt", resamples=1).mean
-        y = mean_over_seeds(trajectory, "i_ty", resamples=1).mean
+        x, y = (mean_over_seeds(trajectory, key, resamples=1).mean for key in ("i_xt", "i_ty"))
         scale = epoch_colours(trajectory)
         colours: dict[str, Any] = {"cmap": scale.cmap, "norm": scale.norm}
         joins = LineCollection(list(np.stack([x, y], axis=-1)), linewidths=0.5, alpha=0.35, zorder=1, **colours)

@@ -26,11 +26,10 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 from jax import Array
-from jax.scipy.special import xlogy
 
 from ibjax import _checks
 from ibjax.information.estimator import LOWER, UPPER, Estimator, Information, LayerBatch
-from ibjax.information.pairs import label_entropy, map_networks, over_rows, scaled_distances, weigh
+from ibjax.information.pairs import label_entropy, map_networks, over_rows, safe_log, scaled_distances, weigh
 from ibjax.information.partition import tree_sum
 from ibjax.probability import LN2
 
@@ -68,10 +67,10 @@ class Kde(Estimator):
 
         joint_density = over_rows(density, activations, len(activations)).T  # (C, N)
         total = joint_density.sum(axis=0)
-        i_xt = -tree_sum(xlogy(joint.sum(axis=0), total))
+        i_xt = -tree_sum(joint.sum(axis=0) * safe_log(total))
         # H(T) - sum_y p(y) H(T|y) = H(Y) + sum p(x,y) ln p(y|t_x), with p(y|t) from the kernels.
         posterior = joint_density / jnp.where(total == 0, 1, total)
-        i_ty = label_entropy(joint) + tree_sum(xlogy(joint, posterior)).sum()
+        i_ty = label_entropy(joint) + tree_sum(joint * safe_log(posterior)).sum()
         return Information(i_xt / LN2, i_ty / LN2)
 
 

@@ -65,11 +65,9 @@ class Knn(Estimator):
     random: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        samples = _checks.integer("samples", self.samples, 2, MOST_SAMPLES)
-        neighbors = _checks.integer("neighbors", self.neighbors, 1, samples - 1)
-        noise_std = _checks.number("noise_std", self.noise_std, LEAST_STD, GREATEST_STD)
-        for field, value in (("samples", samples), ("neighbors", neighbors), ("noise_std", noise_std)):
-            object.__setattr__(self, field, value)
+        object.__setattr__(self, "samples", _checks.integer("samples", self.samples, 2, MOST_SAMPLES))
+        object.__setattr__(self, "neighbors", _checks.integer("neighbors", self.neighbors, 1, self.samples - 1))
+        object.__setattr__(self, "noise_std", _checks.number("noise_std", self.noise_std, LEAST_STD, GREATEST_STD))
 
     def for_layer(self, width: int, n_patterns: int, bounded: bool) -> Self:
         instead = "take estimator 'noisy', which has no such limit"

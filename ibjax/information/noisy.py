@@ -25,11 +25,10 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.scipy.special import entr
 
 from ibjax import _checks
 from ibjax.information.estimator import Estimator, Information, LayerBatch
-from ibjax.information.pairs import label_entropy, map_networks, over_rows, scaled_distances, weigh
+from ibjax.information.pairs import label_entropy, map_networks, over_rows, scaled_distances, weigh, xlogx
 from ibjax.information.partition import tree_sum
 from ibjax.probability import LN2
 
@@ -74,7 +73,7 @@ class Noisy(Estimator):
             top = exponents.max()
             densities = weigh(jnp.exp(exponents - top), joint)  # (C,) up to exp(top)
             density = densities.sum()
-            return of_itself - top - jnp.log(density), entr(densities / density).sum()
+            return of_itself - top - jnp.log(density), -xlogx(densities / density).sum()
 
         def sample(number: Array) -> tuple[Array, Array]:
             noise = jax.random.normal(jax.random.fold_in(key, number), activations.shape, activations.dtype)

@@ -13,7 +13,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.scipy.special import entr
 
 from ibjax.information import partition
 from ibjax.information.estimator import Information, LayerBatch
@@ -95,4 +94,14 @@ def weigh(kernel: Array, joint: Array) -> Array:
 
 def label_entropy(joint: Array) -> Array:
     """H(Y) in nats of p(x, y), (C, N)."""
-    return entr(tree_sum(joint)).sum()
+    return -xlogx(tree_sum(joint)).sum()
+
+
+def xlogx(p: Array) -> Array:
+    """p ln p, 0 where p = 0."""
+    return p * safe_log(p)
+
+
+def safe_log(p: Array) -> Array:
+    """ln p, 0 where p = 0: for terms that have the weight 0 there; NaN stays."""
+    return jnp.log(jnp.where(p == 0, 1, p))
