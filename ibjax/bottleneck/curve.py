@@ -126,7 +126,7 @@ def information_curve(
         cardinality=cardinality,
         p_ty=points.p_ty[:, : cardinality.max()],
         i_xy=probability.mutual_information(joint),
-        h_sufficient=float(probability.entropy(joint.sum(axis=1))),
+        h_sufficient=probability.entropy(joint.sum(axis=1)),
     )
 
 
@@ -216,8 +216,7 @@ def _default_betas(joint: FloatArray) -> FloatArray:
     if math.isinf(onset):
         return np.ones(1)
     # I_X - beta I_Y <= H - beta I(X;Y) and I_X >= 0 at the minimum: I(X;Y) - I_Y <= H/beta.
-    i_xy = probability.mutual_information(joint)
-    last = max(4 * instability, 1000 * float(probability.entropy(joint.sum(axis=1))) / i_xy)
+    last = max(4 * instability, 1000 * probability.entropy(joint.sum(axis=1)) / probability.mutual_information(joint))
     return np.concatenate([[0.98 * onset], onset * (1 + np.geomspace(0.01, last / onset - 1, 79))])
 
 

@@ -109,7 +109,7 @@ def _layer_beta(
     """`layer_beta` of checked arguments: the cells (N,), the rows that differ (R, C), which each pattern has, p(x)."""
     cell = np.unique(ids, return_inverse=True)[1].reshape(-1)
     p_t, p_ty = probability.sum_by(cell, weights), probability.sum_by(cell, weights[:, None] * distinct[row_of])
-    i_x, i_y = float(probability.entropy(p_t)), probability.mutual_information(p_ty)
+    i_x, i_y = probability.entropy(p_t), probability.mutual_information(p_ty)
     distance = math.nan if curve is None else float(curve.relevance(i_x)) - i_y
 
     # Cells of equal p(y|t) share an encoder up to p(t): G groups in their place, (R, G) instead of (N, M).

@@ -91,12 +91,12 @@ class Dataset:
     @property
     def h_x(self) -> float:
         """H(X) in bits, of the distinct patterns."""
-        return float(probability.entropy(self._distinct_joint().sum(axis=1)))
+        return probability.entropy(self._distinct_joint().sum(axis=1))
 
     @property
     def h_y(self) -> float:
         """H(Y) in bits."""
-        return float(probability.entropy(self.joint.sum(axis=0)))
+        return probability.entropy(self.joint.sum(axis=0))
 
     @property
     def information(self) -> float:

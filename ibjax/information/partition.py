@@ -75,13 +75,7 @@ def channels(p_y_given_x: Array, p_x: Array | None, dtype: jnp.dtype) -> Channel
 
 
 def channels_per_network(p_y_given_x: Array, p_x: Array, dtype: jnp.dtype) -> Channels:
-    """`channels` with another p(x) for each batch element.
-
-    Args:
-      p_y_given_x: (N,) or (N, C).
-      p_x: (M, N), which need not sum to 1.
-      dtype: of the sums, float32 or float64.
-    """
+    """`channels` with another p(x) for each batch element, (M, N), which need not sum to 1."""
     return Channels(*jax.vmap(lambda p: tuple(channels(p_y_given_x, p, dtype)), out_axes=(1, 1, 0))(p_x))
 
 
@@ -185,14 +179,9 @@ def representatives(words: Sequence[Array], n_codes: int) -> Array:
 
 
 def partition_information(cell: Array, of: Channels) -> tuple[Array, Array]:
-    """H(T) = I(X;T) and I(T;Y) = H(Y) - H(Y|T) of a deterministic T given by its cells.
+    """H(T) = I(X;T) and I(T;Y) = H(Y) - H(Y|T), (M,) bits each, of a deterministic T given by its cells.
 
-    Args:
-      cell: (M, N) integers in [0, N); patterns with equal values share a cell.
-      of: the channels of the patterns.
-
-    Returns:
-      I(X;T) and I(T;Y), (M,) bits each.
+    Patterns with equal values of `cell`, (M, N) integers in [0, N), share a cell; `of` are their channels.
     """
     m, n = cell.shape
     where = lax.broadcasted_iota(jnp.int32, (m, n), 0) * n + cell
