@@ -39,10 +39,10 @@ def softmax(scores: Any, xp: ModuleType = np) -> tuple[Any, Any]:
     return terms / safe, xp.where(some, top + xp.log(safe), -xp.inf)[:, 0]
 
 
-def entropy(p: FloatArray, axis: int | None = None) -> FloatArray:
-    """H in bits of the distributions along `axis`, or of the whole array as one; 0 log 0 = 0."""
+def entropy(p: FloatArray) -> float:
+    """H in bits of a distribution, an array of any shape; 0 log 0 = 0."""
     logs = np.log2(p, out=np.zeros_like(p), where=p > 0)
-    return np.asarray(np.maximum(-(p * logs).sum(axis=axis), 0.0))
+    return float(np.maximum(-(p * logs).sum(), 0.0))
 
 
 def mutual_information(joint: FloatArray) -> float:

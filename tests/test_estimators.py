@@ -34,7 +34,6 @@ from ibjax.information.apply import (
 from ibjax.information.estimator import ESTIMATORS, Estimator, Information, LayerBatch, estimator_class, make
 from ibjax.information.histogram import layer_information
 from ibjax.information.knn import Knn
-from ibjax.information.noisy import noise_entropy
 
 Floats = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.integer[Any]]
@@ -278,7 +277,7 @@ class TestQuantized:
         near = np.array([float(h) for h in halves], np.float32)
         a = np.concatenate([near, np.nextafter(near, np.float32(2)), np.nextafter(near, np.float32(-2))])
         a = np.concatenate([a, np.array([low, high], np.float32)])
-        codes = np.asarray(jax.jit(binned.level_codes, static_argnums=1)(a[None, :, None], bits))[0, :, 0]
+        codes = np.asarray(jax.jit(binned.Quantized(bits).codes)(a[None, :, None]))[0, :, 0]
         exact = [math.floor((Fraction(float(x)) - low) / (high - low) * steps + Fraction(1, 2)) for x in a]
         assert codes.tolist() == exact
 
@@ -377,10 +376,6 @@ ORDERED = [(1, 0.3), (5, 0.3)]
 
 
 class TestNoisy:
-    def test_entropy_of_the_noise(self) -> None:
-        assert noise_entropy(0.005, 10) == pytest.approx(-38.794, abs=5e-4)
-        assert noise_entropy(1.0, 1) == pytest.approx(0.5 * math.log(2 * math.pi * math.e), abs=1e-12)
-
     @pytest.mark.parametrize("snr", [0.25, 100.0])
     def test_gaussian_channel(self, snr: float) -> None:
         """I(X; X + noise) = log2(1 + snr) / 2, for one unit, and the same for two units of half the snr each."""

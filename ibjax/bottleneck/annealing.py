@@ -31,16 +31,7 @@ SAVING = 1e-7  # bits that a new cluster could still save at a point called conv
 
 
 class Point(NamedTuple):
-    """The solution at one beta, or at all of them with a leading axis K; nats.
-
-    Attributes:
-      i_x, i_y: () I(X;T) and I(T;Y).
-      residual: () largest change of p(t|x) in one more iteration.
-      excess: () what the Lagrangian may lie above its minimum.
-      iterations: () encoder updates used.
-      cardinality: () number of clusters with different decoders.
-      p_ty: (M, C) joint of T and Y, clusters by falling p(t).
-    """
+    """The solution at one beta, (), or at all of them, (K,): what `curve.Curve` says of it, in nats; p_ty is (M, C)."""
 
     i_x: Any
     i_y: Any

@@ -23,19 +23,9 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
-from ibjax import _checks
+from ibjax import _checks, probability
 from ibjax.bottleneck.annealing import SAVING, Point, anneal, encode, least_ratio
-from ibjax.probability import (
-    LN2,
-    FloatArray,
-    checked_conditional,
-    checked_distribution,
-    conditional_rows,
-    distinct_rows,
-    entropy,
-    mutual_information,
-    sum_by,
-)
+from ibjax.probability import LN2, FloatArray
 
 
 class Curve(NamedTuple):
@@ -123,7 +113,7 @@ def information_curve(
     falling = np.argsort(-beta, kind="stable")
     with jax.enable_x64(True):
         points = jax.device_get(anneal(beta[falling], joint, tolerance, max_iterations))
-    points = Point(*(np.asarray(values)[np.argsort(falling)] for values in points))
+    points = Point(*(values[np.argsort(falling)] for values in points))
     cardinality = points.cardinality.astype(np.int64)
     return Curve(
         beta=beta,
@@ -135,8 +125,8 @@ def information_curve(
         iterations=points.iterations.astype(np.int64),
         cardinality=cardinality,
         p_ty=points.p_ty[:, : cardinality.max()],
-        i_xy=mutual_information(joint),
-        h_sufficient=float(entropy(joint.sum(axis=1))),
+        i_xy=probability.mutual_information(joint),
+        h_sufficient=probability.entropy(joint.sum(axis=1)),
     )
 
 
@@ -226,7 +216,7 @@ def _default_betas(joint: FloatArray) -> FloatArray:
     if math.isinf(onset):
         return np.ones(1)
     # I_X - beta I_Y <= H - beta I(X;Y) and I_X >= 0 at the minimum: I(X;Y) - I_Y <= H/beta.
-    last = max(4 * instability, 1000 * float(entropy(joint.sum(axis=1))) / mutual_information(joint))
+    last = max(4 * instability, 1000 * probability.entropy(joint.sum(axis=1)) / probability.mutual_information(joint))
     return np.concatenate([[0.98 * onset], onset * (1 + np.geomspace(0.01, last / onset - 1, 79))])
 
 
@@ -234,7 +224,7 @@ def _distinct_joint(p_xy: FloatArray) -> FloatArray:
     """p(x, y) with patterns of equal p(y|x) as one and impossible ones left out, (R, C)."""
     p_xy = p_xy[p_xy.sum(axis=1) > 0]
     p_x = p_xy.sum(axis=1)
-    return sum_by(distinct_rows(p_xy / p_x[:, None], p_x)[1], p_xy)
+    return probability.sum_by(probability.distinct_rows(p_xy / p_x[:, None], p_x)[1], p_xy)
 
 
 def _below(middle: FloatArray, left: FloatArray, right: FloatArray) -> bool:
@@ -247,12 +237,12 @@ def _checked_joint(value: npt.ArrayLike, name: str = "p_xy") -> FloatArray:
     joint = _checks.floats(name, value)
     if joint.ndim != 2 or joint.size == 0:
         raise ValueError(f"{name} has shape {joint.shape}; allowed: two axes, neither of them empty")
-    return checked_distribution(name, joint) / joint.sum()
+    return probability.checked_distribution(name, joint) / joint.sum()
 
 
 def normalized_rows(p_y_given_x: npt.ArrayLike) -> FloatArray:
     """p(y|x) of any number of patterns as (N, C), checked; rows sum to 1 but for rounding."""
-    rows = conditional_rows(checked_conditional(p_y_given_x))
+    rows = probability.conditional_rows(probability.checked_conditional(p_y_given_x))
     return np.asarray(rows / rows.sum(axis=1, keepdims=True))
 
 

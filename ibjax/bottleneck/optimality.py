@@ -14,19 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize
 
-from ibjax import _checks
+from ibjax import _checks, probability
 from ibjax.bottleneck.curve import Curve, normalized_rows
-from ibjax.probability import (
-    LN2,
-    FloatArray,
-    checked_marginal,
-    distinct_rows,
-    divergence,
-    entropy,
-    mutual_information,
-    softmax,
-    sum_by,
-)
+from ibjax.probability import LN2, FloatArray
 
 
 class LayerOptimality(NamedTuple):
@@ -74,7 +64,7 @@ def layer_beta(
       ValueError: an argument that is not as above.
     """
     rows, weights, ids = _checked_layer(cells, p_y_given_x, p_x)
-    return _layer_beta(ids, *distinct_rows(rows, weights), weights, curve)
+    return _layer_beta(ids, *probability.distinct_rows(rows, weights), weights, curve)
 
 
 def random_encoder_control(
@@ -104,7 +94,7 @@ def random_encoder_control(
     """
     rows, weights, ids = _checked_layer(cells, p_y_given_x, p_x)
     repeats = _checks.integer("repeats", repeats, 1, 10**9)
-    distinct, row_of = distinct_rows(rows, weights)
+    distinct, row_of = probability.distinct_rows(rows, weights)
     orders = (np.asarray(jax.random.permutation(k, ids.size)) for k in jax.random.split(key, repeats))
     return tuple(_layer_beta(ids[order], distinct, row_of, weights, curve) for order in orders)
 
@@ -118,31 +108,31 @@ def _layer_beta(
 ) -> LayerOptimality:
     """`layer_beta` of checked arguments: the cells (N,), the rows that differ (R, C), which each pattern has, p(x)."""
     cell = np.unique(ids, return_inverse=True)[1].reshape(-1)
-    p_t, p_ty = sum_by(cell, weights), sum_by(cell, weights[:, None] * distinct[row_of])
-    i_x, i_y = float(entropy(p_t)), mutual_information(p_ty)
+    p_t, p_ty = probability.sum_by(cell, weights), probability.sum_by(cell, weights[:, None] * distinct[row_of])
+    i_x, i_y = probability.entropy(p_t), probability.mutual_information(p_ty)
     distance = math.nan if curve is None else float(curve.relevance(i_x)) - i_y
 
     # Cells of equal p(y|t) share an encoder up to p(t): G groups in their place, (R, G) instead of (N, M).
-    decoders, group_of = distinct_rows(p_ty / p_t[:, None], p_t)
+    decoders, group_of = probability.distinct_rows(p_ty / p_t[:, None], p_t)
     mass = np.zeros((len(distinct), len(decoders)))
     np.add.at(mass, (row_of, group_of[cell]), weights)
     p_r, p_g = mass.sum(axis=1), mass.sum(axis=0)
-    divergences = divergence(distinct, decoders)
+    divergences = probability.divergence(distinct, decoders)
     log_p = np.where(np.isinf(divergences), -np.inf, np.log(p_g))
     finite = np.where(np.isinf(divergences), 0.0, divergences)
     distortion, nearest = float((mass * finite).sum()), divergences.min(axis=1)
 
     def kl(beta: float) -> float:
-        return i_x + (beta * distortion + float(p_r @ softmax(log_p - beta * finite)[1])) / LN2
+        return i_x + (beta * distortion + float(p_r @ probability.softmax(log_p - beta * finite)[1])) / LN2
 
     def slope(beta: float) -> float:
-        return distortion - float(p_r @ (softmax(log_p - beta * finite)[0] * finite).sum(axis=1))
+        return distortion - float(p_r @ (probability.softmax(log_p - beta * finite)[0] * finite).sum(axis=1))
 
     if slope(0.0) > -1e-14:
         return LayerOptimality(0.0 if i_y < 1e-12 else math.inf, kl(0.0), i_x, i_y, distance)
     if distortion - p_r @ nearest < 1e-13:
         tied = np.where(divergences <= nearest[:, None] + 1e-12, log_p, -np.inf)
-        return LayerOptimality(math.inf, i_x + float(p_r @ softmax(tied)[1]) / LN2, i_x, i_y, distance)
+        return LayerOptimality(math.inf, i_x + float(p_r @ probability.softmax(tied)[1]) / LN2, i_x, i_y, distance)
     high = 1.0
     while slope(high) <= 0:
         high *= 2
@@ -157,7 +147,7 @@ def _checked_layer(
     rows, ids = normalized_rows(p_y_given_x), np.asarray(cells)
     if ids.shape != rows.shape[:1] or not np.issubdtype(ids.dtype, np.integer):
         raise ValueError(f"cells is {ids.dtype} of shape {ids.shape}; allowed: integers of shape {rows.shape[:1]}")
-    weights = np.full(len(rows), 1.0 / len(rows)) if p_x is None else checked_marginal(p_x, len(rows))
+    weights = np.full(len(rows), 1.0 / len(rows)) if p_x is None else probability.checked_marginal(p_x, len(rows))
     weights = weights / weights.sum()
     occurs = weights > 0
     return rows[occurs], weights[occurs], ids[occurs]

@@ -1,4 +1,4 @@
-"""Data sets: a finite set of input patterns X, with the distribution of the label Y given each.
+"""What a data set is.
 
 Shapes: N patterns, ... axes of one input (a row of features, the pixels of an image), F features in all, C classes,
 S sets of patterns.
@@ -12,16 +12,9 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from ibjax import probability
 from ibjax._checks import floats
-from ibjax.probability import (
-    FloatArray,
-    checked_conditional,
-    checked_marginal,
-    conditional_rows,
-    entropy,
-    mutual_information,
-    sum_by,
-)
+from ibjax.probability import FloatArray
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -53,9 +46,9 @@ class Dataset:
                 f"inputs has shape {inputs.shape}; allowed: (N, F) or (N, ...) with at least 2 patterns and 1 feature"
             )
         n = len(inputs)
-        arrays = {"inputs": inputs, "p_y_given_x": checked_conditional(self.p_y_given_x, n)}
+        arrays = {"inputs": inputs, "p_y_given_x": probability.checked_conditional(self.p_y_given_x, n)}
         if self.p_x is not None:
-            arrays["p_x"] = checked_marginal(self.p_x, n)
+            arrays["p_x"] = probability.checked_marginal(self.p_x, n)
         for name, array in arrays.items():
             array.flags.writeable = False
             object.__setattr__(self, name, array)
@@ -83,7 +76,7 @@ class Dataset:
     @property
     def conditional(self) -> FloatArray:
         """p(y|x) as (N, C), whichever way it was given."""
-        return conditional_rows(self.p_y_given_x)
+        return probability.conditional_rows(self.p_y_given_x)
 
     @property
     def marginal(self) -> FloatArray:
@@ -98,17 +91,17 @@ class Dataset:
     @property
     def h_x(self) -> float:
         """H(X) in bits, of the distinct patterns."""
-        return float(entropy(self._distinct_joint().sum(axis=1)))
+        return probability.entropy(self._distinct_joint().sum(axis=1))
 
     @property
     def h_y(self) -> float:
         """H(Y) in bits."""
-        return float(entropy(self.joint.sum(axis=0)))
+        return probability.entropy(self.joint.sum(axis=0))
 
     @property
     def information(self) -> float:
         """I(X;Y) in bits."""
-        return mutual_information(self._distinct_joint())
+        return probability.mutual_information(self._distinct_joint())
 
     def with_random_labels(self, seed: int) -> Dataset:
         """The same patterns with labels that say nothing of them: hard, uniform over the classes, drawn once.
@@ -132,9 +125,9 @@ class Dataset:
         """
         index, entropies = self._distinct(), []
         for mask in masks:
-            joint = sum_by(index, self.joint * mask[:, None])
+            joint = probability.sum_by(index, self.joint * mask[:, None])
             joint /= joint.sum()
-            entropies.append((entropy(joint.sum(axis=1)), mutual_information(joint)))
+            entropies.append((probability.entropy(joint.sum(axis=1)), probability.mutual_information(joint)))
         h_x, i_xy = np.array(entropies).reshape(-1, 2).T
         return h_x, i_xy
 
@@ -145,4 +138,4 @@ class Dataset:
 
     def _distinct_joint(self) -> FloatArray:
         """p(x, y) over the distinct patterns, (N' <= N, C)."""
-        return sum_by(self._distinct(), self.joint)
+        return probability.sum_by(self._distinct(), self.joint)

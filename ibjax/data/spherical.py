@@ -45,11 +45,6 @@ _VERTICES = np.array([
 # fmt: on
 
 
-def _spherical_inputs() -> FloatArray:
-    """All 4096 patterns of 12 bits in counting order, (4096, 12)."""
-    return (np.arange(4096)[:, None] >> np.arange(11, -1, -1) & 1).astype(np.float64)
-
-
 def _spherical_feature(inputs: FloatArray, weights: tuple[float, ...]) -> FloatArray:
     """f(x), (N,): a weighted sum of the norms of the pattern's spherical-harmonic coefficients.
 
@@ -66,12 +61,6 @@ def _spherical_feature(inputs: FloatArray, weights: tuple[float, ...]) -> FloatA
     # Symmetric patterns give values equal but for rounding; made equal, so that equal rules are equal rows.
     _, first, index = np.unique(np.round(f, 6), return_index=True, return_inverse=True)
     return np.asarray(f[first][index])
-
-
-def _label_probability(f: FloatArray, threshold: float, gain: float) -> FloatArray:
-    if math.isinf(gain):
-        return (f > threshold).astype(np.float64)
-    return np.asarray(0.5 * (1 + np.tanh(0.5 * gain * (f - threshold))))
 
 
 def spherical_dataset(name: str = "spherical", *, information: float | None = None) -> Dataset:
@@ -91,11 +80,11 @@ def spherical_dataset(name: str = "spherical", *, information: float | None = No
     if name not in DATASETS:
         raise ValueError(unknown("dataset", name, DATASETS))
     rule = _RULES[name]
-    inputs = _spherical_inputs()
-    f = _spherical_feature(inputs, rule.weights)
+    inputs = (np.arange(4096)[:, None] >> np.arange(11, -1, -1) & 1).astype(np.float64)  # in counting order
+    above = _spherical_feature(inputs, rule.weights) - rule.threshold
 
     def with_gain(gain: float) -> Dataset:
-        return Dataset(inputs, _label_probability(f, rule.threshold, gain))
+        return Dataset(inputs, 0.5 * (1 + np.tanh(0.5 * gain * above)))
 
     target = rule.information if information is None else information
     if target is None:

@@ -1,8 +1,8 @@
 """Figures of a trajectory, drawn on the axes given or on new ones of a journal column's width.
 
-Every function takes a trajectory and returns the `Axes` (or `Figure`) it drew on; save with
-`axes.figure.savefig(path)`. No pyplot, no change of global settings. Diverged seeds are left out, and the
-figure says how many. Information in bits, losses in nats, time in completed epochs.
+Every function takes a trajectory, the ensemble, and returns the `Axes` (or `Figure`) it drew on: those given as `ax`,
+or new ones. Save with `axes.figure.savefig(path)`. No pyplot, no change of global settings. Diverged seeds are left
+out, and the figure says how many. Information in bits, losses in nats, time in completed epochs.
 """
 
 from ibjax.figures.bottleneck import information_curve

@@ -34,10 +34,11 @@ def information_curve(curve: Curve, trajectory: Trajectory | None = None, *, ax:
     Args:
       curve: of `ibjax.information_curve`; points that did not converge are left out.
       trajectory: whose layers' last points are drawn, means over networks with 95% bars.
-      ax: axes to draw on; new ones by default.
     """
     done = curve.converged
-    width = curve.h_sufficient if trajectory is None else max(curve.h_sufficient, trajectory.h_x)
+    width, title = curve.h_sufficient, "converged points of the bottleneck"
+    if trajectory is not None:
+        width, title = max(width, trajectory.h_x), mean_of(trajectory, f"epoch {trajectory.epochs[-1]}, 95% bars")
     x = np.union1d(np.linspace(0.0, width, 400), curve.i_x[done])
     with canvas(ax, height=3.1) as ax:
         draw_curve(ax, x, curve.relevance(x))
@@ -46,11 +47,7 @@ def information_curve(curve: Curve, trajectory: Trajectory | None = None, *, ax:
             draw_layers(ax, i_xt, i_ty, trajectory.layer_names)
         legend_below(ax)
         ax.plot(curve.i_x[done], curve.i_y[done], ".", color="0.15", ms=2.5, zorder=1)
-        ax.set_title(
-            "converged points of the bottleneck"
-            if trajectory is None
-            else mean_of(trajectory, f"epoch {trajectory.epochs[-1]}, 95% bars")
-        )
+        ax.set_title(title)
         return ax
 
 

@@ -36,7 +36,6 @@ def animate(trajectory: Trajectory, *, frames: int = 200, fps: int = 20) -> Func
     where the training loop gave none).
 
     Args:
-      trajectory: the ensemble.
       frames: how many, besides one second's stay on the last.
       fps: frames per second.
 
@@ -56,7 +55,7 @@ def animate(trajectory: Trajectory, *, frames: int = 200, fps: int = 20) -> Func
             if kind == "training" or not np.isnan(accuracy).all():
                 titles = [f"{text},  {kind} accuracy {value:.3f}" for text, value in zip(titles, accuracy, strict=True)]
                 break
-    healthy = trajectory.healthy
+    places = np.stack([trajectory.i_xt, trajectory.i_ty], axis=-1)[trajectory.healthy]
     with style():
         figure = Figure(figsize=(4.0, 3.2), layout="constrained")
         ax = figure.add_subplot()
@@ -65,11 +64,9 @@ def animate(trajectory: Trajectory, *, frames: int = 200, fps: int = 20) -> Func
 
     def update(index: int) -> list[PathCollection]:
         for layer, points in enumerate(layers):
-            place = trajectory.i_xt[healthy, index, layer], trajectory.i_ty[healthy, index, layer]
-            points.set_offsets(np.stack(place, axis=-1))
-        ax.title.set_text(  # keeps the type that the title was made with
-            f"{titles[index]}\n" + network_count(trajectory).replace("\n", " ")
-        )
+            points.set_offsets(places[:, index, layer])
+        # The text alone: the title keeps the type that it was made with.
+        ax.title.set_text(f"{titles[index]}\n" + network_count(trajectory).replace("\n", " "))
         return layers
 
     update(int(indices[0]))
@@ -90,7 +87,6 @@ def save_animation(
     """Write the movie: MP4 where the ffmpeg program is found, GIF otherwise.
 
     Args:
-      trajectory: the ensemble.
       path: `.mp4`, `.gif`, or no ending (the better one that can be written is appended). An `.mp4` that
         cannot be written for lack of ffmpeg becomes a `.gif` beside it. An existing file is replaced.
       frames, fps: as for `animate`.

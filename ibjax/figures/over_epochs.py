@@ -11,6 +11,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from ibjax import _checks
 from ibjax.analysis.phases import normalised_gradients, phase_change
 from ibjax.analysis.phases import snr as signal_to_noise
 from ibjax.analysis.statistics import mean_over_seeds
@@ -34,16 +35,13 @@ def information_over_epochs(trajectory: Trajectory, *, quantity: str = "i_xt", a
     """I(X;T) of every layer against the epoch, with a band.
 
     Args:
-      trajectory: the ensemble.
       quantity: `"i_xt"`, or `"i_ty"` for I(T;Y).
-      ax: axes to draw on; new ones by default.
 
     Raises:
       ValueError: another quantity.
     """
     labels = {"i_xt": I_XT, "i_ty": I_TY}
-    if quantity not in labels:
-        raise ValueError(f"quantity = {quantity!r}; allowed: 'i_xt', 'i_ty'")
+    _checks.choice("quantity", quantity, tuple(labels))
     with canvas(ax) as ax:
         _layers(ax, trajectory, getattr(trajectory, quantity), band=True)
         ax.set_ylabel(labels[quantity])
@@ -57,13 +55,8 @@ def information_over_epochs(trajectory: Trajectory, *, quantity: str = "i_xt", a
 def gradients(trajectory: Trajectory, *, phase: bool = True, ax: Axes | None = None) -> Axes:
     """Norms of the gradients' mean (solid) and standard deviation (dashed) over the weight norm.
 
-    Figure 4 of arXiv 1703.00810. The grey line is the whole network's change from drift to diffusion, the
+    Figure 4 of arXiv 1703.00810. With `phase` the grey line is the whole network's change from drift to diffusion, the
     grey band its 95% interval over seeds.
-
-    Args:
-      trajectory: the ensemble.
-      phase: whether to mark the phase change.
-      ax: axes to draw on; new ones by default.
     """
     with canvas(ax, height=3.0) as ax:
         mean, std = normalised_gradients(trajectory)
@@ -71,20 +64,16 @@ def gradients(trajectory: Trajectory, *, phase: bool = True, ax: Axes | None = N
         _layers(ax, trajectory, std, linestyle=DASHED, named=False)
         ax.set_yscale("log")
         ax.set_ylabel("gradient norm / weight norm")
-        extra = solid_and_dashed("mean", "std")
         if phase:
-            extra += _phase_line(ax, trajectory)
-        _finish(ax, trajectory, extra)
+            _mark_phase(ax, trajectory)
+        _finish(ax, trajectory, solid_and_dashed("mean", "std"))
         return ax
 
 
 def snr(trajectory: Trajectory, *, phase: bool = True, ax: Axes | None = None) -> Axes:
     """Norm of the gradients' mean over the norm of their standard deviation; the ensemble's geometric mean per layer.
 
-    Args:
-      trajectory: the ensemble.
-      phase: whether to mark the phase change (grey).
-      ax: axes to draw on; new ones by default.
+    With `phase` the phase change is marked as in `gradients`.
     """
     with canvas(ax) as ax:
         ratio = signal_to_noise(trajectory)
@@ -93,7 +82,9 @@ def snr(trajectory: Trajectory, *, phase: bool = True, ax: Axes | None = None) -
         ax.set_yscale("log")
         ax.axhline(1.0, color="0.2", linewidth=0.6, linestyle=":")
         ax.set_ylabel("gradient SNR")
-        _finish(ax, trajectory, _phase_line(ax, trajectory) if phase else [])
+        if phase:
+            _mark_phase(ax, trajectory)
+        _finish(ax, trajectory)
         ax.set_title(ax.get_title().replace("mean of", "geometric mean of"))
         return ax
 
@@ -150,16 +141,15 @@ def _layers(
             fill_band(ax, trajectory.epochs, estimate.low[:, layer], estimate.high[:, layer], colour)
 
 
-def _phase_line(ax: Axes, trajectory: Trajectory) -> list[Line2D]:
-    """Mark the whole network's phase change; the legend entry, none if there is no change."""
+def _mark_phase(ax: Axes, trajectory: Trajectory) -> None:
+    """Mark the whole network's phase change, if there is one."""
     change = phase_change(trajectory)
     if np.isnan(change.network_epoch):
-        return []
+        return
     if change.network_low < change.network_high:
         ax.axvspan(change.network_low, change.network_high, color="0.7", alpha=0.3, linewidth=0, zorder=0)
-    line: Line2D = ax.axvline(change.network_epoch, color="0.7", linewidth=2.5, zorder=0)
-    line.set_label(f"phase change, {change.network_epoch:.0f}")
-    return [line]
+    label = f"phase change, {change.network_epoch:.0f}"
+    ax.axvline(change.network_epoch, color="0.7", linewidth=2.5, zorder=0, label=label)
 
 
 def _finish(ax: Axes, trajectory: Trajectory, extra: Sequence[Line2D] = (), *, band: bool = False) -> None:
@@ -167,5 +157,4 @@ def _finish(ax: Axes, trajectory: Trajectory, extra: Sequence[Line2D] = (), *, b
     epoch_axis(ax, trajectory)
     interval = "95% band" if trajectory.healthy.sum() > 1 else "no interval"
     ax.set_title(mean_of(trajectory, interval if band else ""))
-    handles = [line for line in ax.get_lines() if not str(line.get_label()).startswith("_")]
-    legend_below(ax, handles + [line for line in extra if line not in handles])
+    legend_below(ax, [*ax.get_legend_handles_labels()[0], *extra])

@@ -36,10 +36,8 @@ def plane_snapshot(trajectory: Trajectory, epoch: float, *, legend: bool = True,
     """All networks at one epoch, a colour and a marker per layer (figure 2 of arXiv 1703.00810).
 
     Args:
-      trajectory: the ensemble.
       epoch: the nearest logged one is drawn and stands in the title.
       legend: whether to name the layers.
-      ax: axes to draw on; new ones by default.
     """
     with canvas(ax) as ax:
         index = trajectory.epoch_index(epoch)
@@ -54,7 +52,6 @@ def plane_snapshots(trajectory: Trajectory, epochs: Sequence[float] | None = Non
     """Snapshots side by side on the same axes.
 
     Args:
-      trajectory: the ensemble.
       epochs: the nearest logged ones are drawn; by default 0, 400 and the last, or the geometric middle of a run
         that is shorter than that.
 
@@ -81,24 +78,12 @@ def plane_snapshots(trajectory: Trajectory, epochs: Sequence[float] | None = Non
 
 def draw_snapshot(ax: Axes, trajectory: Trajectory, index: int) -> list[PathCollection]:
     """Draw the healthy networks at logged epoch `index`; returns the point collection of each layer."""
-    healthy = trajectory.healthy
-    points = []
-    for layer, (name, colour, marker) in enumerate(layer_looks(trajectory.layer_names)):
-        points.append(
-            ax.scatter(
-                trajectory.i_xt[healthy, index, layer],
-                trajectory.i_ty[healthy, index, layer],
-                s=marker_area(marker),
-                c=colour,
-                marker=marker,
-                alpha=0.75,
-                linewidths=0.2,
-                edgecolors="white",
-                label=name,
-                clip_on=False,
-                zorder=3,
-            )
-        )
+    x, y = (values[trajectory.healthy, index].T for values in (trajectory.i_xt, trajectory.i_ty))
+    look: dict[str, Any] = {"alpha": 0.75, "linewidths": 0.2, "edgecolors": "white", "clip_on": False, "zorder": 3}
+    points = [
+        ax.scatter(x[layer], y[layer], marker_area(marker), colour, marker=marker, label=name, **look)
+        for layer, (name, colour, marker) in enumerate(layer_looks(trajectory.layer_names))
+    ]
     plane_axes(ax, trajectory)
     ax.set_title(f"epoch {trajectory.epochs[index]}")
     return points
@@ -111,24 +96,20 @@ def plane_axes(ax: Axes, trajectory: Trajectory) -> None:
     ax.set_xlim(0.0, 1.03 * trajectory.h_x)
     ax.set_ylim(0.0, 1.06 * trajectory.i_xy)
     bit_ticks(ax.xaxis)
-    dashes = (0, (4, 3))
-    ax.axhline(trajectory.i_xy, color="0.6", linewidth=0.6, linestyle=dashes, zorder=0, label="$I(X;Y)$")
+    ax.axhline(trajectory.i_xy, color="0.6", linewidth=0.6, linestyle=(0, (4, 3)), zorder=0, label="$I(X;Y)$")
 
 
 def plane_trajectories(trajectory: Trajectory, *, phase: bool | float = True, ax: Axes | None = None) -> Axes:
     """Mean path of every layer, coloured by epoch, layers of one epoch joined (figure 3 of arXiv 1703.00810).
 
-    Yellow points are the last epoch, numbered by layer (the last number is the output). The mean is over
-    healthy seeds.
+    Yellow points are the last epoch, numbered by layer (the last number is the output). The mean is over healthy seeds.
 
     Args:
-      trajectory: the ensemble.
       phase: whether to mark the epoch of `phase_change` of the whole network, or an epoch to mark.
-      ax: axes to draw on; new ones by default, with a colour bar either way.
+      ax: axes to draw on, with a colour bar beside them; new ones by default.
     """
     with canvas(ax) as ax:
-        x = mean_over_seeds(trajectory, "i_xt", resamples=1).mean
-        y = mean_over_seeds(trajectory, "i_ty", resamples=1).mean
+        x, y = (mean_over_seeds(trajectory, key, resamples=1).mean for key in ("i_xt", "i_ty"))
         scale = epoch_colours(trajectory)
         colours: dict[str, Any] = {"cmap": scale.cmap, "norm": scale.norm}
         joins = LineCollection(list(np.stack([x, y], axis=-1)), linewidths=0.5, alpha=0.35, zorder=1, **colours)

@@ -41,38 +41,33 @@ _AREAS = {"o": 16, "s": 14, "D": 13, "*": 34}
 
 def style() -> AbstractContextManager[None]:
     """Context with settings for a column's width: used for every new figure, and for figures that users make."""
-    settings: AbstractContextManager[None] = matplotlib.rc_context(
+    ticks = {"labelsize": 7, "major.width": 0.6, "minor.width": 0.4}
+    return matplotlib.rc_context(
         {
             "font.size": 8,
             "axes.titlesize": 8,
             "axes.labelsize": 8,
-            "xtick.labelsize": 7,
-            "ytick.labelsize": 7,
+            "axes.linewidth": 0.6,
             "legend.fontsize": 6.5,
             "legend.frameon": False,
             "legend.handlelength": 1.4,
             "legend.columnspacing": 1.0,
             "legend.borderaxespad": 0.3,
-            "axes.linewidth": 0.6,
-            "xtick.major.width": 0.6,
-            "ytick.major.width": 0.6,
-            "xtick.minor.width": 0.4,
-            "ytick.minor.width": 0.4,
             "lines.linewidth": 1.1,
             "savefig.dpi": 300,
+            **{f"{axis}tick.{key}": value for axis in "xy" for key, value in ticks.items()},
         }
     )
-    return settings
 
 
 @contextmanager
-def canvas(ax: Axes | None, *, width: float = COLUMN, height: float = 2.7) -> Iterator[Axes]:
+def canvas(ax: Axes | None, *, height: float = 2.7) -> Iterator[Axes]:
     """The axes given, in the caller's style, or the only ones of a new figure in `style()`; inches."""
     if ax is not None:
         yield ax
         return
     with style():
-        yield Figure(figsize=(width, height), layout="constrained").add_subplot()
+        yield Figure(figsize=(COLUMN, height), layout="constrained").add_subplot()
 
 
 def side_by_side(

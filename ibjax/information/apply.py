@@ -15,12 +15,10 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from ibjax._checks import unknown
+from ibjax import _checks
 from ibjax.information import partition
 from ibjax.information.estimator import Estimator, Information, LayerBatch, make
 from ibjax.probability import FloatArray, checked_conditional, checked_marginal
-
-RANGES = ("layer", "unit")
 
 
 def as_activations(value: ArrayLike) -> Array:
@@ -79,14 +77,14 @@ def information(
         raise TypeError(f"options = {options} beside {estimator}; allowed: none, it has its options already")
     a = as_activations(activations)
     n, units = a.shape[-2:]
-    for_layer = estimator.for_layer(units, n, True)
+    estimator = estimator.for_layer(units, n, True)
     if key is None:
         if estimator.random:
             raise TypeError(f"key = None; allowed for {estimator.name!r}: a PRNG key such as jax.random.key(0)")
         key = jax.random.key(0)
     if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.shape:
         raise TypeError(f"key has dtype {key.dtype} and shape {key.shape}; allowed: one key of jax.random.key")
-    return _information(for_layer, a, *as_distribution(p_y_given_x, p_x, n, a.dtype), key)
+    return _information(estimator, a, *as_distribution(p_y_given_x, p_x, n, a.dtype), key)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -110,8 +108,7 @@ def adaptive_information(
 
     See `AdaptiveLayer` and `AdaptiveUnit`; the other arguments, the results and the errors are those of `information`.
     """
-    if range_of not in RANGES:
-        raise ValueError(unknown("range_of", range_of, RANGES))
+    _checks.choice("range_of", range_of, ("layer", "unit"))
     return information(f"adaptive_{range_of}", activations, p_y_given_x, p_x=p_x, bins=bins)[:2]
 
 

@@ -38,28 +38,22 @@ class AdaptiveLayer(Binned):
 
     bins: int = 30
     name: ClassVar[str] = "adaptive_layer"
+    axis: ClassVar[int | tuple[int, ...]] = (1, 2)
 
     def codes(self, activations: Array) -> Array:
-        return bin_codes(activations, self.bins, *activation_range(activations, (1, 2)), None)
+        return bin_codes(activations, self.bins, *activation_range(activations, self.axis), None)
 
 
 @dataclasses.dataclass(frozen=True)
-class AdaptiveUnit(Binned):
-    """`bins` equal intervals between the least and the greatest activation of each unit.
+class AdaptiveUnit(AdaptiveLayer):
+    """`bins` equal intervals between the least and the greatest activation of each unit, otherwise `AdaptiveLayer`.
 
     A unit that varies by 1e-3 counts as much as one that varies by 1: the information depends on no scale of any unit.
-    Source: "neuron" bounds of Lorenzen, Igel & Nielsen 2022 (arXiv 2106.12912). Exact for its T; cost as the
-    histogram's.
-
-    Attributes:
-      bins: cells of each unit, 2 to 4096.
+    Source: the "neuron" bounds of the same paper.
     """
 
-    bins: int = 30
     name: ClassVar[str] = "adaptive_unit"
-
-    def codes(self, activations: Array) -> Array:
-        return bin_codes(activations, self.bins, *activation_range(activations, 1), None)
+    axis: ClassVar[int | tuple[int, ...]] = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,9 +115,6 @@ class Quantized(Estimator):
 
     Attributes:
       bits: 1 to 11, or 32 for every float as it is.
-
-    Raises:
-      ValueError, TypeError: bits that are not allowed.
     """
 
     bits: int = 8
@@ -137,17 +128,12 @@ class Quantized(Estimator):
     def __call__(self, batch: LayerBatch) -> Information:
         if self.bits == ALL_BITS:
             return Information(*rows_information(batch.activations, _float_words, 2**64, batch.channels))
-        codes_of = lambda a: level_codes(a, self.bits)  # noqa: E731
-        return Information(*codes_information(batch.activations, codes_of, 2**self.bits, batch.channels))
+        return Information(*codes_information(batch.activations, self.codes, 2**self.bits, batch.channels))
 
-
-def level_codes(activations: Array, bits: int) -> Array:
-    """The nearest of 2^bits levels between the least and the greatest activation of each (N, U) of (M, N, U).
-
-    floor(s + 1/2) = floor((floor(2 s) + 1) / 2): the half steps are placed exactly, see `bin_codes`.
-    """
-    half_steps = 2 * (2**bits - 1)
-    return (bin_codes(activations, half_steps, *activation_range(activations, (1, 2)), None) + 1) // 2
+    def codes(self, activations: Array) -> Array:
+        """The nearest level of (M, N, U) activations; floor(s + 1/2) = floor((floor(2 s) + 1) / 2), see `bin_codes`."""
+        half_steps = 2 * (2**self.bits - 1)
+        return (bin_codes(activations, half_steps, *activation_range(activations, (1, 2)), None) + 1) // 2
 
 
 def _float_words(activations: Array) -> list[Array]:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 
 from ibjax._checks import unknown
@@ -67,11 +65,14 @@ class Estimator(Protocol):
       i_xt_is, i_ty_is: "exact" (for the T that the estimator defines), "upper bound", "lower bound" or "estimate".
       random: whether the result depends on the keys.
       rows: the fields of `Information` that it fills.
+
+    Raises:
+      ValueError, TypeError: an option that is not allowed.
     """
 
     name: ClassVar[str]
-    i_xt_is: ClassVar[str]
-    i_ty_is: ClassVar[str]
+    i_xt_is: ClassVar[str] = ESTIMATE
+    i_ty_is: ClassVar[str] = ESTIMATE
     random: ClassVar[bool] = False
     rows: ClassVar[tuple[str, ...]] = ("i_xt", "i_ty")
 
@@ -100,20 +101,18 @@ class Estimator(Protocol):
         ...
 
 
-_CLASSES: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {
-        "histogram": ("histogram", "Histogram"),
-        "adaptive_layer": ("binned", "AdaptiveLayer"),
-        "adaptive_unit": ("binned", "AdaptiveUnit"),
-        "quantile": ("binned", "Quantile"),
-        "quantized": ("binned", "Quantized"),
-        "kde": ("kde", "Kde"),
-        "kde_lower": ("kde", "KdeLower"),
-        "noisy": ("noisy", "Noisy"),
-        "knn": ("knn", "Knn"),
-    }
-)
-ESTIMATORS: tuple[str, ...] = tuple(_CLASSES)
+_CLASSES = {
+    "histogram": ("histogram", "Histogram"),
+    "adaptive_layer": ("binned", "AdaptiveLayer"),
+    "adaptive_unit": ("binned", "AdaptiveUnit"),
+    "quantile": ("binned", "Quantile"),
+    "quantized": ("binned", "Quantized"),
+    "kde": ("kde", "Kde"),
+    "kde_lower": ("kde", "KdeLower"),
+    "noisy": ("noisy", "Noisy"),
+    "knn": ("knn", "Knn"),
+}
+ESTIMATORS = tuple(_CLASSES)
 
 
 def estimator_class(name: str) -> type[Any]:

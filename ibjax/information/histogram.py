@@ -18,7 +18,6 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from ibjax import _checks
-from ibjax._checks import unknown
 from ibjax.information import partition
 from ibjax.information.apply import as_activations, as_distribution
 from ibjax.information.estimator import COMPATS, EXACT, MOST_BINS, Estimator, Information, LayerBatch
@@ -100,8 +99,8 @@ def _layer_information(
     activations: Array,
     p_y_given_x: Array,
     p_x: Array | None,
-    low: Array,
-    high: Array,
+    low: float,
+    high: float,
     *,
     bins: int,
     compat: str | None,
@@ -150,21 +149,15 @@ def layer_information(
     a = as_activations(activations)
     check_bins(bins, compat)
     check_ends(low, high, a.dtype)
-    return _layer_information(
-        a,
-        *as_distribution(p_y_given_x, p_x, a.shape[-2], a.dtype),
-        jnp.asarray(low, a.dtype),
-        jnp.asarray(high, a.dtype),
-        bins=int(bins),
-        compat=compat,
-    )
+    distribution = as_distribution(p_y_given_x, p_x, a.shape[-2], a.dtype)
+    return _layer_information(a, *distribution, float(low), float(high), bins=int(bins), compat=compat)
 
 
 def check_bins(bins: Any, compat: str | None = None) -> None:
     """The number of bins, and what it counts."""
     _checks.integer("bins", bins, 2, MOST_BINS)
-    if compat is not None and compat not in COMPATS:
-        raise ValueError(unknown("compat", compat, COMPATS))
+    if compat is not None:
+        _checks.choice("compat", compat, COMPATS)
 
 
 def check_ends(low: Any, high: Any, dtype: jnp.dtype) -> None:
@@ -208,9 +201,6 @@ class Histogram(Binned):
       low, high: range of the cells. None for both is what a run takes: [-1, 1] for a layer whose activations keep
         within it, each network's least and greatest activation of the layer for the others.
       compat: None or "idnns".
-
-    Raises:
-      ValueError, TypeError: an option that is not allowed.
     """
 
     bins: int = 30

@@ -28,7 +28,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from ibjax import _checks
-from ibjax.information.estimator import ESTIMATE, LOWER, UPPER, Estimator, Information, LayerBatch
+from ibjax.information.estimator import LOWER, UPPER, Estimator, Information, LayerBatch
 from ibjax.information.pairs import label_entropy, map_networks, over_rows, safe_log, scaled_distances, weigh
 from ibjax.information.partition import tree_sum
 from ibjax.probability import LN2
@@ -42,16 +42,12 @@ class Kde(Estimator):
 
     Attributes:
       noise_variance: v, in squared units of the activations, 1e-30 to 1e30.
-
-    Raises:
-      ValueError, TypeError: a variance that is not allowed.
     """
 
     noise_variance: float = 1e-3
 
     name: ClassVar[str] = "kde"
     i_xt_is: ClassVar[str] = UPPER
-    i_ty_is: ClassVar[str] = ESTIMATE
     sharpness: ClassVar[float] = 1.0  # the kernel is exp(-sharpness |a_i - a_j|^2 / 2v)
 
     def __post_init__(self) -> None:
@@ -80,7 +76,7 @@ class Kde(Estimator):
 
 @dataclasses.dataclass(frozen=True)
 class KdeLower(Kde):
-    """The lower bound, see the module; options and errors are those of `Kde`."""
+    """The lower bound, see the module; the option is that of `Kde`."""
 
     name: ClassVar[str] = "kde_lower"
     i_xt_is: ClassVar[str] = LOWER

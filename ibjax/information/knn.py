@@ -36,7 +36,7 @@ from jax import Array, lax
 from jax.scipy.special import digamma
 
 from ibjax import _checks
-from ibjax.information.estimator import ESTIMATE, Estimator, Information, LayerBatch
+from ibjax.information.estimator import Estimator, Information, LayerBatch
 from ibjax.information.noisy import GREATEST_STD, LEAST_STD
 from ibjax.information.pairs import map_networks, over_rows, scaled_distances
 from ibjax.information.partition import tree_sum
@@ -55,9 +55,6 @@ class Knn(Estimator):
       noise_std: s, in units of the activations, 1e-15 to 1e15.
       samples: S of each pattern, 2 to 256.
       neighbors: k, 1 to samples - 1.
-
-    Raises:
-      ValueError, TypeError: an option that is not allowed.
     """
 
     noise_std: float = 0.05
@@ -65,16 +62,12 @@ class Knn(Estimator):
     neighbors: int = 1
 
     name: ClassVar[str] = "knn"
-    i_xt_is: ClassVar[str] = ESTIMATE
-    i_ty_is: ClassVar[str] = ESTIMATE
     random: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        samples = _checks.integer("samples", self.samples, 2, MOST_SAMPLES)
-        neighbors = _checks.integer("neighbors", self.neighbors, 1, samples - 1)
-        noise_std = _checks.number("noise_std", self.noise_std, LEAST_STD, GREATEST_STD)
-        for field, value in (("samples", samples), ("neighbors", neighbors), ("noise_std", noise_std)):
-            object.__setattr__(self, field, value)
+        object.__setattr__(self, "samples", _checks.integer("samples", self.samples, 2, MOST_SAMPLES))
+        object.__setattr__(self, "neighbors", _checks.integer("neighbors", self.neighbors, 1, self.samples - 1))
+        object.__setattr__(self, "noise_std", _checks.number("noise_std", self.noise_std, LEAST_STD, GREATEST_STD))
 
     def for_layer(self, width: int, n_patterns: int, bounded: bool) -> Self:
         instead = "take estimator 'noisy', which has no such limit"

@@ -20,7 +20,6 @@ Shapes: K networks, N patterns, U units (width of the layer), C classes, S sampl
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import ClassVar
 
 import jax
@@ -28,18 +27,13 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from ibjax import _checks
-from ibjax.information.estimator import ESTIMATE, Estimator, Information, LayerBatch
+from ibjax.information.estimator import Estimator, Information, LayerBatch
 from ibjax.information.pairs import label_entropy, map_networks, over_rows, scaled_distances, weigh, xlogx
 from ibjax.information.partition import tree_sum
 from ibjax.probability import LN2
 
 LEAST_STD, GREATEST_STD = 1e-15, 1e15
 MOST_SAMPLES = 4096
-
-
-def noise_entropy(noise_std: float, width: int) -> float:
-    """h(T|X) = U/2 ln(2 pi e s^2) in nats: what I(X;T) is to be added to for the differential entropy h(T)."""
-    return width / 2 * math.log(2 * math.pi * math.e * noise_std**2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,17 +44,12 @@ class Noisy(Estimator):
       noise_std: s, in units of the activations, 1e-15 to 1e15. For a network trained with noise, take that of the
         training.
       samples: of the noise for each pattern, 2 to 4096.
-
-    Raises:
-      ValueError, TypeError: an option that is not allowed.
     """
 
     noise_std: float = 0.05
     samples: int = 8
 
     name: ClassVar[str] = "noisy"
-    i_xt_is: ClassVar[str] = ESTIMATE
-    i_ty_is: ClassVar[str] = ESTIMATE
     random: ClassVar[bool] = True
     rows: ClassVar[tuple[str, ...]] = Information._fields
 

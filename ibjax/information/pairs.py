@@ -24,14 +24,9 @@ _PAIRS_ELSEWHERE = 2**23
 
 
 def map_networks(function: Callable[[Array, Array, Array], Information], batch: LayerBatch) -> Information:
-    """`function` of one network after the other; NaN for those that hold a non-finite activation.
+    """`function`, from activations (N, U), a key () and p(x, y) (C, N) to numbers (), of one network after the other.
 
-    Args:
-      function: from activations (N, U), a key () and p(x, y) (C, N) to numbers ().
-      batch: of K networks.
-
-    Returns:
-      The results, (K,) each.
+    The results are (K,) each, NaN for networks that hold a non-finite activation.
     """
     joint = partition.joint(batch.channels)
     results = lax.map(lambda network: function(network[0], network[1], joint), (batch.activations, batch.keys))
@@ -40,15 +35,9 @@ def map_networks(function: Callable[[Array, Array, Array], Information], batch: 
 
 
 def over_rows(function: Callable[[Any], Any], rows: Any, columns: int) -> Any:
-    """`function` of every row, mapped over as many at a time as make 4 MB of float32 pairs (32 MB on a GPU).
+    """`function`, to any pytree, of every row of a pytree of arrays with one leading axis in common; results stacked.
 
-    Args:
-      function: from one row of `rows` to any pytree, with a few arrays (columns,) on the way.
-      rows: a pytree of arrays with one leading axis in common.
-      columns: how many pairs a row makes.
-
-    Returns:
-      The results, stacked.
+    As many rows at a time as make 4 MB of float32 pairs (32 MB on a GPU), `columns` of them a row.
     """
     pairs = _PAIRS.get(jax.default_backend(), _PAIRS_ELSEWHERE)
     return lax.map(function, rows, batch_size=max(1, pairs // columns))
@@ -57,19 +46,14 @@ def over_rows(function: Callable[[Any], Any], rows: Any, columns: int) -> Any:
 def scaled_distances(
     row: Array, columns: Array, scale: float, noise: Array | None = None, column_noise: Array | None = None
 ) -> Array:
-    """|scale (row - column) + noise - column noise|^2 for every column, (N,).
+    """|scale (row - column) + noise - column noise|^2, (N,), of a row (U,) for every column of (U, N), noise alike.
 
     By differences, never by |a|^2 + |b|^2 - 2 a.b: the relative error is that of U additions, also where two rows are
     nearly equal, and exactly 0 where they are equal. The product form has an absolute error of about 1e-7 |a|^2, which
     divided by a noise variance of 1e-3 is already 1e-4, and by one of 1e-6 everything.
-
-    Args:
-      row: (U,).
-      columns: (U, N).
-      noise, column_noise: (U,) and (U, N), or None for none.
     """
     units, n = columns.shape
-    present = [part for part in (noise, column_noise) if part is not None]
+    parts = [part for part in (row, columns, noise, column_noise) if part is not None]
 
     def add(total: Array, some: list[Array]) -> tuple[Array, None]:
         for a, others, *noises in zip(*some, strict=True):
@@ -79,7 +63,6 @@ def scaled_distances(
             total += step * step
         return total, None
 
-    parts = [row, columns, *present]
     whole = units - units % _UNROLLED if units > _UNROLLED else 0
     total = jnp.zeros(n, row.dtype)
     if whole:

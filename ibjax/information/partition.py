@@ -75,15 +75,8 @@ def channels(p_y_given_x: Array, p_x: Array | None, dtype: jnp.dtype) -> Channel
 
 
 def channels_per_network(p_y_given_x: Array, p_x: Array, dtype: jnp.dtype) -> Channels:
-    """`channels` with another p(x) for each batch element.
-
-    Args:
-      p_y_given_x: (N,) or (N, C).
-      p_x: (M, N), which need not sum to 1.
-      dtype: of the sums, float32 or float64.
-    """
-    each = jax.vmap(lambda weight: channels(p_y_given_x, weight, dtype))(p_x)
-    return Channels(jnp.moveaxis(each.coarse, 0, 1), jnp.moveaxis(each.fine, 0, 1), each.scale)
+    """`channels` with another p(x) for each batch element, (M, N), which need not sum to 1."""
+    return Channels(*jax.vmap(lambda p: tuple(channels(p_y_given_x, p, dtype)), out_axes=(1, 1, 0))(p_x))
 
 
 def joint(of: Channels) -> Array:
@@ -103,9 +96,7 @@ def pack(codes: Array, base: int) -> list[Array]:
       Arrays (w, M, N) of uint32, together W words: the full ones, and the rest. Two patterns have equal words exactly
       where all their codes are equal.
     """
-    digits = 1
-    while base ** (digits + 1) <= 2**32:
-        digits += 1
+    digits = max(d for d in range(1, 33) if base**d <= 2**32)
     units = len(codes)
     full = units - units % digits
     groups = [codes[:full].reshape(-1, digits, *codes.shape[1:])] if full else []
@@ -126,15 +117,12 @@ def pack_rows(codes: Array, base: int) -> list[Array]:
     """
     if codes.shape[-1] > _WIDEST_ROWS:
         return pack(jnp.moveaxis(codes, -1, 0), base)
-    digits = 1
-    while base ** (digits + 1) <= 2**24:
-        digits += 1
+    digits = max(d for d in range(1, 25) if base**d <= 2**24)
     units = codes.shape[-1]
     unit = np.arange(units)
     powers = np.zeros((units, -(-units // digits)), np.float32)
     powers[unit, unit // digits] = float(base) ** (unit % digits)
-    contract = (((0,), (2,)), ((), ()))
-    words = lax.dot_general(powers, codes.astype(jnp.float32), contract, precision=lax.Precision.HIGHEST)
+    words = jnp.tensordot(powers, codes.astype(jnp.float32), (0, 2), precision=lax.Precision.HIGHEST)
     return [words.astype(jnp.uint32)]
 
 
@@ -191,14 +179,9 @@ def representatives(words: Sequence[Array], n_codes: int) -> Array:
 
 
 def partition_information(cell: Array, of: Channels) -> tuple[Array, Array]:
-    """H(T) = I(X;T) and I(T;Y) = H(Y) - H(Y|T) of a deterministic T given by its cells.
+    """H(T) = I(X;T) and I(T;Y) = H(Y) - H(Y|T), (M,) bits each, of a deterministic T given by its cells.
 
-    Args:
-      cell: (M, N) integers in [0, N); patterns with equal values share a cell.
-      of: the channels of the patterns.
-
-    Returns:
-      I(X;T) and I(T;Y), (M,) bits each.
+    Patterns with equal values of `cell`, (M, N) integers in [0, N), share a cell; `of` are their channels.
     """
     m, n = cell.shape
     where = lax.broadcasted_iota(jnp.int32, (m, n), 0) * n + cell
@@ -222,16 +205,8 @@ def partition_information(cell: Array, of: Channels) -> tuple[Array, Array]:
 
 
 def words_information(words: list[Array], n_codes: int, finite: Array, of: Channels) -> tuple[Array, Array]:
-    """Information where the patterns with equal words share a cell; NaN where not `finite`.
-
-    Args:
-      words, n_codes: as for `representatives`.
-      finite: (M,) bool.
-      of: the channels of the patterns.
-
-    Returns:
-      I(X;T) and I(T;Y), (M,) bits each.
-    """
+    """`partition_information` where patterns with equal words share a cell (see `representatives`); NaN where not
+    `finite`, (M,) bool."""
     i_xt, i_ty = partition_information(representatives(words, n_codes), of)
     return jnp.where(finite, i_xt, jnp.nan), jnp.where(finite, i_ty, jnp.nan)
 
@@ -239,16 +214,12 @@ def words_information(words: list[Array], n_codes: int, finite: Array, of: Chann
 def rows_information(
     activations: Array, words_of: Callable[[Array], list[Array]], n_codes: int, of: Channels
 ) -> tuple[Array, Array]:
-    """Information of any partition of the rows of (M, N, U) activations, a few batch elements at a time.
+    """`words_information` of activations (M, N, U), a few batch elements at a time; NaN where they are not all finite.
 
     Args:
       activations: (M, N, U).
-      words_of: from (m, N, U) to words (w, m, N) of uint32 as `representatives` takes them.
-      n_codes: how many different words there can be.
-      of: the channels of the patterns.
-
-    Returns:
-      I(X;T) and I(T;Y), (M,) bits each; NaN where a batch element holds a non-finite activation.
+      words_of: from (m, N, U) to words (w, m, N) of uint32.
+      n_codes, of: as for `words_information`.
     """
     m, n, units = activations.shape
 
@@ -269,7 +240,7 @@ def codes_information(
       activations: (M, N, U).
       codes_of: from (m, N, U) activations to their codes, of the same shape.
       base: number of codes, 2 to 65536.
-      of: the channels of the patterns.
+      of: as for `words_information`.
     """
     return rows_information(activations, lambda a: pack_rows(codes_of(a), base), base ** activations.shape[-1], of)
 
