@@ -145,7 +145,6 @@ class Config:
         "fewer and one more cell for values >= 1; none: equal cells",
         choices=COMPATS,
         metavar="NAME|none",
-        none=("none",),
     )
     precision: str = option("float32", "of the training and of the measures", choices=("float32", "float64"))
     backend: str = option(

@@ -9,20 +9,18 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import ibjax
 from ibjax._files import check_space, size
-from ibjax.cli.options import UsageError, config_of
+from ibjax.cli.options import UsageError, config_of, refuse
 from ibjax.cli.output import (
     cache_compiled_programs,
     check_output,
     fail,
     hint_checkpoint,
     load_trajectory,
-    parse_numbers,
     print_results,
     report_broken_bounds,
 )
@@ -47,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.checkpoint is not None:
         options["checkpoint"] = arguments.checkpoint
         if arguments.checkpoint_every is not None:
-            options["checkpoint_every"] = parse_numbers("--checkpoint-every", arguments.checkpoint_every)[0]
+            options["checkpoint_every"] = arguments.checkpoint_every[0]
     elif arguments.checkpoint_every is not None:
         raise UsageError("--checkpoint-every without --checkpoint; allowed: together")
     note = f"{len(config.seed_list)} networks; the file takes about {size(wanted)}, free are {size(free)}"
@@ -65,10 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
 def rerun(arguments: argparse.Namespace) -> int:
     """Train a file's networks again, from what the file says of them, and compare all arrays; 1 where they differ."""
     recorded = load_trajectory(arguments.file)
-    try:
+    with refuse(f"{arguments.file!r} cannot be repeated: "):
         config = repeatable_config(recorded)
-    except ValueError as error:
-        raise UsageError(f"{arguments.file!r} cannot be repeated: {error}") from error
     again = _train(config, "" if arguments.quiet else f"{len(config.seed_list)} networks, trained again")
     # Measures added to the file afterwards are not the run's.
     added = sorted(recorded.extras.keys() - again.extras.keys())
@@ -90,16 +86,15 @@ def rerun(arguments: argparse.Namespace) -> int:
 
 def _read_dataset(arguments: argparse.Namespace) -> ibjax.Dataset | None:
     """The data set of a file named in place of a task; the configuration then has the preset's."""
-    if arguments.dataset is None or Path(arguments.dataset).suffix.lower() not in ENDINGS:
+    if "dataset" not in arguments or Path(arguments.dataset).suffix.lower() not in ENDINGS:
         return None
+    path = arguments.dataset
+    del arguments.dataset
     try:
-        dataset = ibjax.load_dataset(arguments.dataset)
-    except ValueError as error:
-        raise UsageError(f"--dataset: {error}") from error
+        with refuse("--dataset: "):
+            return ibjax.load_dataset(path)
     except OSError as error:
-        raise UsageError(f"--dataset = {arguments.dataset!r} cannot be read: {error.strerror or error}") from error
-    arguments.dataset = None
-    return dataset
+        raise UsageError(f"--dataset = {path!r} cannot be read: {error.strerror or error}") from error
 
 
 def _train(config: ibjax.Config, note: str, **options: Any) -> ibjax.Trajectory:
@@ -109,25 +104,18 @@ def _train(config: ibjax.Config, note: str, **options: Any) -> ibjax.Trajectory:
         warnings.filterwarnings("ignore", "[0-9]+ of [0-9]+ networks diverged", RuntimeWarning)  # the table says so
         warnings.filterwarnings("ignore", "information values break their bounds", RuntimeWarning)  # so does the report
         warnings.showwarning = lambda message, *_, **__: print(f"ibjax run: {message}", file=sys.stderr)
-        try:
+        with refuse():
             if not note:
                 return ibjax.run(config, **options)
+            notes = [note]
             with bar() as report:
-                return ibjax.run(config, progress=_announce(note, report), **options)
-        except (ValueError, TypeError) as error:
-            raise UsageError(str(error)) from error
 
+                def tell(state: ibjax.Progress) -> None:
+                    while notes:  # until the first call: no argument was refused, training has begun
+                        print(notes.pop())
+                    report(state)
 
-def _announce(note: str, report: Callable[[ibjax.Progress], None]) -> Callable[[ibjax.Progress], None]:
-    """`report` with the note printed before its first call: no argument was refused, training has begun."""
-    notes = [note]
-
-    def tell(state: ibjax.Progress) -> None:
-        while notes:
-            print(notes.pop())
-        report(state)
-
-    return tell
+                return ibjax.run(config, progress=tell, **options)
 
 
 def _save(trajectory: ibjax.Trajectory, path: Path, arguments: argparse.Namespace) -> str:
