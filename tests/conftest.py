@@ -1,9 +1,9 @@
 """What tests share: compiled programs, a made-up trajectory, information and divergence term by term, a task's curve.
 
-Most of the suite's time is the compiler's, so each session has one folder of compiled programs for all its workers and
-the processes they start. JAX looks a program up by everything it is compiled from (the program's text, options, versions,
-machine), whatever took at least 0.2 s to compile is found there again. So two runs of one program are compared with the same
-machine code, as they are with the cache of the command line; that compiling twice gives the same bits is not tested.
+Most of the suite's time is the compiler's, so a session has one folder of compiled programs for all its workers and the
+processes that they start. JAX looks a program up by all that it is compiled from (text, options, versions, machine) and
+finds again what took at least 0.2 s to compile. So two runs of one program are compared with the same machine code, as
+are two calls of the command line with its cache; that compiling a program twice gives the same bits is not tested.
 """
 
 import os
@@ -30,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
         os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
-        # JAX writes entries in place: only with a largest size does it lock them, against workers that read half of one.
+        # JAX writes entries in place; only with a limit of size does it lock them, so that no worker reads half of one.
         os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**33)
 
 

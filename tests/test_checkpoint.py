@@ -36,20 +36,16 @@ COMMAND = ["run", *_OPTIONS.split(), ",".join(map(str, CONFIG.logged))]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder of compiled programs, for all processes of this file."""
-    folder = tmp_path_factory.mktemp("programs")
-    options = {"jax_compilation_cache_dir": str(folder), "jax_persistent_cache_min_compile_time_secs": 0.0}
-    before = {name: jax.config.values[name] for name in options}
-    for name, value in options.items():
-        jax.config.update(name, value)
-    yield folder
-    for name, value in before.items():
-        jax.config.update(name, value)
+def programs() -> Iterator[None]:
+    """Also what compiles fast is read from the session's compiled programs, by all processes of this file."""
+    before = jax.config.values["jax_persistent_cache_min_compile_time_secs"]
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    yield
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", before)
 
 
 @pytest.fixture(scope="module")
-def truth(programs: Path) -> Trajectory:
+def truth(programs: None) -> Trajectory:
     """The run, never interrupted and without a checkpoint."""
     return ibjax.run(CONFIG)
 
@@ -104,12 +100,11 @@ class Lives:
 
 
 @pytest.fixture(scope="module")
-def lives(programs: Path) -> Iterator[Lives]:
+def lives() -> Iterator[Lives]:
     here = Path(__file__).parent
     environment = {
         **os.environ,
         "PYTHONPATH": str(here.parent),
-        "JAX_COMPILATION_CACHE_DIR": str(programs),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
     with subprocess.Popen(

@@ -60,7 +60,7 @@ def test_the_runs_own_estimator_gives_the_runs_numbers(changes: dict[str, Any]) 
 
 
 def test_estimators_of_a_run_leave_its_numbers_alone(stored: Trajectory) -> None:
-    """And a seed has the same estimates, random ones too, in any company."""
+    """And a seed has the same estimates, random ones too, whatever is measured beside it."""
     plain = ibjax.run(replace(TINY, seeds=13), dataset=toy_dataset())
     found = stored.differences(plain)
     further = {f"i_{v}{e}" for v in ("xt", "ty") for e in ("_kde", "_noisy", "_error_noisy")}

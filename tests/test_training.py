@@ -19,7 +19,7 @@ from ibjax.networks.perceptron import Perceptron
 from ibjax.networks.protocol import Model
 from ibjax.training.gradients import GradientMoments
 from ibjax.training.loss import correct, cross_entropy
-from ibjax.training.rules import GradientDescent
+from ibjax.training.rules import GradientDescent, StepInfo
 from ibjax.training.shuffle import round_keys, swap_or_not
 from ibjax.training.trainer import HyperParameters, Sample, State, Trainer, epoch_positions
 
@@ -389,6 +389,31 @@ class TestTraining:
         after = layers_of(trainer.model.unravel(end.params))
         for (kernel, _), before, step in zip(after, (k1, k2, k3), (x.T @ d1, n1.T @ d2, n2.T @ d3), strict=True):
             np.testing.assert_allclose(kernel, before - 0.5 * step, rtol=0, atol=1e-6)
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomWalk:
+    """A rule that takes no gradient; its state counts the steps."""
+
+    def init(self, params: jax.Array) -> Any:
+        return jnp.int32(0)
+
+    def step(self, key: jax.Array, params: jax.Array, state: Any, loss: Any) -> tuple[jax.Array, Any, StepInfo]:
+        return params + jax.random.normal(key, params.shape), state + 1, StepInfo(None)
+
+
+class TestRules:
+    def test_a_rule_without_gradients(self) -> None:
+        """Three steps of an epoch draw from three keys of their own; without learning nothing changes."""
+        trainer = dataclasses.replace(trainer_of(Perceptron((5, 4, 1)).model), make_rule=lambda _: RandomWalk())
+        sample, start, end, moments = trained_with_moments(trainer, P_BINARY, epochs=1)
+        assert int(end.rule) == 3
+        assert int(moments.seen) == 0
+        keys = jax.random.fold_in(jax.random.fold_in(sample.order, np.uint32(2**32 - 2)), 0)
+        steps = [jax.random.normal(jax.random.fold_in(keys, i), start.params.shape) for i in range(3)]
+        np.testing.assert_allclose(end.params, start.params + sum(steps), rtol=0, atol=1e-5)
+        unchanged, _ = jax.jit(trainer.epoch)(sample, end, X_SINGLE, jnp.int32(1), jnp.asarray(False))
+        assert all(map(np.array_equal, jax.tree.leaves(end), jax.tree.leaves(unchanged)))
 
 
 class TestLoss:

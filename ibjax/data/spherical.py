@@ -5,6 +5,7 @@ Shapes: N patterns.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -102,8 +103,16 @@ def spherical_dataset(name: str = "spherical", *, information: float | None = No
     highest = with_gain(1e6).information
     if not (isinstance(target, int | float | np.number) and 1e-9 <= target <= highest - 1e-9):
         raise ValueError(f"information = {target!r} bits; allowed for {name!r}: more than 0, less than {highest:.6f}")
-    target = float(target)
-    log_gain = optimize.brentq(
-        lambda u: with_gain(math.exp(u)).information - target, math.log(1e-6), math.log(1e6), xtol=1e-13
-    )
-    return with_gain(math.exp(log_gain))
+    return with_gain(_solve_gain(name, float(target)))
+
+
+@functools.lru_cache  # every run of the default task asks again, and a search takes a tenth of a second
+def _solve_gain(name: str, information: float) -> float:
+    """The gain at which a task has the given I(X;Y), in bits."""
+    rule, inputs = _RULES[name], _spherical_inputs()
+    f = _spherical_feature(inputs, rule.weights)
+
+    def excess(log_gain: float) -> float:
+        return Dataset(inputs, _label_probability(f, rule.threshold, math.exp(log_gain))).information - information
+
+    return math.exp(optimize.brentq(excess, math.log(1e-6), math.log(1e6), xtol=1e-13))

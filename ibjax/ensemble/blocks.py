@@ -146,7 +146,7 @@ class DeviceProgram:
         if estimates := self.estimates(block.sample, state.params, target):
             record = record._replace(estimates=np.concatenate(estimates, axis=1))
         block = block._replace(n_logged=block.n_logged + 1, epoch=target, state=state)
-        store(block, Record(*map(np.asarray, record)))
+        store(block, jax.tree.map(np.asarray, record))
         return block if block.n_logged < len(logged) else None
 
     def estimates(self, sample: Sample, params: Any, epoch: int) -> list[npt.NDArray[Any]]:

@@ -117,7 +117,7 @@ class Checkpoint:
                     f"{self._name} holds {strange[0]!r}, which is no part of a checkpoint; allowed: a folder of its own"
                 )
             if "run.json" not in names and any(name.endswith(".npz") for name in names):
-                raise self.damaged("run.json", "it is missing")
+                raise self.damage_error("run.json", "it is missing")
             for name in names:
                 if name.endswith(".tmp"):  # of a process that died while it wrote
                     (self.folder / name).unlink()
@@ -133,7 +133,7 @@ class Checkpoint:
         finally:
             self._lock.close()  # the file stays: a process that waits for it must not lock one that has gone
 
-    def damaged(self, name: str, reason: object) -> CheckpointError:
+    def damage_error(self, name: str, reason: object) -> CheckpointError:
         """The error that says so."""
         return CheckpointError(f"{self._name} is damaged: {name}: {reason}; remove the folder to begin anew")
 
@@ -148,9 +148,9 @@ class Checkpoint:
         try:
             recorded = json.loads(path.read_bytes()) if path.exists() else {}
         except (ValueError, RecursionError) as error:
-            raise self.damaged(path.name, f"no JSON ({error})") from error
+            raise self.damage_error(path.name, f"no JSON ({error})") from error
         if not isinstance(recorded, dict):
-            raise self.damaged(path.name, "no JSON object")
+            raise self.damage_error(path.name, "no JSON object")
         if differing := [
             f"{name} ({_short(there)} there, {_short(now)} asked for)"
             for key in asked
@@ -163,7 +163,7 @@ class Checkpoint:
             )
         if missing := asked.keys() - recorded.keys():
             if any(self.folder.glob("*.npz")):  # they are written only after everything is claimed
-                raise self.damaged(path.name, f"it lacks {', '.join(sorted(missing))}")
+                raise self.damage_error(path.name, f"it lacks {', '.join(sorted(missing))}")
             with atomic_write(path) as temporary:
                 temporary.write_text(json.dumps(recorded | asked, indent=1), encoding="utf-8")
 
@@ -185,22 +185,22 @@ class Checkpoint:
         if not finished and path.exists():
             position, *state = self._read(path)
             if position.shape != (2,) or position.dtype != np.int64:
-                raise self.damaged(path.name, "its position is missing")
+                raise self.damage_error(path.name, "its position is missing")
             done, epoch = map(int, position)
             low, high = (logged[done - 1] if done else 0), (logged[done] if done < len(logged) else -1)
             if not low <= epoch < max(high, 1):
-                raise self.damaged(path.name, f"epoch {epoch} after {done} logged epochs")
+                raise self.damage_error(path.name, f"epoch {epoch} after {done} logged epochs")
         reached, records = 0, []
         for first, last, piece in pieces:
             if first >= done:  # its state was not written any more
                 piece.unlink()
             elif first != reached or last > done:
-                raise self.damaged(piece.name, f"allowed: one from logged epoch {reached} to at most {done}")
+                raise self.damage_error(piece.name, f"allowed: one from logged epoch {reached} to at most {done}")
             else:
                 records.append(self._read(piece))
                 reached = last
         if reached != done:
-            raise self.damaged(f"records of block {number}", f"they end at logged epoch {reached} of {done}")
+            raise self.damage_error(f"records of block {number}", f"they end at logged epoch {reached} of {done}")
         if not done and state is None:
             return None
         self._written[number] = done
@@ -211,7 +211,7 @@ class Checkpoint:
             with Archive(path) as archive:
                 return [archive.read(key) for key in archive.keys]
         except ArchiveError as error:
-            raise self.damaged(path.name, error) from error
+            raise self.damage_error(path.name, error) from error
 
     def reserve(self, nbytes: int) -> None:
         """Refuses, before anything is trained, a disk without room for a checkpoint of so many bytes.

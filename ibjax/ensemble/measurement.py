@@ -17,7 +17,7 @@ import numpy.typing as npt
 from jax import Array
 
 from ibjax.information import partition
-from ibjax.information.estimator import Estimator, Information, LayerBatch
+from ibjax.information.estimator import Estimator, LayerBatch
 from ibjax.networks.protocol import Model
 from ibjax.training.trainer import Sample
 
@@ -51,28 +51,12 @@ class Measurement:
                 self._of_layers.append(estimator.for_layer(width, n_patterns, bounded))
             except ValueError as error:
                 raise ValueError(f"estimator {estimator.name!r}, layer {name}: {error}") from error
-        self.rows = self._find_rows(model.layer_widths[-1], n_patterns)
+        self.rows = estimator.rows
 
     @property
     def keys(self) -> tuple[str, ...]:
         """The file's keys of the rows."""
         return tuple(f"{row}_{self.estimator.name}" for row in self.rows)
-
-    def _channels(self, conditional: Array, dtype: Any) -> partition.Channels:
-        return partition.channels(conditional, None if self._p_x is None else jnp.asarray(self._p_x), dtype)
-
-    def _find_rows(self, width: int, n: int) -> tuple[str, ...]:
-        """Which fields are not None, from the last layer alone: all are treated alike."""
-
-        def one(activations: Array, conditional: Array, seeds: Array) -> Information:
-            channels = self._channels(conditional, activations.dtype)
-            return self._of_layers[-1](LayerBatch(activations, channels, jax.vmap(jax.random.key)(seeds)))
-
-        shaped = jax.ShapeDtypeStruct
-        found = jax.eval_shape(
-            one, shaped((1, n, width), jnp.float32), shaped((n, 2), jnp.float32), shaped((1,), jnp.uint32)
-        )
-        return tuple(row for row, value in found._asdict().items() if value is not None)
 
     def __call__(self, sample: Sample, params: Array, epoch: Array, inputs: Array, conditional: Array) -> Array:
         """All layers of a block, bits, for use inside `jit`.
@@ -91,7 +75,8 @@ class Measurement:
         _, activations = jax.vmap(self._model.forward, in_axes=(0, None))(
             jax.vmap(self._model.unravel)(params), patterns
         )
-        channels = self._channels(conditional, inputs.dtype)
+        p_x = None if self._p_x is None else jnp.asarray(self._p_x)
+        channels = partition.channels(conditional, p_x, inputs.dtype)
         fold = jax.vmap(jax.random.fold_in, in_axes=(0, None))
         keys = fold(fold(sample.order, _ESTIMATOR_STREAM), epoch)
         found = []

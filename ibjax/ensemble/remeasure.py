@@ -59,14 +59,13 @@ def measure(
       trajectory: with stored weights.
       estimator: "histogram" (with the run's bins where none are given) or another of
         `ibjax.information.estimator.ESTIMATORS`.
-      dataset: what the run was given as `dataset`, if it was given one.
-      network: what the run was given as `network`, if it was given one.
+      dataset, network: what `ibjax.run` was given as these, if it was given any.
       progress: True for a bar on the terminal, or a function called with (done, total) after each block and epoch.
       options: of the estimator, such as `noise_variance=1e-3`.
 
     Returns:
       The trajectory with the new `i_xt` and `i_ty`; with `i_xt_error` and `i_ty_error` where the estimator knows its
-      standard errors, `range_low` and `range_high` where the run's histogram chose its range. All else is kept.
+      standard errors, `range_low` and `range_high` where the run's histogram chose its range. All else stays.
       `config["measured"]` tells the estimator, what its values are ("exact", "upper bound" ...) and its options.
 
     Raises:
@@ -95,11 +94,11 @@ def measure(
                 program = dataclasses.replace(program, measurements=(further,))
         report = stack.enter_context(count_bar("measuring")) if progress is True else progress or None
         rows = _measure_all(program, trajectory, params, report, check_losses=bool(program.custom))
-    retained = {key: value for key, value in trajectory.extras.items() if key not in _REPLACED}
-    found = {key: value for key, value in rows.items() if key not in ("i_xt", "i_ty")}
+    extras = {key: value for key, value in trajectory.extras.items() if key not in _REPLACED}
+    extras |= {key: value for key, value in rows.items() if key not in ("i_xt", "i_ty")}
     measured = {"estimator": chosen.name, **describe(chosen), **origin(jax.local_devices()[0].device_kind)}
-    recorded, planes = trajectory.config | {"measured": measured}, {key: rows[key] for key in ("i_xt", "i_ty")}
-    return dataclasses.replace(trajectory, config=recorded, extras=retained | found, **planes)
+    recorded = trajectory.config | {"measured": measured}
+    return dataclasses.replace(trajectory, config=recorded, i_xt=rows["i_xt"], i_ty=rows["i_ty"], extras=extras)
 
 
 def weight_bytes(config: Config, *, dataset: Dataset | None = None, network: Any = None) -> int:

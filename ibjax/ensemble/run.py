@@ -106,7 +106,7 @@ def run(
             store = stack.enter_context(Checkpoint(checkpoint, checkpoint_every))
         with precision(config):
             program = assemble(config, dataset=dataset, network=network, optimizer=optimizer)
-            compiled = stack.enter_context(_compiled(program, store))
+            compiled = stack.enter_context(_acquire_compiled(program, store))
         buffer, patterns = train(config, compiled, report, store)
         return collect(config, compiled.program, buffer, patterns)
 
@@ -146,7 +146,7 @@ def compile_run(program: Program) -> CompiledRun:
 
 
 @contextlib.contextmanager
-def _compiled(program: Program, checkpoint: Checkpoint | None) -> Any:
+def _acquire_compiled(program: Program, checkpoint: Checkpoint | None) -> Any:
     """The compiled program, from the cache where it is there, and back to the cache after the run."""
     if checkpoint is not None:
         checkpoint.claim(_identity(program))
@@ -240,7 +240,7 @@ def _begin(
             return block, True
         return device.resume(block, position.n_logged, position.epoch, position.state), False
     except ValueError as error:
-        raise checkpoint.damaged(f"block {number}", error) from error
+        raise checkpoint.damage_error(f"block {number}", error) from error
 
 
 def _save(checkpoint: Checkpoint, block: Block, buffer: ResultBuffer, *, finished: bool) -> None:

@@ -118,7 +118,7 @@ class ProgramCache:
 def terminable() -> Iterator[None]:
     """SIGTERM ends the block as Ctrl-C does, by an exception: SystemExit with the status that shells give.
 
-    Only where nobody else handles the signal, and in the main thread, which alone may.
+    Only where nothing else handles the signal, and in the main thread, which alone may.
     """
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield

@@ -66,12 +66,14 @@ class Estimator(Protocol):
       name: what `make`, the configuration and the file call it.
       i_xt_is, i_ty_is: "exact" (for the T that the estimator defines), "upper bound", "lower bound" or "estimate".
       random: whether the result depends on the keys.
+      rows: the fields of `Information` that it fills.
     """
 
     name: ClassVar[str]
     i_xt_is: ClassVar[str]
     i_ty_is: ClassVar[str]
     random: ClassVar[bool] = False
+    rows: ClassVar[tuple[str, ...]] = ("i_xt", "i_ty")
 
     def for_layer(self, width: int, n_patterns: int, bounded: bool) -> Self:
         """The estimator to apply to a layer, itself but for options that depend on the layer; nothing is compiled.

@@ -62,6 +62,7 @@ class Noisy(Estimator):
     i_xt_is: ClassVar[str] = ESTIMATE
     i_ty_is: ClassVar[str] = ESTIMATE
     random: ClassVar[bool] = True
+    rows: ClassVar[tuple[str, ...]] = Information._fields
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "noise_std", _checks.number("noise_std", self.noise_std, LEAST_STD, GREATEST_STD))

@@ -111,7 +111,7 @@ def check_contract(init: Callable[[Array], Params], apply: Apply, dataset: Datas
     classes = dataset.n_classes
     if logits not in ({1, 2} if classes == 2 else {classes}):
         raise ValueError(f"network returned {logits} logits for {classes} classes")
-    if _traced(apply, params, dataset, dtype) != _traced(apply, params, dataset, dtype):
+    if _trace(apply, params, dataset, dtype) != _trace(apply, params, dataset, dtype):
         raise ValueError(
             "network is not deterministic: two calls with the same parameters and patterns differ; allowed: "
             "activations that depend on nothing else (dropout off, no random numbers or counters of Python or NumPy)"
@@ -159,7 +159,7 @@ def _widths(apply: Apply, params: Any, size: int, dataset: Dataset, dtype: jnp.d
     return [math.prod(shape[1:]) for shape in shapes]
 
 
-def _traced(apply: Apply, params: Any, dataset: Dataset, dtype: jnp.dtype) -> tuple[str, list[Any]]:
+def _trace(apply: Apply, params: Any, dataset: Dataset, dtype: jnp.dtype) -> tuple[str, list[Any]]:
     """All that one call computes, in words, and the constants in it: two traces differ where two calls would."""
     trace = jax.make_jaxpr(lambda p, x: apply(p, x))  # a new function, so that nothing is remembered
     closed = trace(params, _patterns(_SIZES[0], dataset, dtype))
