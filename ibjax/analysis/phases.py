@@ -117,7 +117,7 @@ def phase_change(
     drift, diffusion = mean >= std, mean < std
     first = _first_in_a_row(diffusion & np.maximum.accumulate(drift, axis=1), window)
     seen = first < diffusion.shape[1]
-    change = np.where(seen, trajectory.epochs[np.minimum(first, len(trajectory.epochs) - 1)], np.nan)
+    change = np.append(trajectory.epochs, np.nan)[first]
     later = np.arange(diffusion.shape[1])[:, None] >= first[:, None, :]
     lasting = seen & ~(later & drift).any(axis=1)
     change[trajectory.diverged] = np.nan
@@ -155,11 +155,9 @@ def with_network(norms: npt.ArrayLike) -> Values:
 
 def _first_in_a_row(there: npt.NDArray[np.bool_], window: int) -> npt.NDArray[np.intp]:
     """Index along axis 1 of the first of `window` True entries in a row; the length of the axis where there is none."""
-    starts = max(there.shape[1] - window + 1, 0)
-    rows = np.all([there[:, shift : shift + starts] for shift in range(window)], axis=0)
-    none = np.full((len(there), 1, *there.shape[2:]), True)
-    first = np.argmax(np.concatenate([rows, none], axis=1), axis=1)
-    return np.where(first == starts, there.shape[1], first)
+    padded = np.pad(there, ((0, 0), (0, window - 1), (0, 0)))
+    rows = np.all(np.lib.stride_tricks.sliding_window_view(padded, window, axis=1), axis=-1)
+    return np.where(np.any(rows, axis=1), np.argmax(rows, axis=1), there.shape[1])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

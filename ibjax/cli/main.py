@@ -72,7 +72,7 @@ def _parser(words: list[str]) -> _Parser:
     file, force, quiet = (_Parser(add_help=False) for _ in range(3))
     file.add("file", "FILE")
     force.add_argument("--force", action="store_true", help="overwrite files that exist")
-    quiet.add_argument("--quiet", action="store_true", help="print nothing but errors, and what rerun compares")
+    quiet.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
     def command(function: Callable[[argparse.Namespace], int], text: str, *parents: _Parser, **options: Any) -> _Parser:
         added = subparsers.add_parser(function.__name__, help=text, parents=parents, **options)
@@ -104,7 +104,7 @@ def _parser(words: list[str]) -> _Parser:
     bound.add("--plot", "FILE.png", "draw the curve, and where a run's layers end")
 
     text = "apply another estimator to the stored weights of a run"
-    more = "--estimator NAME --help shows the options of an estimator."
+    more = "FILE: of a run with --store-weights. --estimator NAME --help shows the options of an estimator."
     measure = command(commands.measure, text, file, force, quiet, description=more, allow_abbrev=False)
     measure.add("--estimator", "NAME", f"one of {', '.join(ESTIMATORS)}", required=True)
     measure.add("--out", "FILE.npz", "where the trajectory goes (FILE_NAME.npz, here)")
@@ -115,7 +115,8 @@ def _parser(words: list[str]) -> _Parser:
     merge.add("files", "FILE", nargs="+")
     merge.add("--out", "FILE.npz", required=True)
 
-    command(train.rerun, "repeat the run of a file and compare every array", file, quiet)
+    rerun = command(train.rerun, "repeat the run of a file and compare every array", file)
+    rerun.add_argument("--quiet", action="store_true", help="print nothing but the comparison")
     return parser
 
 

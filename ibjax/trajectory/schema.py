@@ -30,16 +30,7 @@ AXES = {
     "diverged": "S",
 }
 """Axes of the measured arrays: floating point but for the two of `FLAGS`."""
-OPTIONAL = (
-    "train_loss",
-    "test_loss",
-    "train_accuracy",
-    "test_accuracy",
-    "gradient_mean",
-    "gradient_std",
-    "weight_norm",
-    "train_mask",
-)
+OPTIONAL = tuple(key for key in AXES if key not in ("i_xt", "i_ty", "diverged"))
 """Arrays of `AXES` that schema 2 may lack."""
 FLAGS = ("train_mask", "diverged")
 SCALARS = ("i_xy", "h_x", "h_y")
