@@ -203,12 +203,6 @@ class Config:
         return tuple(sorted({0, *map(int, np.rint(spaced)), self.epochs}))
 
 
-def choices(field: str) -> tuple[str, ...] | None:
-    """The names allowed for a field of `Config`, or None where it is not a choice among names."""
-    names: tuple[str, ...] | None = Config.__dataclass_fields__[field].metadata.get("choices")
-    return names
-
-
 def field_rows() -> Iterator[tuple[str, str, str, str]]:
     """Of each field of `Config`, for a table: its name, its default, what it is, and what it may hold."""
     for field in dataclasses.fields(Config):

@@ -87,8 +87,8 @@ def extra_axes(key: str, layer_names: Sequence[str]) -> str:
 
 
 def all_axes(key: str, layer_names: Sequence[str]) -> str:
-    """Axes of an array of the schema; none for its scalars, TrajectoryError for what is no key."""
-    return "" if key in SCALARS else AXES.get(key) or extra_axes(key, layer_names)
+    """Axes of an array of the schema; none for labels and scalars, TrajectoryError for what is no key."""
+    return "" if key in ("schema_version", *LABELS, *SCALARS) else AXES.get(key) or extra_axes(key, layer_names)
 
 
 def check_array(
