@@ -7,7 +7,7 @@ their distance: an epoch reported for a network, or for the ensemble's curves, i
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -49,10 +49,8 @@ def normalised_gradients(trajectory: Trajectory) -> NormalisedGradients:
     """
     norm = trajectory.require("weight_norm")
     with np.errstate(divide="ignore", invalid="ignore"):
-        return NormalisedGradients(
-            np.divide(trajectory.require("gradient_mean"), norm, dtype=np.float64),
-            np.divide(trajectory.require("gradient_std"), norm, dtype=np.float64),
-        )
+        parts = (trajectory.require(key) for key in ("gradient_mean", "gradient_std"))
+        return NormalisedGradients(*(np.divide(part, norm, dtype=np.float64) for part in parts))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -128,18 +126,13 @@ def phase_change(
     logarithm = over_seeds(np.log10(np.maximum(change, 1.0)))
     epoch, low, high = (10.0**values for values in (logarithm.mean, logarithm.low, logarithm.high))
     found, lasts = (over_seeds(values.astype(np.float64)).mean for values in (seen, lasting))
+    columns = {"epoch": epoch, "low": low, "high": high, "found": found, "lasting": lasts}
+    network: dict[str, Any] = {f"network_{name}": float(values[-1]) for name, values in columns.items()}
+    layers: dict[str, Any] = {name: values[:-1] for name, values in columns.items()}
     return PhaseChange(
-        epoch=epoch[:-1],
-        low=low[:-1],
-        high=high[:-1],
-        found=found[:-1],
-        lasting=lasts[:-1],
+        **layers,
+        **network,
         per_seed=change[:, :-1],
-        network_epoch=float(epoch[-1]),
-        network_low=float(low[-1]),
-        network_high=float(high[-1]),
-        network_found=float(found[-1]),
-        network_lasting=float(lasts[-1]),
         network_per_seed=change[:, -1],
         count=int(trajectory.healthy.sum()),
         left_out=int(trajectory.diverged.sum()),
@@ -250,13 +243,11 @@ class SummaryRow(NamedTuple):
 
 def summary(trajectory: Trajectory) -> list[SummaryRow]:
     """Start, peak and end of both informations, a row per layer."""
-    columns = []
-    for values in (trajectory.i_xt, trajectory.i_ty):
-        data = values[trajectory.healthy].astype(np.float64)
-        if not len(data):
-            columns += [np.full(data.shape[2], np.nan)] * 3
-        else:
-            columns += [data[:, 0].mean(axis=0), data.max(axis=1).mean(axis=0), data[:, -1].mean(axis=0)]
+    columns = [
+        mean_over_seeds(trajectory, values, resamples=1).mean
+        for information in (trajectory.i_xt, trajectory.i_ty)
+        for values in (information[:, 0], information.max(axis=1), information[:, -1])
+    ]
     return [
         SummaryRow(name, width, *(float(column[index]) for column in columns))
         for index, (name, width) in enumerate(zip(trajectory.layer_names, trajectory.layer_widths, strict=True))

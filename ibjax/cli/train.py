@@ -28,7 +28,7 @@ from ibjax.config import Config
 from ibjax.data.dataset import Dataset
 from ibjax.data.files import ENDINGS
 from ibjax.progress import bar
-from ibjax.trajectory.provenance import conditions, repeatable_config
+from ibjax.trajectory.provenance import conditions, recorded_config
 
 _TASK = (4096, 12, 2)  # patterns, features and classes of the built-in tasks
 
@@ -41,13 +41,11 @@ def run(arguments: argparse.Namespace) -> int:
     check_output(path, force=arguments.force)
     wanted = expected_bytes(config, dataset)
     free = check_space(path, wanted)
-    options: dict[str, Any] = {} if dataset is None else {"dataset": dataset}
-    if arguments.checkpoint is not None:
-        options["checkpoint"] = arguments.checkpoint
-        if arguments.checkpoint_every is not None:
-            options["checkpoint_every"] = arguments.checkpoint_every[0]
-    elif arguments.checkpoint_every is not None:
-        raise UsageError("--checkpoint-every without --checkpoint; allowed: together")
+    options: dict[str, Any] = {"dataset": dataset, "checkpoint": arguments.checkpoint}
+    if arguments.checkpoint_every is not None:
+        if arguments.checkpoint is None:
+            raise UsageError("--checkpoint-every without --checkpoint; allowed: together")
+        options["checkpoint_every"] = arguments.checkpoint_every[0]
     note = f"{len(config.seed_list)} networks; the file takes about {size(wanted)}, free are {size(free)}"
     began = time.perf_counter()
     trajectory = _train(config, "" if arguments.quiet else note, **options)
@@ -64,7 +62,10 @@ def rerun(arguments: argparse.Namespace) -> int:
     """Train a file's networks again, from what the file says of them, and compare all arrays; 1 where they differ."""
     recorded = load_trajectory(arguments.file)
     with refuse(f"{arguments.file!r} cannot be repeated: "):
-        config = repeatable_config(recorded)
+        if custom := recorded.config.get("custom"):
+            names = ", ".join(map(str, custom)) if isinstance(custom, list) else repr(custom)
+            raise ValueError(f"it was trained with a {names} of its own, which no file holds; repeat it in Python")
+        config = recorded_config(recorded)
     again = _train(config, "" if arguments.quiet else f"{len(config.seed_list)} networks, trained again")
     # Measures added to the file afterwards are not the run's.
     added = sorted(recorded.extras.keys() - again.extras.keys())

@@ -49,18 +49,6 @@ def recorded_config(trajectory: Trajectory) -> Config:
         raise ValueError(f"its configuration is not allowed: {error}") from error
 
 
-def repeatable_config(trajectory: Trajectory) -> Config:
-    """`recorded_config` of a run that can be repeated from its file.
-
-    Raises:
-      ValueError: the run had parts that no file can hold, or its configuration is not one of this ibjax.
-    """
-    if custom := trajectory.config.get("custom"):
-        names = ", ".join(map(str, custom)) if isinstance(custom, list) else repr(custom)
-        raise ValueError(f"it was trained with a {names} of its own, which the file does not hold; repeat it in Python")
-    return recorded_config(trajectory)
-
-
 def conditions(recorded: Trajectory, again: Trajectory) -> list[str]:
     """What differs between two runs of one configuration in versions and device, a line each."""
     now, then = ({"device_kind": t.config.get("device_kind"), **entry(t.config, "versions")} for t in (again, recorded))
