@@ -9,8 +9,8 @@ documentation:
     low, high      ends of the range of a number that stands alone, the upper one infinite by default
     above          whether the lower end is excluded
     items          ends of the range of the integers of a tuple
-    metavar        what stands for the value on the command line
-    none           words for None on the command line
+    metavar        what stands for the value on the command line, where its kind does not say
+    none           the word for None there, besides "none"
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from ibjax._checks import unknown
-from ibjax._fields import Kind, kinds
+from ibjax._fields import Kind, allowed, kinds
 from ibjax.config import LARGEST_SEED, MOST_SEEDS, PRESETS, Config
 from ibjax.information.estimator import estimator_class
 
@@ -35,18 +35,17 @@ def add_fields(group: argparse._ArgumentGroup) -> None:
     """One option for each field of `Config`; what is not given is no attribute and leaves the preset's value."""
     for field in dataclasses.fields(Config):
         default, about, kind = field.default, field.metadata, kinds(Config)[field.name]
-        names = about.get("choices", ())
-        text = "; ".join(filter(None, (about["help"], about.get("usage"))))
-        options: dict[str, Any]
-        if kind.item is bool:
-            shown = _flag(field.name if default else f"no_{field.name}")
-            options = {"action": argparse.BooleanOptionalAction}
-        else:
+        parts, none = [about["help"], about.get("usage")], about.get("none", "none")
+        options: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
+        shown = _flag(field.name if default else f"no_{field.name}")
+        if kind.item is not bool:
+            one = {str: "NAME", int: "N", float: "X"}[kind.item]
+            metavar = "|".join([one] * kind.single + [f"{one},{one}"] * kind.several + [none] * kind.optional)
+            options = {"type": partial(_parse, field.name, kind, about), "metavar": about.get("metavar", metavar)}
             shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default).lower()
-            text += f"; {'of' if kind.several else 'one of'} {', '.join(names)}" if len(names) > 1 else ""
-            metavar = about.get("metavar") or {str: "NAME", int: "N", float: "X"}[kind.item]
-            options = {"type": partial(_parse, field.name, kind, about), "metavar": metavar}
-        text += f" (default: {shown})"
+            words = allowed(kind, about)  # in Python
+            parts.append("allowed: " + words.replace("'", "").replace("a tuple", "a list").replace("None", none))
+        text = f"{'; '.join(filter(None, parts))} (default: {shown})"
         group.add_argument(_flag(field.name), default=argparse.SUPPRESS, help=text, **options)
 
 
@@ -92,23 +91,23 @@ def _words(kind: Kind, none: str = "none") -> str:
 
 def _parse(name: str, kind: Kind, about: Mapping[str, Any], text: str) -> Any:
     """The value of an option, by the kind of its field."""
-    none = about.get("none", ("none",)) if kind.optional else ()
-    if text in none:
+    none = about.get("none", "none")
+    if kind.optional and text in (none, "none"):
         return None
-    if none and "choices" in about and text not in (names := (*about["choices"], *none)):
-        raise UsageError(unknown(_flag(name), text, names))  # `Config` would not speak of "none"
-    allowed = _words(kind, *none[:1])
+    if kind.optional and "choices" in about and text not in about["choices"]:  # `Config` would not speak of "none"
+        raise UsageError(unknown(_flag(name), text, (*about["choices"], none)))
+    words = _words(kind, none)
     if name == "seeds":
         if span := re.fullmatch(r"([0-9]{1,12}):([0-9]{1,12})", text):
             return _seed_range(text, int(span[1]), int(span[2]))
-        allowed = "N, A:B or a comma-separated list"
+        words = "N, A:B or a comma-separated list"
     try:
         if kind.several and ("," in text or not kind.single):
             items = text.removesuffix(",")  # a single item is told from a number by its comma, as in Python
             return tuple(kind.item(item) for item in items.split(",")) if items else ()
         return {"true": True, "false": False}[text] if kind.item is bool else kind.item(text)
     except (ValueError, KeyError):
-        raise UsageError(f"{_flag(name)} = {text!r}; allowed: {allowed}") from None
+        raise UsageError(f"{_flag(name)} = {text!r}; allowed: {words}") from None
 
 
 def parse_numbers(option: str, text: str) -> list[float]:
