@@ -203,41 +203,31 @@ Config.__doc__ = "\n".join(
 )
 
 
-def _idnns_epochs() -> tuple[int, ...]:
-    """The released code's epochs: 400 log-spaced in base 2, duplicates merged, less one."""
-    return tuple(map(int, np.unique(np.logspace(np.log2(1), np.log2(8000), 400, base=2).astype(int)) - 1))
-
-
-def _saxe_epochs() -> tuple[int, ...]:
-    """All epochs below 20, every 5th below 100, every 20th below 2000, then every 100th."""
-    return (*range(20), *range(20, 100, 5), *range(100, 2000, 20), *range(2000, 10_001, 100))
-
+_RELEASED = Config(
+    dataset="var_u",
+    hidden_widths=(10, 7, 5, 4, 3),
+    output="softmax",
+    train_fraction=0.8,
+    optimizer="adam",
+    learning_rate=4e-4,
+)  # what the two released codes share
+_BASE_2 = np.logspace(np.log2(1), np.log2(8000), 400, base=2).astype(int)
 
 PRESETS: Mapping[str, Config] = MappingProxyType(
     {
         "paper": Config(),
-        "idnns": Config(
-            dataset="var_u",
+        "idnns": dataclasses.replace(
+            _RELEASED,
             epochs=8000,
-            logged_epochs=_idnns_epochs(),
-            hidden_widths=(10, 7, 5, 4, 3),
-            output="softmax",
-            train_fraction=0.8,
+            logged_epochs=tuple((np.unique(_BASE_2) - 1).tolist()),
             split="ordered",
             batch_size=512,
             shuffle=False,
-            optimizer="adam",
-            learning_rate=4e-4,
             compat="idnns",
         ),
-        "saxe": Config(
-            dataset="var_u",
-            logged_epochs=_saxe_epochs(),
-            hidden_widths=(10, 7, 5, 4, 3),
-            output="softmax",
-            train_fraction=0.8,
-            optimizer="adam",
-            learning_rate=4e-4,
+        "saxe": dataclasses.replace(
+            _RELEASED,
+            logged_epochs=(*range(20), *range(20, 100, 5), *range(100, 2000, 20), *range(2000, 10_001, 100)),
             initializer="fan_out",
         ),
         "quick": Config(seeds=10, epochs=2000, logged_epochs=60, hidden_widths=(10, 7, 5, 4, 3)),

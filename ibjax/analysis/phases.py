@@ -188,9 +188,7 @@ def compression(trajectory: Trajectory, *, minimum_drop: float = 0.1) -> Compres
     """
     i_xt = trajectory.i_xt.astype(np.float64)
     i_xt[trajectory.diverged] = np.nan
-    lost = np.isnan(i_xt).any(axis=1)
-    peak_at = np.where(lost, 0, np.argmax(i_xt, axis=1))
-    peak = np.where(lost, np.nan, np.take_along_axis(i_xt, peak_at[:, None, :], axis=1)[:, 0])
+    peak, peak_at = np.max(i_xt, axis=1), np.argmax(i_xt, axis=1)  # of values with a NaN, the NaN
     drop = peak - i_xt[:, -1]
     after = np.arange(trajectory.epochs.size)[:, None] >= peak_at[:, None, :]
 
@@ -203,7 +201,7 @@ def compression(trajectory: Trajectory, *, minimum_drop: float = 0.1) -> Compres
         start=i_xt[:, 0],
         peak=peak,
         end=i_xt[:, -1],
-        peak_epoch=np.where(lost, np.nan, trajectory.epochs[peak_at]),
+        peak_epoch=np.where(np.isnan(peak), np.nan, trajectory.epochs[peak_at]),
         drop=drop,
         half_epoch=reached(0.5),
         most_epoch=reached(0.9),

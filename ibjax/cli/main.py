@@ -15,8 +15,9 @@ from typing import Any, NoReturn
 
 import ibjax
 from ibjax._checks import unknown
+from ibjax._fields import Kind
 from ibjax.cli import commands, train
-from ibjax.cli.options import UsageError, add_fields, add_options, parse_numbers
+from ibjax.cli.options import UsageError, add_fields, add_options, parse
 from ibjax.cli.output import fail, hint_checkpoint
 from ibjax.config import PRESETS
 from ibjax.information.estimator import ESTIMATORS
@@ -84,7 +85,12 @@ def _parser(words: list[str]) -> _Parser:
     run.add("--out", "FILE.npz", "where the trajectory goes (PRESET.npz)")
     run.add("--checkpoint", "DIR", "keep the state there; the same command goes on after a crash")
     text = "at most every so often, and a twentieth of the time (30)"
-    run.add("--checkpoint-every", "SECONDS", text, type=partial(parse_numbers, "--checkpoint-every"))
+    run.add(
+        "--checkpoint-every",
+        "SECONDS",
+        text,
+        type=partial(parse, "checkpoint_every", Kind(float, True, False, False), {}),
+    )
     text = "each overrides the preset; the defaults shown are those of the preset paper"
     add_fields(run.add_argument_group("configuration", text))
 
@@ -99,7 +105,7 @@ def _parser(words: list[str]) -> _Parser:
     bound = command(commands.bound, "compute the information-bottleneck curve of a task or of a run's task", force)
     bound.add("of", "TASK|FILE", "a task's name, or a run", nargs="?", default="spherical")
     text = "slopes 1/B of the curve's points (80 from its onset on)"
-    bound.add("--betas", "B,B", text, type=partial(parse_numbers, "--betas"))
+    bound.add("--betas", "B,B", text, type=partial(parse, "betas", Kind(float, False, True, False), {}))
     bound.add("--out", "FILE.npz", "write the curve there")
     bound.add("--plot", "FILE.png", "draw the curve, and where a run's layers end")
 

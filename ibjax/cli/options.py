@@ -41,7 +41,7 @@ def add_fields(group: argparse._ArgumentGroup) -> None:
         if kind.item is not bool:
             one = {str: "NAME", int: "N", float: "X"}[kind.item]
             metavar = "|".join([one] * kind.single + [f"{one},{one}"] * kind.several + [none] * kind.optional)
-            options = {"type": partial(_parse, field.name, kind, about), "metavar": about.get("metavar", metavar)}
+            options = {"type": partial(parse, field.name, kind, about), "metavar": about.get("metavar", metavar)}
             shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default).lower()
             words = allowed(kind, about)  # in Python
             parts.append("allowed: " + words.replace("'", "").replace("a tuple", "a list").replace("None", none))
@@ -57,8 +57,8 @@ def add_options(group: argparse._ArgumentGroup, estimator: str) -> None:
         # The histogram's are those of the run.
         shown = "the run's" if estimator == "histogram" and field.name in ("bins", "compat") else str(field.default)
         text = f"{_words(kind)} (default: {shown.lower()})"
-        parse = partial(_parse, field.name, kind, field.metadata)
-        group.add_argument(_flag(field.name), type=parse, default=argparse.SUPPRESS, metavar="X", help=text)
+        value = partial(parse, field.name, kind, field.metadata)
+        group.add_argument(_flag(field.name), type=value, default=argparse.SUPPRESS, metavar="X", help=text)
 
 
 def options_of(arguments: argparse.Namespace, of: type) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def _words(kind: Kind, none: str = "none") -> str:
     return " or ".join([one] * kind.single + [many] * kind.several + [none] * kind.optional)
 
 
-def _parse(name: str, kind: Kind, about: Mapping[str, Any], text: str) -> Any:
+def parse(name: str, kind: Kind, about: Mapping[str, Any], text: str) -> Any:
     """The value of an option, by the kind of its field."""
     none = about.get("none", "none")
     if kind.optional and text in (none, "none"):
@@ -98,30 +98,16 @@ def _parse(name: str, kind: Kind, about: Mapping[str, Any], text: str) -> Any:
         raise UsageError(unknown(_flag(name), text, (*about["choices"], none)))
     words = _words(kind, none)
     if name == "seeds":
-        if span := re.fullmatch(r"([0-9]{1,12}):([0-9]{1,12})", text):
-            return _seed_range(text, int(span[1]), int(span[2]))
-        words = "N, A:B or a comma-separated list"
+        words = f"N, A:B with A < B, or a comma-separated list, at most {MOST_SEEDS} seeds from 0 to {LARGEST_SEED}"
     try:
+        if name == "seeds" and (span := re.fullmatch(r"([0-9]{1,12}):([0-9]{1,12})", text)):
+            first, end = map(int, span.groups())
+            if not first < end <= LARGEST_SEED + 1 or end - first > MOST_SEEDS:
+                raise ValueError  # here: a long range would fill the memory before `Config` could refuse it
+            return tuple(range(first, end))
         if kind.several and ("," in text or not kind.single):
             items = text.removesuffix(",")  # a single item is told from a number by its comma, as in Python
             return tuple(kind.item(item) for item in items.split(",")) if items else ()
         return {"true": True, "false": False}[text] if kind.item is bool else kind.item(text)
     except (ValueError, KeyError):
         raise UsageError(f"{_flag(name)} = {text!r}; allowed: {words}") from None
-
-
-def parse_numbers(option: str, text: str) -> list[float]:
-    """The comma-separated numbers of an option, or a `UsageError`."""
-    try:
-        return [float(item) for item in text.split(",")]
-    except ValueError:
-        raise UsageError(f"{option} = {text!r}; allowed: comma-separated numbers") from None
-
-
-def _seed_range(text: str, first: int, end: int) -> tuple[int, ...]:
-    # A longer range would fill the memory before `Config` could refuse it.
-    if not first < end <= LARGEST_SEED + 1 or end - first > MOST_SEEDS:
-        raise UsageError(
-            f"--seeds = {text!r}; allowed: A:B with A < B, at most {MOST_SEEDS} seeds from 0 to {LARGEST_SEED}"
-        )
-    return tuple(range(first, end))

@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.checkpoint_every is not None:
         if arguments.checkpoint is None:
             raise UsageError("--checkpoint-every without --checkpoint; allowed: together")
-        options["checkpoint_every"] = arguments.checkpoint_every[0]
+        options["checkpoint_every"] = arguments.checkpoint_every
     note = f"{len(config.seed_list)} networks; the file takes about {size(wanted)}, free are {size(free)}"
     began = time.perf_counter()
     trajectory = _train(config, "" if arguments.quiet else note, **options)
