@@ -31,8 +31,6 @@ from ibjax.npz import write_arrays
 from ibjax.progress import count_bar
 from ibjax.trajectory.schema import LABELS, SCALARS, entry
 
-_MOVIES = (".mp4", ".gif")
-
 
 def info(arguments: argparse.Namespace) -> int:
     """What files hold; 1 where values break their bounds."""
@@ -96,12 +94,13 @@ def animate(arguments: argparse.Namespace) -> int:
     trajectory = load_trajectory(arguments.file)
     from matplotlib.animation import FFMpegWriter  # here, so that other commands do not wait for matplotlib
 
-    path = Path(arguments.out or Path(arguments.file).with_suffix("").name)
-    if arguments.out and path.suffix.lower() not in (*_MOVIES, ""):
+    path = Path(arguments.out or Path(arguments.file).stem)
+    if arguments.out and path.suffix.lower() not in (".mp4", ".gif", ""):
         raise UsageError(f"--out = {str(path)!r}; allowed: the ending .mp4, .gif or none")
     # What is checked must be what is written, which without ffmpeg is a GIF whatever the name.
-    if path.suffix.lower() not in _MOVIES or (path.suffix.lower() == ".mp4" and not FFMpegWriter.isAvailable()):
-        path = path.with_suffix(".mp4" if FFMpegWriter.isAvailable() else ".gif")
+    best = ".mp4" if FFMpegWriter.isAvailable() else ".gif"
+    if path.suffix.lower() not in (".gif", best):
+        path = path.with_suffix(best)
     check_output(path, force=arguments.force)
     with count_bar("drawing") as report:
         written = ibjax.figures.save_animation(trajectory, path, progress=report)

@@ -123,10 +123,9 @@ def _save(trajectory: ibjax.Trajectory, path: Path, arguments: argparse.Namespac
     """Write what hours were spent on, if not where it was meant to go then elsewhere; returns what went wrong."""
     try:
         arguments.written.append(trajectory.save(path, overwrite=arguments.force))
+        return ""
     except OSError as error:
         failure = f"cannot write {str(path)!r}: {error.strerror or error}"
-    else:
-        return ""
     if arguments.checkpoint is not None:
         return f"{failure}; when that is mended, {hint_checkpoint(arguments)}"
     try:

@@ -52,10 +52,8 @@ def concatenate(trajectories: Sequence[Trajectory]) -> Trajectory:
 
 
 def _sources(trajectory: Trajectory) -> list[dict[str, Any]]:
-    if "merged_from" in trajectory.config:
-        return list(trajectory.config["merged_from"])
     rest = {key: value for key, value in trajectory.config.items() if key != "config"}
-    return [{"seeds": trajectory.seeds.tolist(), **rest}]
+    return list(rest.get("merged_from", [{"seeds": trajectory.seeds.tolist(), **rest}]))
 
 
 def _differences(a: Trajectory, b: Trajectory) -> list[str]:
