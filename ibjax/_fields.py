@@ -9,15 +9,14 @@ documentation:
     low, high      ends of the range of a number that stands alone, the upper one infinite by default
     above          whether the lower end is excluded
     items          ends of the range of the integers of a tuple
-    metavar        what stands for the value on the command line
-    none           words for None on the command line
+    metavar        what stands for the value on the command line, where its kind does not say
+    none           the word for None there, besides "none"
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -27,19 +26,12 @@ from ibjax import _checks
 
 
 class Kind(NamedTuple):
-    """What values a field holds, by its annotation.
+    """What values a field holds, by its annotation."""
 
-    Attributes:
-      item: the type of one value: str, int, float or bool.
-      single: whether one may stand alone.
-      several: whether a tuple of them may.
-      optional: whether None may.
-    """
-
-    item: type
-    single: bool
-    several: bool
-    optional: bool
+    item: type  # of one value: str, int, float or bool
+    single: bool  # whether one may stand alone
+    several: bool  # whether a tuple of them may
+    optional: bool  # whether None may
 
 
 def option(default: Any, text: str, **metadata: Any) -> Any:
@@ -63,34 +55,22 @@ def _kind(hint: Any) -> Kind:
 
 
 def check(name: str, value: Any, kind: Kind, about: Mapping[str, Any]) -> Any:
-    """A value in plain types.
-
-    Args:
-      name: of the field.
-      value: given by the user.
-      kind: of the field.
-      about: its metadata.
-
-    Raises:
-      ValueError, TypeError: a value that is not allowed, or of the wrong type.
-    """
-    several = isinstance(value, Iterable) and getattr(value, "ndim", 1) > 0
+    """What the user gave for a field in plain types; ValueError or TypeError if its metadata, `about`, forbid it."""
     if value is None and kind.optional:
         return None
     if kind.item is bool:
         return _checks.boolean(name, value)
     if kind.item is str:
         return (_checks.choices if kind.several else _checks.choice)(name, value, about["choices"])
+    several = isinstance(value, Iterable) and getattr(value, "ndim", 1) > 0
     if kind.item is int:
         if kind.several and (several or not kind.single):
             return _checks.integers(name, value, *about["items"])
         return _checks.integer(name, value, about["low"], about["high"])
-    number = functools.partial(
-        _checks.number, low=about["low"], high=about.get("high", math.inf), above=about.get("above", False)
-    )
+    ends: dict[str, Any] = {end: about[end] for end in ("low", "high", "above") if end in about}
     if several and not isinstance(value, str | bytes):
-        return tuple(number(f"{name}[{i}]", item) for i, item in enumerate(value))
-    return number(name, value)
+        return tuple(_checks.number(f"{name}[{i}]", item, **ends) for i, item in enumerate(value))
+    return _checks.number(name, value, **ends)
 
 
 def allowed(kind: Kind, about: Mapping[str, Any]) -> str:

@@ -50,12 +50,7 @@ def atomic_write(path: str | os.PathLike[str], *, overwrite: bool = True, suffix
 
 
 def check_target(target: Path, overwrite: bool) -> None:
-    """Refuse a path, links resolved, at which there is something that may not be replaced.
-
-    Raises:
-      FileExistsError: there is a file and `overwrite` is false.
-      OSError: there is a folder, a device or a file one may not write.
-    """
+    """Refuse a path, links resolved, at which there is something that may not be replaced, as `atomic_write` does."""
     try:
         mode = os.stat(target).st_mode
     except FileNotFoundError:

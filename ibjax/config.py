@@ -53,7 +53,7 @@ class Config:
         50,
         "the networks",
         note="an int n for those of the seeds 0..n-1, or a tuple that names them",
-        usage="N for those of the seeds 0..N-1, A:B for A..B-1, or a list A,B,C (one alone: A,)",
+        usage="N for those of the seeds 0..N-1, A:B for A..B-1, or A,B,C (one alone: A,)",
         low=1,
         high=MOST_SEEDS,
         items=(0, LARGEST_SEED),
@@ -64,14 +64,13 @@ class Config:
         250,
         "how many log-spaced epochs to measure at (duplicates merged, 0 and the last always among them)",
         note="or a tuple that names them, increasing, none beyond `epochs`",
-        usage="or a list of them (one alone: E,)",
+        usage="one alone: E,",
         low=1,
         high=10**6,
         items=(0, 10**9),
-        metavar="N|E,E",
     )
     hidden_widths: tuple[int, ...] = option(
-        (12, 10, 7, 5, 4, 3, 2), "units of each hidden layer, from the input on", items=(1, WIDEST_LAYER), metavar="W,W"
+        (12, 10, 7, 5, 4, 3, 2), "units of each hidden layer, from the input on", items=(1, WIDEST_LAYER)
     )
     activation: str = option("tanh", "of the hidden layers", choices=("tanh", "relu", "linear", "softsign", "softplus"))
     output: str = option(
@@ -79,14 +78,11 @@ class Config:
     )
     train_fraction: float | tuple[float, ...] = option(
         0.85,
-        "share of the patterns used for training",
-        note="where seeds differ in it, an epoch is one pass of each over its training patterns: those with fewer take "
-        "fewer steps",
-        usage="more than 0, at most 1; or a list, one a seed",
+        "share of the patterns used for training; where seeds differ in it, an epoch is one pass of each over its "
+        "training patterns: those with fewer take fewer steps",
         low=0,
         high=1,
         above=True,
-        metavar="X|X,X",
     )
     split: str = option(
         "random",
@@ -100,8 +96,7 @@ class Config:
         usage="all: the full batch",
         low=1,
         high=10**9,
-        metavar="N|all",
-        none=("all", "none"),
+        none="all",
     )
     shuffle: bool = option(True, "a new order of the patterns each epoch, or as they stand")
     optimizer: str = option(
@@ -110,21 +105,12 @@ class Config:
         note="`ibjax.run(optimizer=...)` overrides it and the learning rate",
         choices=("sgd", "adam"),
     )
-    learning_rate: float | tuple[float, ...] = option(
-        0.1,
-        "step size of the optimizer",
-        usage="more than 0; or a list, one a seed",
-        low=0,
-        above=True,
-        metavar="X|X,X",
-    )
+    learning_rate: float | tuple[float, ...] = option(0.1, "step size of the optimizer", low=0, above=True)
     noise: float | tuple[float, ...] = option(
         0.0,
-        "standard deviation of Gaussian noise on the activations of the hidden layers in training",
-        note="as in Goldfeld et al. 2019 (arXiv 1810.05728), 0 for none; what is measured is the network without it",
-        usage="or a list, one a seed",
+        "standard deviation of Gaussian noise on the activations of the hidden layers in training, as in Goldfeld et "
+        "al. 2019 (arXiv 1810.05728), 0 for none; what is measured is the network without it",
         low=0,
-        metavar="X|X,X",
     )
     initializer: str = option(
         "fan_in",
@@ -134,25 +120,22 @@ class Config:
     )
     measure_on: str = option(
         "all",
-        "the patterns whose information is measured; train and test are those of each network",
-        note="with p(x) in its proportions among them",
+        "the patterns whose information is measured, with p(x) in its proportions among them; train and test are those "
+        "of each network",
         choices=("all", "train", "test"),
     )
-    bins: int = option(30, "cells of the histogram for each unit", usage=f"2 to {MOST_BINS}", low=2, high=MOST_BINS)
+    bins: int = option(30, "cells of the histogram for each unit", low=2, high=MOST_BINS)
     compat: str | None = option(
         None,
         "idnns: take the bins as the number of edges from -1 to 1, as the released code does, which makes one interval "
         "fewer and one more cell for values >= 1; none: equal cells",
         choices=COMPATS,
-        metavar="NAME|none",
-        none=("none",),
     )
     precision: str = option("float32", "of the training and of the measures", choices=("float32", "float64"))
     backend: str = option(
         "auto",
         "plain trains anything anywhere; fused trains tanh networks narrower than 64 in one GPU kernel an epoch "
-        "(slowly on a CPU); auto takes the fused one on a GPU where it can",
-        note="the fused one takes the built-in network on binary inputs only",
+        "(slowly on a CPU), the built-in network on binary inputs only; auto takes the fused one on a GPU where it can",
         choices=("auto", "plain", "fused"),
     )
     store_weights: bool = option(
@@ -166,7 +149,6 @@ class Config:
         note="that of `bins`, as `i_xt`, `i_ty`; the others, with the defaults of their options, are stored as "
         "`i_xt_<name>`, `i_ty_<name>`",
         choices=ESTIMATORS,
-        metavar="NAME,NAME",
     )
 
     def __post_init__(self) -> None:
@@ -204,12 +186,6 @@ class Config:
         return tuple(sorted({0, *map(int, np.rint(spaced)), self.epochs}))
 
 
-def choices(field: str) -> tuple[str, ...] | None:
-    """The names allowed for a field of `Config`, or None where it is not a choice among names."""
-    names: tuple[str, ...] | None = Config.__dataclass_fields__[field].metadata.get("choices")
-    return names
-
-
 def field_rows() -> Iterator[tuple[str, str, str, str]]:
     """Of each field of `Config`, for a table: its name, its default, what it is, and what it may hold."""
     for field in dataclasses.fields(Config):
@@ -227,41 +203,31 @@ Config.__doc__ = "\n".join(
 )
 
 
-def _idnns_epochs() -> tuple[int, ...]:
-    """The released code's epochs: 400 log-spaced in base 2, duplicates merged, less one."""
-    return tuple(map(int, np.unique(np.logspace(np.log2(1), np.log2(8000), 400, base=2).astype(int)) - 1))
-
-
-def _saxe_epochs() -> tuple[int, ...]:
-    """All epochs below 20, every 5th below 100, every 20th below 2000, then every 100th."""
-    return (*range(20), *range(20, 100, 5), *range(100, 2000, 20), *range(2000, 10_001, 100))
-
+_RELEASED = Config(
+    dataset="var_u",
+    hidden_widths=(10, 7, 5, 4, 3),
+    output="softmax",
+    train_fraction=0.8,
+    optimizer="adam",
+    learning_rate=4e-4,
+)  # what the two released codes share
+_BASE_2 = np.logspace(np.log2(1), np.log2(8000), 400, base=2).astype(int)
 
 PRESETS: Mapping[str, Config] = MappingProxyType(
     {
         "paper": Config(),
-        "idnns": Config(
-            dataset="var_u",
+        "idnns": dataclasses.replace(
+            _RELEASED,
             epochs=8000,
-            logged_epochs=_idnns_epochs(),
-            hidden_widths=(10, 7, 5, 4, 3),
-            output="softmax",
-            train_fraction=0.8,
+            logged_epochs=tuple((np.unique(_BASE_2) - 1).tolist()),
             split="ordered",
             batch_size=512,
             shuffle=False,
-            optimizer="adam",
-            learning_rate=4e-4,
             compat="idnns",
         ),
-        "saxe": Config(
-            dataset="var_u",
-            logged_epochs=_saxe_epochs(),
-            hidden_widths=(10, 7, 5, 4, 3),
-            output="softmax",
-            train_fraction=0.8,
-            optimizer="adam",
-            learning_rate=4e-4,
+        "saxe": dataclasses.replace(
+            _RELEASED,
+            logged_epochs=(*range(20), *range(20, 100, 5), *range(100, 2000, 20), *range(2000, 10_001, 100)),
             initializer="fan_out",
         ),
         "quick": Config(seeds=10, epochs=2000, logged_epochs=60, hidden_widths=(10, 7, 5, 4, 3)),

@@ -13,7 +13,6 @@ import stat
 import zipfile
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -92,9 +91,7 @@ class Archive:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._zip.close()
         self._file.close()
 
@@ -178,23 +175,18 @@ def write_arrays(
     overwrite: bool = True,
     compressed: Collection[str] = (),
 ) -> Path:
-    """Write arrays as an npz, readable by `numpy.load`, whole or not at all (see `ibjax._files.atomic_write`).
+    """Write arrays as an npz, readable by `numpy.load`, as `ibjax._files.atomic_write` does; returns its path.
 
     Equal arrays give equal bytes (members carry no date). Most values are stored uncompressed: measured floats hardly
     shrink, deflate costs far more time than it saves.
 
     Args:
-      path: the name, to which nothing is appended; a symbolic link stays.
-      arrays: by key; no object arrays.
-      overwrite: whether an existing file may be replaced.
+      path, overwrite: as there.
+      arrays: by key.
       compressed: keys of arrays to deflate, as many of them as fit `MAX_EXPANSION`: what is written can be read.
 
-    Returns:
-      `path` as a `Path`.
-
     Raises:
-      FileExistsError: there is a file and `overwrite` is false.
-      OSError: the file cannot be written.
+      FileExistsError, OSError: as there.
       ValueError: an array holds objects.
     """
     with atomic_write(path, overwrite=overwrite) as temporary, zipfile.ZipFile(temporary, "w") as archive:

@@ -54,18 +54,16 @@ class _Left(TimeRemainingColumn):
         return Text("") if task.total is None else Text.assemble(super().render(task), " left")
 
 
-def _terminal(console: Console | None) -> tuple[Console, bool]:
-    """The console, and whether to draw: rich alone would also draw into a file if FORCE_COLOR is set."""
-    if console is not None:
-        return console, console.is_terminal
+def _display(*columns: ProgressColumn) -> progress.Progress:
+    """Draws on a terminal only: rich alone would also draw into a file if FORCE_COLOR is set."""
     console = Console(stderr=True)
-    return console, sys.stderr.isatty() and console.is_terminal
+    draws = sys.stderr.isatty() and console.is_terminal
+    return progress.Progress(*columns, console=console, transient=True, disable=not draws)
 
 
 @contextlib.contextmanager
-def bar(console: Console | None = None) -> Iterator[Callable[[Progress], None]]:
+def bar() -> Iterator[Callable[[Progress], None]]:
     """A bar on standard error of a run; yields what to call with each `ibjax.Progress`."""
-    console, draws = _terminal(console)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
@@ -74,7 +72,7 @@ def bar(console: Console | None = None) -> Iterator[Callable[[Progress], None]]:
         _Left(),
         TextColumn("{task.fields[now]}"),
     )
-    with progress.Progress(*columns, console=console, transient=True, disable=not draws) as display:
+    with _display(*columns) as display:
         task = display.add_task("compiling", total=None, reached="", now="")
 
         def report(state: Progress) -> None:
@@ -96,8 +94,7 @@ def bar(console: Console | None = None) -> Iterator[Callable[[Progress], None]]:
 @contextlib.contextmanager
 def count_bar(doing: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on standard error of what is counted; yields what to call with (things done, things in all)."""
-    console, draws = _terminal(None)
-    columns = (TextColumn(doing), BarColumn(bar_width=None), TextColumn("{task.completed}/{task.total}"), _Left())
-    with progress.Progress(*columns, console=console, transient=True, disable=not draws) as display:
+    count = TextColumn("{task.completed}/{task.total}")
+    with _display(TextColumn(doing), BarColumn(bar_width=None), count, _Left()) as display:
         task = display.add_task(doing, total=None)
         yield lambda done, total: display.update(task, completed=done, total=total)

@@ -7,7 +7,7 @@ their distance: an epoch reported for a network, or for the ensemble's curves, i
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -49,10 +49,8 @@ def normalised_gradients(trajectory: Trajectory) -> NormalisedGradients:
     """
     norm = trajectory.require("weight_norm")
     with np.errstate(divide="ignore", invalid="ignore"):
-        return NormalisedGradients(
-            np.divide(trajectory.require("gradient_mean"), norm, dtype=np.float64),
-            np.divide(trajectory.require("gradient_std"), norm, dtype=np.float64),
-        )
+        parts = (trajectory.require(key) for key in ("gradient_mean", "gradient_std"))
+        return NormalisedGradients(*(np.divide(part, norm, dtype=np.float64) for part in parts))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,7 +115,7 @@ def phase_change(
     drift, diffusion = mean >= std, mean < std
     first = _first_in_a_row(diffusion & np.maximum.accumulate(drift, axis=1), window)
     seen = first < diffusion.shape[1]
-    change = np.where(seen, trajectory.epochs[np.minimum(first, len(trajectory.epochs) - 1)], np.nan)
+    change = np.append(trajectory.epochs, np.nan)[first]
     later = np.arange(diffusion.shape[1])[:, None] >= first[:, None, :]
     lasting = seen & ~(later & drift).any(axis=1)
     change[trajectory.diverged] = np.nan
@@ -128,18 +126,13 @@ def phase_change(
     logarithm = over_seeds(np.log10(np.maximum(change, 1.0)))
     epoch, low, high = (10.0**values for values in (logarithm.mean, logarithm.low, logarithm.high))
     found, lasts = (over_seeds(values.astype(np.float64)).mean for values in (seen, lasting))
+    columns = {"epoch": epoch, "low": low, "high": high, "found": found, "lasting": lasts}
+    network: dict[str, Any] = {f"network_{name}": float(values[-1]) for name, values in columns.items()}
+    layers: dict[str, Any] = {name: values[:-1] for name, values in columns.items()}
     return PhaseChange(
-        epoch=epoch[:-1],
-        low=low[:-1],
-        high=high[:-1],
-        found=found[:-1],
-        lasting=lasts[:-1],
+        **layers,
+        **network,
         per_seed=change[:, :-1],
-        network_epoch=float(epoch[-1]),
-        network_low=float(low[-1]),
-        network_high=float(high[-1]),
-        network_found=float(found[-1]),
-        network_lasting=float(lasts[-1]),
         network_per_seed=change[:, -1],
         count=int(trajectory.healthy.sum()),
         left_out=int(trajectory.diverged.sum()),
@@ -155,11 +148,9 @@ def with_network(norms: npt.ArrayLike) -> Values:
 
 def _first_in_a_row(there: npt.NDArray[np.bool_], window: int) -> npt.NDArray[np.intp]:
     """Index along axis 1 of the first of `window` True entries in a row; the length of the axis where there is none."""
-    starts = max(there.shape[1] - window + 1, 0)
-    rows = np.all([there[:, shift : shift + starts] for shift in range(window)], axis=0)
-    none = np.full((len(there), 1, *there.shape[2:]), True)
-    first = np.argmax(np.concatenate([rows, none], axis=1), axis=1)
-    return np.where(first == starts, there.shape[1], first)
+    padded = np.pad(there, ((0, 0), (0, window - 1), (0, 0)))
+    rows = np.all(np.lib.stride_tricks.sliding_window_view(padded, window, axis=1), axis=-1)
+    return np.where(np.any(rows, axis=1), np.argmax(rows, axis=1), there.shape[1])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -197,9 +188,7 @@ def compression(trajectory: Trajectory, *, minimum_drop: float = 0.1) -> Compres
     """
     i_xt = trajectory.i_xt.astype(np.float64)
     i_xt[trajectory.diverged] = np.nan
-    lost = np.isnan(i_xt).any(axis=1)
-    peak_at = np.where(lost, 0, np.argmax(i_xt, axis=1))
-    peak = np.where(lost, np.nan, np.take_along_axis(i_xt, peak_at[:, None, :], axis=1)[:, 0])
+    peak, peak_at = np.max(i_xt, axis=1), np.argmax(i_xt, axis=1)  # of values with a NaN, the NaN
     drop = peak - i_xt[:, -1]
     after = np.arange(trajectory.epochs.size)[:, None] >= peak_at[:, None, :]
 
@@ -212,7 +201,7 @@ def compression(trajectory: Trajectory, *, minimum_drop: float = 0.1) -> Compres
         start=i_xt[:, 0],
         peak=peak,
         end=i_xt[:, -1],
-        peak_epoch=np.where(lost, np.nan, trajectory.epochs[peak_at]),
+        peak_epoch=np.where(np.isnan(peak), np.nan, trajectory.epochs[peak_at]),
         drop=drop,
         half_epoch=reached(0.5),
         most_epoch=reached(0.9),
@@ -252,13 +241,11 @@ class SummaryRow(NamedTuple):
 
 def summary(trajectory: Trajectory) -> list[SummaryRow]:
     """Start, peak and end of both informations, a row per layer."""
-    columns = []
-    for values in (trajectory.i_xt, trajectory.i_ty):
-        data = values[trajectory.healthy].astype(np.float64)
-        if not len(data):
-            columns += [np.full(data.shape[2], np.nan)] * 3
-        else:
-            columns += [data[:, 0].mean(axis=0), data.max(axis=1).mean(axis=0), data[:, -1].mean(axis=0)]
+    columns = [
+        mean_over_seeds(trajectory, values, resamples=1).mean
+        for information in (trajectory.i_xt, trajectory.i_ty)
+        for values in (information[:, 0], information.max(axis=1), information[:, -1])
+    ]
     return [
         SummaryRow(name, width, *(float(column[index]) for column in columns))
         for index, (name, width) in enumerate(zip(trajectory.layer_names, trajectory.layer_widths, strict=True))

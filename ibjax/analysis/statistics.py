@@ -5,7 +5,7 @@ Shapes: S seeds, R resamples; ... any further axes. Diverged seeds are left out 
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -117,22 +117,19 @@ def resampling_weights(S: int, resamples: int, seed: int) -> Values:
     return rng.multinomial(S, np.full(S, 1.0 / S), size=resamples).astype(np.float64)
 
 
-def percentiles(
-    values: Values, level: float, *, method: Literal["linear", "inverted_cdf"] = "linear"
-) -> tuple[Values, Values]:
+def percentiles(values: Values, level: float) -> tuple[Values, Values]:
     """(R, ...) -> twice (...): the central interval that holds a share `level` of the first axis.
 
-    NaN entries are left out; NaN where all are. With `method="inverted_cdf"` the ends are values that occur,
-    otherwise they may lie between two.
+    NaN entries are left out; NaN where all are.
     """
     tails = [50.0 * (1.0 - level), 50.0 * (1.0 + level)]
     if not np.isnan(values).any():  # the common case, and far faster
-        low, high = np.percentile(values, tails, axis=0, method=method)
+        low, high = np.percentile(values, tails, axis=0)
         return low, high
     low, high = np.full((2, *values.shape[1:]), np.nan)
     some = ~np.isnan(values).all(axis=0)
     if some.any():
-        low[some], high[some] = np.nanpercentile(values[:, some], tails, axis=0, method=method)
+        low[some], high[some] = np.nanpercentile(values[:, some], tails, axis=0)
     return low, high
 
 

@@ -15,23 +15,21 @@ import numpy as np
 
 import ibjax
 from ibjax._checks import unknown
-from ibjax.cli.options import UsageError, options_of
+from ibjax.cli.options import UsageError, options_of, refuse
 from ibjax.cli.output import (
     cache_compiled_programs,
     check_output,
     escape,
     load_trajectory,
-    parse_numbers,
     print_results,
     report_broken_bounds,
     shorten,
 )
 from ibjax.data.spherical import DATASETS
+from ibjax.information.estimator import estimator_class
 from ibjax.npz import write_arrays
 from ibjax.progress import count_bar
 from ibjax.trajectory.schema import LABELS, SCALARS, entry
-
-_MOVIES = (".mp4", ".gif")
 
 
 def info(arguments: argparse.Namespace) -> int:
@@ -81,7 +79,7 @@ def plot(arguments: argparse.Namespace) -> int:
     with ibjax.figures.style():
         for name, draw in drawings.items():
             try:
-                figure = _figure(draw(trajectory))
+                figure = draw(trajectory).figure  # of a figure, itself
             except ibjax.TrajectoryError as error:
                 print(f"ibjax plot: {name} left out: {error}", file=sys.stderr)
                 continue
@@ -91,21 +89,18 @@ def plot(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _figure(of: Any) -> Any:
-    return of if hasattr(of, "savefig") else of.figure
-
-
 def animate(arguments: argparse.Namespace) -> int:
     """The information plane of a run as a movie."""
     trajectory = load_trajectory(arguments.file)
     from matplotlib.animation import FFMpegWriter  # here, so that other commands do not wait for matplotlib
 
-    path = Path(arguments.out or Path(arguments.file).with_suffix("").name)
-    if arguments.out and path.suffix.lower() not in (*_MOVIES, ""):
+    path = Path(arguments.out or Path(arguments.file).stem)
+    if arguments.out and path.suffix.lower() not in (".mp4", ".gif", ""):
         raise UsageError(f"--out = {str(path)!r}; allowed: the ending .mp4, .gif or none")
     # What is checked must be what is written, which without ffmpeg is a GIF whatever the name.
-    if path.suffix.lower() not in _MOVIES or (path.suffix.lower() == ".mp4" and not FFMpegWriter.isAvailable()):
-        path = path.with_suffix(".mp4" if FFMpegWriter.isAvailable() else ".gif")
+    best = ".mp4" if FFMpegWriter.isAvailable() else ".gif"
+    if path.suffix.lower() not in (".gif", best):
+        path = path.with_suffix(best)
     check_output(path, force=arguments.force)
     with count_bar("drawing") as report:
         written = ibjax.figures.save_animation(trajectory, path, progress=report)
@@ -130,12 +125,9 @@ def bound(arguments: argparse.Namespace) -> int:
     for option in ("out", "plot"):
         if path := getattr(arguments, option):
             check_output(Path(path), force=arguments.force, option=f"--{option}")
-    betas = None if arguments.betas is None else parse_numbers("--betas", arguments.betas)
     joint = ibjax.spherical_dataset(task).joint
-    try:
-        curve = ibjax.information_curve(joint, betas)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    with refuse():
+        curve = ibjax.information_curve(joint, arguments.betas)
     print(f"information curve of {task}: it ends at ({curve.h_sufficient:.6f}, {curve.i_xy:.6f} = I(X;Y)) bits")
     print("        beta     I(X;T)     I(T;Y)   clusters")
     for beta, i_x, i_y, count, done in zip(*curve[:3], curve.cardinality, curve.converged, strict=True):
@@ -149,7 +141,8 @@ def bound(arguments: argparse.Namespace) -> int:
         arguments.written.append(write_arrays(arguments.out, arrays, overwrite=arguments.force))
     if arguments.plot:
         with ibjax.figures.style():
-            _figure(ibjax.figures.information_curve(curve, trajectory)).savefig(arguments.plot, dpi=300)
+            drawn: Any = ibjax.figures.information_curve(curve, trajectory)
+            drawn.figure.savefig(arguments.plot, dpi=300)
         arguments.written.append(Path(arguments.plot))
     return 0
 
@@ -160,7 +153,6 @@ def measure(arguments: argparse.Namespace) -> int:
     trajectory = load_trajectory(arguments.file)
     path = Path(arguments.out or f"{Path(arguments.file).stem}_{name}.npz")
     check_output(path, force=arguments.force)
-    options = options_of(arguments, name)
     custom = trajectory.config.get("custom") or []
     if missing := [part for part in ("dataset", "network") if part in custom]:
         raise UsageError(
@@ -168,10 +160,9 @@ def measure(arguments: argparse.Namespace) -> int:
             f"{', '.join(f'{part}=...' for part in missing)}) in Python"
         )
     cache_compiled_programs()
-    try:
+    with refuse():
+        options = options_of(arguments, estimator_class(name))
         measured = ibjax.measure(trajectory, name, progress=not arguments.quiet, **options)
-    except (ValueError, TypeError) as error:
-        raise UsageError(str(error)) from error
     measured.save(path, overwrite=arguments.force)
     arguments.written.append(path)
     report_broken_bounds(measured)
@@ -185,10 +176,8 @@ def merge(arguments: argparse.Namespace) -> int:
     """Runs over different seeds as one."""
     path = Path(arguments.out)
     check_output(path, force=arguments.force)
-    try:
+    with refuse():
         joint = ibjax.concatenate([load_trajectory(file) for file in arguments.files])
-    except ibjax.TrajectoryError as error:
-        raise UsageError(str(error)) from error
     joint.of_seeds(sorted(joint.seeds.tolist())).save(path, overwrite=arguments.force)
     print(f"{joint.seeds.size} seeds written to {path}")
     return 0

@@ -16,7 +16,7 @@ import ibjax
 from ibjax._files import check_target
 from ibjax.analysis.bounds import check_bounds
 from ibjax.analysis.phases import summary
-from ibjax.cli.options import UsageError
+from ibjax.cli.options import UsageError, refuse
 
 
 def cache_compiled_programs() -> None:
@@ -32,9 +32,8 @@ def cache_compiled_programs() -> None:
 def load_trajectory(path: str) -> ibjax.Trajectory:
     """The trajectory of a file, or a `UsageError`."""
     try:
-        return ibjax.load(path)
-    except ibjax.TrajectoryError as error:
-        raise UsageError(str(error)) from error
+        with refuse():
+            return ibjax.load(path)
     except OSError as error:
         raise UsageError(f"cannot read {path!r}: {error.strerror or error}") from error
 
@@ -49,14 +48,6 @@ def hint_checkpoint(arguments: argparse.Namespace) -> str:
     """How a run with a checkpoint goes on; empty without one."""
     folder = getattr(arguments, "checkpoint", None)
     return "" if folder is None else f"the same command goes on from the checkpoint in {folder!r}"
-
-
-def parse_numbers(option: str, text: str) -> list[float]:
-    """The comma-separated numbers of an option, or a `UsageError`."""
-    try:
-        return [float(item) for item in text.split(",")]
-    except ValueError:
-        raise UsageError(f"{option} = {text!r}; allowed: comma-separated numbers") from None
 
 
 def print_results(trajectory: ibjax.Trajectory) -> None:

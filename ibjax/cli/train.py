@@ -9,20 +9,18 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import ibjax
 from ibjax._files import check_space, size
-from ibjax.cli.options import UsageError, config_of
+from ibjax.cli.options import UsageError, config_of, refuse
 from ibjax.cli.output import (
     cache_compiled_programs,
     check_output,
     fail,
     hint_checkpoint,
     load_trajectory,
-    parse_numbers,
     print_results,
     report_broken_bounds,
 )
@@ -30,7 +28,7 @@ from ibjax.config import Config
 from ibjax.data.dataset import Dataset
 from ibjax.data.files import ENDINGS
 from ibjax.progress import bar
-from ibjax.trajectory.provenance import conditions, repeatable_config
+from ibjax.trajectory.provenance import conditions, recorded_config
 
 _TASK = (4096, 12, 2)  # patterns, features and classes of the built-in tasks
 
@@ -43,13 +41,11 @@ def run(arguments: argparse.Namespace) -> int:
     check_output(path, force=arguments.force)
     wanted = expected_bytes(config, dataset)
     free = check_space(path, wanted)
-    options: dict[str, Any] = {} if dataset is None else {"dataset": dataset}
-    if arguments.checkpoint is not None:
-        options["checkpoint"] = arguments.checkpoint
-        if arguments.checkpoint_every is not None:
-            options["checkpoint_every"] = parse_numbers("--checkpoint-every", arguments.checkpoint_every)[0]
-    elif arguments.checkpoint_every is not None:
-        raise UsageError("--checkpoint-every without --checkpoint; allowed: together")
+    options: dict[str, Any] = {"dataset": dataset, "checkpoint": arguments.checkpoint}
+    if arguments.checkpoint_every is not None:
+        if arguments.checkpoint is None:
+            raise UsageError("--checkpoint-every without --checkpoint; allowed: together")
+        options["checkpoint_every"] = arguments.checkpoint_every
     note = f"{len(config.seed_list)} networks; the file takes about {size(wanted)}, free are {size(free)}"
     began = time.perf_counter()
     trajectory = _train(config, "" if arguments.quiet else note, **options)
@@ -65,10 +61,11 @@ def run(arguments: argparse.Namespace) -> int:
 def rerun(arguments: argparse.Namespace) -> int:
     """Train a file's networks again, from what the file says of them, and compare all arrays; 1 where they differ."""
     recorded = load_trajectory(arguments.file)
-    try:
-        config = repeatable_config(recorded)
-    except ValueError as error:
-        raise UsageError(f"{arguments.file!r} cannot be repeated: {error}") from error
+    with refuse(f"{arguments.file!r} cannot be repeated: "):
+        if custom := recorded.config.get("custom"):
+            names = ", ".join(map(str, custom)) if isinstance(custom, list) else repr(custom)
+            raise ValueError(f"it was trained with a {names} of its own, which no file holds; repeat it in Python")
+        config = recorded_config(recorded)
     again = _train(config, "" if arguments.quiet else f"{len(config.seed_list)} networks, trained again")
     # Measures added to the file afterwards are not the run's.
     added = sorted(recorded.extras.keys() - again.extras.keys())
@@ -90,16 +87,15 @@ def rerun(arguments: argparse.Namespace) -> int:
 
 def _read_dataset(arguments: argparse.Namespace) -> ibjax.Dataset | None:
     """The data set of a file named in place of a task; the configuration then has the preset's."""
-    if arguments.dataset is None or Path(arguments.dataset).suffix.lower() not in ENDINGS:
+    if "dataset" not in arguments or Path(arguments.dataset).suffix.lower() not in ENDINGS:
         return None
+    path = arguments.dataset
+    del arguments.dataset
     try:
-        dataset = ibjax.load_dataset(arguments.dataset)
-    except ValueError as error:
-        raise UsageError(f"--dataset: {error}") from error
+        with refuse("--dataset: "):
+            return ibjax.load_dataset(path)
     except OSError as error:
-        raise UsageError(f"--dataset = {arguments.dataset!r} cannot be read: {error.strerror or error}") from error
-    arguments.dataset = None
-    return dataset
+        raise UsageError(f"--dataset = {path!r} cannot be read: {error.strerror or error}") from error
 
 
 def _train(config: ibjax.Config, note: str, **options: Any) -> ibjax.Trajectory:
@@ -109,35 +105,27 @@ def _train(config: ibjax.Config, note: str, **options: Any) -> ibjax.Trajectory:
         warnings.filterwarnings("ignore", "[0-9]+ of [0-9]+ networks diverged", RuntimeWarning)  # the table says so
         warnings.filterwarnings("ignore", "information values break their bounds", RuntimeWarning)  # so does the report
         warnings.showwarning = lambda message, *_, **__: print(f"ibjax run: {message}", file=sys.stderr)
-        try:
+        with refuse():
             if not note:
                 return ibjax.run(config, **options)
+            notes = [note]
             with bar() as report:
-                return ibjax.run(config, progress=_announce(note, report), **options)
-        except (ValueError, TypeError) as error:
-            raise UsageError(str(error)) from error
 
+                def tell(state: ibjax.Progress) -> None:
+                    while notes:  # until the first call: no argument was refused, training has begun
+                        print(notes.pop())
+                    report(state)
 
-def _announce(note: str, report: Callable[[ibjax.Progress], None]) -> Callable[[ibjax.Progress], None]:
-    """`report` with the note printed before its first call: no argument was refused, training has begun."""
-    notes = [note]
-
-    def tell(state: ibjax.Progress) -> None:
-        while notes:
-            print(notes.pop())
-        report(state)
-
-    return tell
+                return ibjax.run(config, progress=tell, **options)
 
 
 def _save(trajectory: ibjax.Trajectory, path: Path, arguments: argparse.Namespace) -> str:
     """Write what hours were spent on, if not where it was meant to go then elsewhere; returns what went wrong."""
     try:
         arguments.written.append(trajectory.save(path, overwrite=arguments.force))
+        return ""
     except OSError as error:
         failure = f"cannot write {str(path)!r}: {error.strerror or error}"
-    else:
-        return ""
     if arguments.checkpoint is not None:
         return f"{failure}; when that is mended, {hint_checkpoint(arguments)}"
     try:

@@ -122,10 +122,10 @@ def _dimensions(key: str, axes: str, further: int) -> tuple[str, ...]:
 
 def _attributes(config: dict[str, Any], key: str) -> dict[str, str]:
     """What the numbers are: `long_name`, `units`, and of an information the estimator."""
-    which = next((base for base in ("i_xt_error", "i_ty_error", "i_xt", "i_ty") if key.startswith(base)), key)
-    name, unit = _NAMES.get(which, (key.replace("_", " "), "1"))
+    which = next((base for base in ("i_xt_error", "i_ty_error", "i_xt", "i_ty") if key.startswith(base)), None)
+    name, unit = _NAMES.get(which or key, (key.replace("_", " "), "1"))
     attributes = {"long_name": name, "units": unit}
-    if which not in ("i_xt", "i_ty", "i_xt_error", "i_ty_error"):
+    if which is None:
         return attributes
     estimator = key.removeprefix(which).removeprefix("_")
     measured = entry(config, "measured") if not estimator else {}

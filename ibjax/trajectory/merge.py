@@ -8,11 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ibjax.config import PER_SEED
 from ibjax.trajectory.provenance import differing_entries
-from ibjax.trajectory.schema import AXES, SCALARS, TrajectoryError, entry, extra_axes
+from ibjax.trajectory.schema import AXES, TrajectoryError, all_axes, entry, extra_axes
 from ibjax.trajectory.trajectory import Trajectory
 
 
@@ -53,10 +52,8 @@ def concatenate(trajectories: Sequence[Trajectory]) -> Trajectory:
 
 
 def _sources(trajectory: Trajectory) -> list[dict[str, Any]]:
-    if "merged_from" in trajectory.config:
-        return list(trajectory.config["merged_from"])
     rest = {key: value for key, value in trajectory.config.items() if key != "config"}
-    return [{"seeds": trajectory.seeds.tolist(), **rest}]
+    return list(rest.get("merged_from", [{"seeds": trajectory.seeds.tolist(), **rest}]))
 
 
 def _differences(a: Trajectory, b: Trajectory) -> list[str]:
@@ -64,16 +61,19 @@ def _differences(a: Trajectory, b: Trajectory) -> list[str]:
     free = ("seeds", *_swept([a, b]))
     decisive = differing_entries(_decisive(a, free), _decisive(b, free))
     found = [f"{name} ({ours!r}, {theirs!r})" for name, ours, theirs in decisive]
-    found += [key for key in ("layer_names", "layer_widths", *SCALARS) if getattr(a, key) != getattr(b, key)]
-    if not np.array_equal(a.epochs, b.epochs):
-        found.append("epochs")
-    found += [key for key in AXES if _kind(getattr(a, key)) != _kind(getattr(b, key))]
-    for key in sorted(a.extras.keys() | b.extras.keys()):
-        ours, theirs = a.extras.get(key), b.extras.get(key)
-        of_the_task = extra_axes(key, a.layer_names)[0] != "S"
-        if _kind(ours) != _kind(theirs) or (of_the_task and not np.array_equal(ours, theirs)):  # type: ignore[arg-type]
-            found.append(key)
-    return found
+    ours, theirs = _signatures(a), _signatures(b)
+    return found + [key for key in ours | theirs if ours.get(key) != theirs.get(key)]
+
+
+def _signatures(trajectory: Trajectory) -> dict[str, tuple[Any, ...]]:
+    """What must agree of each array: of one of the seeds dtype and shape, of one of the task the values too."""
+    signatures: dict[str, tuple[Any, ...]] = {}
+    for key, array in trajectory.arrays().items():
+        if all_axes(key, trajectory.layer_names).startswith("S"):
+            signatures[key] = (array.dtype, array.shape[1:])
+        elif key not in ("schema_version", "config", "seeds"):
+            signatures[key] = (array.dtype, array.shape, array.tobytes())
+    return signatures
 
 
 def _decisive(trajectory: Trajectory, free: Sequence[str]) -> dict[str, Any]:
@@ -91,7 +91,3 @@ def _swept(trajectories: Sequence[Trajectory]) -> list[str]:
     """The fields that hold a value a seed in one of the runs at least."""
     configs = [entry(t.config, "config") for t in trajectories]
     return [key for key in PER_SEED if any(isinstance(config.get(key), list) for config in configs)]
-
-
-def _kind(array: npt.NDArray[Any] | None) -> tuple[np.dtype[Any], tuple[int, ...]] | None:
-    return None if array is None else (array.dtype, array.shape[1:])

@@ -38,27 +38,11 @@ def recorded_config(trajectory: Trajectory) -> Config:
     known = {field.name for field in dataclasses.fields(Config)}
     if strange := sorted(map(str, recorded.keys() - known)):
         raise ValueError(f"this ibjax does not know {', '.join(strange)} of its configuration")
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in recorded.items()
-    }
-    varied = [name for name in PER_SEED if isinstance(values.get(name), tuple)]
-    values |= {name: tuple(trajectory.setting(name).tolist()) for name in varied}
+    swept = {name: trajectory.setting(name) for name in PER_SEED if isinstance(recorded.get(name), list)}
     try:
-        return Config(**{**values, "seeds": tuple(trajectory.seeds.tolist())})
+        return Config(**recorded | swept | {"seeds": trajectory.seeds})
     except (ValueError, TypeError) as error:
         raise ValueError(f"its configuration is not allowed: {error}") from error
-
-
-def repeatable_config(trajectory: Trajectory) -> Config:
-    """`recorded_config` of a run that can be repeated from its file.
-
-    Raises:
-      ValueError: the run had parts that no file can hold, or its configuration is not one of this ibjax.
-    """
-    if custom := trajectory.config.get("custom"):
-        names = ", ".join(map(str, custom)) if isinstance(custom, list) else repr(custom)
-        raise ValueError(f"it was trained with a {names} of its own, which the file does not hold; repeat it in Python")
-    return recorded_config(trajectory)
 
 
 def conditions(recorded: Trajectory, again: Trajectory) -> list[str]:

@@ -30,16 +30,7 @@ AXES = {
     "diverged": "S",
 }
 """Axes of the measured arrays: floating point but for the two of `FLAGS`."""
-OPTIONAL = (
-    "train_loss",
-    "test_loss",
-    "train_accuracy",
-    "test_accuracy",
-    "gradient_mean",
-    "gradient_std",
-    "weight_norm",
-    "train_mask",
-)
+OPTIONAL = tuple(key for key in AXES if key not in ("i_xt", "i_ty", "diverged"))
 """Arrays of `AXES` that schema 2 may lack."""
 FLAGS = ("train_mask", "diverged")
 SCALARS = ("i_xy", "h_x", "h_y")
@@ -96,8 +87,8 @@ def extra_axes(key: str, layer_names: Sequence[str]) -> str:
 
 
 def all_axes(key: str, layer_names: Sequence[str]) -> str:
-    """Axes of an array of the schema; none for its scalars, TrajectoryError for what is no key."""
-    return "" if key in SCALARS else AXES.get(key) or extra_axes(key, layer_names)
+    """Axes of an array of the schema; none for labels and scalars, TrajectoryError for what is no key."""
+    return "" if key in ("schema_version", *LABELS, *SCALARS) else AXES.get(key) or extra_axes(key, layer_names)
 
 
 def check_array(

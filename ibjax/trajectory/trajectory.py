@@ -175,17 +175,7 @@ class Trajectory:
         Raises:
           TrajectoryError: a seed is not in the trajectory, is named twice, or none is named.
         """
-        where = {seed: index for index, seed in enumerate(self.seeds.tolist())}
-        wanted = [int(seed) for seed in seeds]
-        if missing := [seed for seed in wanted if seed not in where]:
-            raise TrajectoryError(f"seeds {missing} are not in this trajectory, which holds {self.seeds.tolist()}")
-        rows = [where[seed] for seed in wanted]
-        arrays = {key: getattr(self, key)[rows] for key in ("seeds", *self._measured())}
-        extras = {
-            key: value[rows] if extra_axes(key, self.layer_names)[0] == "S" else value
-            for key, value in self.extras.items()
-        }
-        return replace(self, **arrays, extras=extras)
+        return self._select("seeds", seeds)
 
     def of_epochs(self, epochs: Iterable[int]) -> "Trajectory":
         """The same trajectory at these logged epochs only, such as `traj.epochs[::10]`.
@@ -193,17 +183,24 @@ class Trajectory:
         Raises:
           TrajectoryError: an epoch was not logged, they do not increase, or none is named.
         """
-        where = {epoch: index for index, epoch in enumerate(self.epochs.tolist())}
-        wanted = [int(epoch) for epoch in epochs]
-        if missing := [epoch for epoch in wanted if epoch not in where]:
-            raise TrajectoryError(f"epochs {missing} are not among the {len(where)} that this trajectory logged")
-        entries = [where[epoch] for epoch in wanted]
-        arrays = {key: getattr(self, key)[:, entries] for key in self._measured() if AXES[key].startswith("SE")}
-        extras = {
-            key: value[:, entries] if extra_axes(key, self.layer_names).startswith("SE") else value
-            for key, value in self.extras.items()
-        }
-        return replace(self, epochs=self.epochs[entries], **arrays, extras=extras)
+        return self._select("epochs", epochs)
+
+    def _select(self, label: str, wanted: Iterable[int]) -> "Trajectory":
+        """The entries of all arrays, along the axis of the labels `seeds` or `epochs`, that `wanted` names."""
+        labels = getattr(self, label)
+        where = {value: index for index, value in enumerate(labels.tolist())}
+        wanted = [int(value) for value in wanted]
+        if missing := [value for value in wanted if value not in where]:
+            raise TrajectoryError(f"{label} {missing} are not among the {len(where)} of this trajectory")
+        chosen = [where[value] for value in wanted]
+
+        def take(array: npt.NDArray[Any], axes: str) -> npt.NDArray[Any]:
+            axis = axes.find(label[0].upper())
+            return array if axis < 0 else array[(slice(None),) * axis + (chosen,)]
+
+        arrays = {key: take(getattr(self, key), AXES[key]) for key in self._measured()}
+        extras = {key: take(array, extra_axes(key, self.layer_names)) for key, array in self.extras.items()}
+        return replace(self, **{label: labels[chosen], **arrays}, extras=extras)
 
     def differences(self, other: "Trajectory") -> dict[str, float]:
         """Where two trajectories disagree, configuration aside: key -> largest absolute difference.
