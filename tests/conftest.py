@@ -9,6 +9,7 @@ are two calls of the command line with its cache; that compiling a program twice
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +33,19 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
         # JAX writes entries in place; only with a limit of size does it lock them, so that no worker reads half of one.
         os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**33)
+
+
+@pytest.fixture(scope="module")
+def unoptimized() -> Iterator[None]:
+    """Compile in half the time what runs slower: for what must run, whatever its last digits."""
+    import jax
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")  # of processes
+        jax.config.update("jax_disable_most_optimizations", True)
+        yield
+    jax.config.update("jax_disable_most_optimizations", False)
+    jax.clear_caches()
 
 
 def synthetic_trajectory(

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 

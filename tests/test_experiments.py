@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -39,6 +40,8 @@ depth: Any = importlib.import_module("depth")
 width: Any = importlib.import_module("width")
 samples: Any = importlib.import_module("samples")
 noise: Any = importlib.import_module("noise")
+
+pytestmark = pytest.mark.usefixtures("unoptimized")
 
 Array = npt.NDArray[np.float64]
 UNSETTLED = "depends on the seeds: no interval, or one that holds both answers"
@@ -242,6 +245,7 @@ QUICK = [name for name in claims.EXPERIMENTS if name != "movie"]
 @pytest.mark.parametrize("name", QUICK)
 def test_quick_experiment(name: str, toy: ibjax.Trajectory, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert toy.extras
+    jax.config.update("jax_disable_most_optimizations", name != "estimators")  # which compute longer than they compile
     monkeypatch.setattr(bins, "BINS", (8, 30, 65_536))
     monkeypatch.setattr(estimators, "MOST_EPOCHS", 3)
     assert importlib.import_module(name).main(["--quick", "--out", str(results)]) == 0

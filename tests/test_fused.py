@@ -16,6 +16,8 @@ from ibjax.ensemble.assemble import assemble
 from ibjax.networks.perceptron import Perceptron
 from ibjax.training.fused import FusedTrainer
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 SHORT = replace(ibjax.PRESETS["paper"], seeds=2, epochs=3, logged_epochs=3)
 
 
