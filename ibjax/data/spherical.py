@@ -79,29 +79,28 @@ def spherical_dataset(name: str = "spherical", *, information: float | None = No
     """
     if name not in DATASETS:
         raise ValueError(unknown("dataset", name, DATASETS))
+    target = _RULES[name].information if information is None else information
+    if target is None:
+        return _with_gain(name, _RULES[name].gain)
+    highest = _with_gain(name, 1e6).information
+    if not (isinstance(target, int | float | np.number) and 1e-9 <= target <= highest - 1e-9):
+        raise ValueError(f"information = {target!r} bits; allowed for {name!r}: more than 0, less than {highest:.6f}")
+    return _with_gain(name, _solve_gain(name, float(target)))
+
+
+def _with_gain(name: str, gain: float) -> Dataset:
+    """The task with another gain of its rule."""
     rule = _RULES[name]
     inputs = (np.arange(4096)[:, None] >> np.arange(11, -1, -1) & 1).astype(np.float64)  # in counting order
     above = _spherical_feature(inputs, rule.weights) - rule.threshold
-
-    def with_gain(gain: float) -> Dataset:
-        return Dataset(inputs, 0.5 * (1 + np.tanh(0.5 * gain * above)))
-
-    target = rule.information if information is None else information
-    if target is None:
-        return with_gain(rule.gain)
-    highest = with_gain(1e6).information
-    if not (isinstance(target, int | float | np.number) and 1e-9 <= target <= highest - 1e-9):
-        raise ValueError(f"information = {target!r} bits; allowed for {name!r}: more than 0, less than {highest:.6f}")
-    return with_gain(_solve_gain(name, float(target)))
+    return Dataset(inputs, 0.5 * (1 + np.tanh(0.5 * gain * above)))
 
 
 @functools.lru_cache  # every run of the default task asks again, and a search takes a tenth of a second
 def _solve_gain(name: str, information: float) -> float:
     """The gain at which a task has the given I(X;Y), in bits."""
-    rule, inputs = _RULES[name], _spherical_inputs()
-    f = _spherical_feature(inputs, rule.weights)
 
     def excess(log_gain: float) -> float:
-        return Dataset(inputs, _label_probability(f, rule.threshold, math.exp(log_gain))).information - information
+        return _with_gain(name, math.exp(log_gain)).information - information
 
     return math.exp(optimize.brentq(excess, math.log(1e-6), math.log(1e6), xtol=1e-13))
