@@ -240,12 +240,13 @@ def test_a_run_without_weights_is_refused(trajectory: ibjax.Trajectory) -> None:
 
 
 QUICK = [name for name in claims.EXPERIMENTS if name != "movie"]
+LONG = ("bins", "estimators", "noise", "width")  # compute longer than they compile
 
 
 @pytest.mark.parametrize("name", QUICK)
 def test_quick_experiment(name: str, toy: ibjax.Trajectory, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert toy.extras
-    jax.config.update("jax_disable_most_optimizations", name != "estimators")  # which compute longer than they compile
+    jax.config.update("jax_disable_most_optimizations", name not in LONG)
     monkeypatch.setattr(bins, "BINS", (8, 30, 65_536))
     monkeypatch.setattr(estimators, "MOST_EPOCHS", 3)
     assert importlib.import_module(name).main(["--quick", "--out", str(results)]) == 0
