@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -94,7 +95,8 @@ class Lives:
                 pid = int(number[0])
             elif word == "sync":
                 time.sleep(after)
-                os.kill(pid, end)
+                with contextlib.suppress(ProcessLookupError):  # it may have ended well meanwhile, with status 0
+                    os.kill(pid, end)
             else:
                 return int(number[0])
 
