@@ -203,6 +203,16 @@ class TestPerceptron:
             for ours, theirs in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
                 np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-5)
 
+    def test_inputs_of_several_axes_are_flattened(self) -> None:
+        net, images = Perceptron((12, 3, 1)), jnp.asarray(inputs(5, 12), jnp.float32).reshape(5, 2, 3, 2)
+        params = net.init(jax.random.key(10))
+        for ours, theirs in zip(
+            jax.tree.leaves(net.apply(params, images)),
+            jax.tree.leaves(net.apply(params, images.reshape(5, 12))),
+            strict=True,
+        ):
+            assert np.array_equal(ours, theirs)
+
     def test_noise_enters_the_next_layer_and_no_activation_told(self) -> None:
         net = Perceptron((3, 2, 1))
         params = net.init(jax.random.key(9))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -88,7 +89,7 @@ class Dataset:
         """p(x, y), (N, C); what `ibjax.information_curve` takes."""
         return self.conditional * self.marginal[:, None]
 
-    @property
+    @cached_property
     def h_x(self) -> float:
         """H(X) in bits, of the distinct patterns."""
         return probability.entropy(self._distinct_joint().sum(axis=1))
@@ -98,7 +99,7 @@ class Dataset:
         """H(Y) in bits."""
         return probability.entropy(self.joint.sum(axis=0))
 
-    @property
+    @cached_property
     def information(self) -> float:
         """I(X;Y) in bits."""
         return probability.mutual_information(self._distinct_joint())
@@ -112,7 +113,7 @@ class Dataset:
         Args:
           seed: of the draw.
         """
-        index = self._distinct()
+        index = self._distinct
         drawn = np.random.default_rng(seed).integers(0, self.n_classes, index.max() + 1)[index]
         one_hot = np.eye(self.n_classes)[drawn]
         return dataclasses.replace(self, p_y_given_x=one_hot[:, 1] if self.p_y_given_x.ndim == 1 else one_hot)
@@ -123,7 +124,7 @@ class Dataset:
         Args:
           masks: (S, N) bool, which patterns; p(x) keeps its proportions among them.
         """
-        index, entropies = self._distinct(), []
+        index, entropies = self._distinct, []
         for mask in masks:
             joint = probability.sum_by(index, self.joint * mask[:, None])
             joint /= joint.sum()
@@ -131,6 +132,7 @@ class Dataset:
         h_x, i_xy = np.array(entropies).reshape(-1, 2).T
         return h_x, i_xy
 
+    @cached_property
     def _distinct(self) -> npt.NDArray[np.intp]:
         """The number of each pattern's value of X, (N,)."""
         rows = self.inputs.reshape(self.n_patterns, -1)
@@ -138,4 +140,4 @@ class Dataset:
 
     def _distinct_joint(self) -> FloatArray:
         """p(x, y) over the distinct patterns, (N' <= N, C)."""
-        return probability.sum_by(self._distinct(), self.joint)
+        return probability.sum_by(self._distinct, self.joint)

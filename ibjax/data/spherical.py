@@ -88,6 +88,7 @@ def spherical_dataset(name: str = "spherical", *, information: float | None = No
     return _with_gain(name, _solve_gain(name, float(target)))
 
 
+@functools.lru_cache(maxsize=16)  # every run of a built-in task asks again
 def _with_gain(name: str, gain: float) -> Dataset:
     """The task with another gain of its rule."""
     rule = _RULES[name]
@@ -96,11 +97,11 @@ def _with_gain(name: str, gain: float) -> Dataset:
     return Dataset(inputs, 0.5 * (1 + np.tanh(0.5 * gain * above)))
 
 
-@functools.lru_cache  # every run of the default task asks again, and a search takes a tenth of a second
+@functools.lru_cache
 def _solve_gain(name: str, information: float) -> float:
     """The gain at which a task has the given I(X;Y), in bits."""
 
     def excess(log_gain: float) -> float:
-        return _with_gain(name, math.exp(log_gain)).information - information
+        return _with_gain.__wrapped__(name, math.exp(log_gain)).information - information
 
     return math.exp(optimize.brentq(excess, math.log(1e-6), math.log(1e6), xtol=1e-13))

@@ -141,11 +141,12 @@ def _rule_maker(
 
 def _fused_trainer(config: Config, network: Any, trainer: Trainer, per_seed: HyperParameters) -> FusedTrainer | None:
     """The GPU's trainer, where `config.backend` asks for it."""
-    backend, on_gpu = config.backend, jax.default_backend() == "gpu"
-    can = not jax.tree.leaves(per_seed) and supports(network, trainer)
-    if backend == "plain" or (backend == "auto" and not (on_gpu and can)):
+    on_gpu = jax.default_backend() == "gpu"
+    if config.backend == "plain" or (config.backend == "auto" and not on_gpu):
         return None
-    if not can:
+    if jax.tree.leaves(per_seed) or not supports(network, trainer):
+        if config.backend == "auto":
+            return None
         raise ValueError(
             "backend = 'fused'; allowed for the built-in network of tanh units narrower than 64, in float32, with "
             "an optimizer of the configuration, on inputs of 0 and 1 that fit 30 bits, without noise and with one "

@@ -6,6 +6,7 @@ Shapes: S seeds.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 from collections.abc import Iterator
 from importlib import metadata
@@ -16,6 +17,7 @@ from ibjax.trajectory.schema import entry
 from ibjax.trajectory.trajectory import Trajectory
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Versions of what decides about the numbers of a run, by package."""
     return {name: metadata.version(name) for name in ("ibjax", "jax", "jaxlib", "numpy", "optax")}
