@@ -521,6 +521,14 @@ class NnxDropout(nnx.Module):  # type: ignore[misc]
         ({"dataset": np.ones((3, 2))}, TypeError, ["dataset", "ibjax.Dataset"]),
         ({"dataset": toy_dataset(3)}, ValueError, ["batch_size", "54"]),
         ({"config": replace(TINY, batch_size=8), "dataset": toy_dataset(3)}, ValueError, ["output", "softmax"]),
+        (
+            {
+                "config": replace(TINY, batch_size=8, output="softmax", estimators=("knn",)),
+                "dataset": replace(toy_dataset(3), p_x=np.full(64, 1 / 64)),
+            },
+            ValueError,
+            ["estimator 'knn' with p_x given", "equally likely"],
+        ),
         ({"network": 3}, TypeError, ["network", "flax"]),
         ({"network": NoPair()}, TypeError, ["network", "activations"]),
         ({"network": WrongShape()}, ValueError, ["network", "shape"]),

@@ -78,13 +78,15 @@ def measurement(config: Config, dataset: Dataset, model: Model, estimator: Estim
     """A further estimator of all layers, to be compiled beside the histogram.
 
     Raises:
-      ValueError: a layer is out of its reach, or not all patterns are measured.
+      ValueError: a layer or p(x) is out of its reach, or not all patterns are measured.
     """
     if config.measure_on != "all":
         raise ValueError(
             f"estimator {estimator.name!r} with measure_on = {config.measure_on!r}; allowed: 'all' "
             "(a part of the patterns is for the run's own histogram)"
         )
+    if estimator.uniform and dataset.p_x is not None:
+        raise ValueError(f"estimator {estimator.name!r} with p_x given; allowed: p_x = None, equally likely patterns")
     p_x = None if dataset.p_x is None else np.asarray(dataset.p_x, config.precision)
     return Measurement(estimator, model, dataset.n_patterns, p_x)
 

@@ -64,6 +64,7 @@ class Estimator(Protocol):
       name: what `make`, the configuration and the file call it.
       i_xt_is, i_ty_is: "exact" (for the T that the estimator defines), "upper bound", "lower bound" or "estimate".
       random: whether the result depends on the keys.
+      uniform: whether it takes equally likely patterns only.
       rows: the fields of `Information` that it fills.
 
     Raises:
@@ -74,6 +75,7 @@ class Estimator(Protocol):
     i_xt_is: ClassVar[str] = ESTIMATE
     i_ty_is: ClassVar[str] = ESTIMATE
     random: ClassVar[bool] = False
+    uniform: ClassVar[bool] = False
     rows: ClassVar[tuple[str, ...]] = ("i_xt", "i_ty")
 
     def for_layer(self, width: int, n_patterns: int, bounded: bool) -> Self:

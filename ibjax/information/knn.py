@@ -63,6 +63,7 @@ class Knn(Estimator):
 
     name: ClassVar[str] = "knn"
     random: ClassVar[bool] = True
+    uniform: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "samples", _checks.integer("samples", self.samples, 2, MOST_SAMPLES))
