@@ -26,6 +26,7 @@ from ibjax.ensemble import run as ensemble
 from ibjax.ensemble.assemble import assemble
 from ibjax.ensemble.blocks import lower
 from ibjax.ensemble.results import ResultBuffer
+from ibjax.ensemble.workers import Workers
 from ibjax.trajectory.provenance import recorded_config
 
 TINY = Config(seeds=12, epochs=4, logged_epochs=3, hidden_widths=(2,))
@@ -76,6 +77,25 @@ def test_programs_of_other_settings_are_not_used_again(truth: Trajectory) -> Non
     with jax.default_matmul_precision("highest"):
         keys.append(ensemble._cache_key(assemble(TINY)))
     assert keys[0] == keys[1] != keys[2]
+
+
+def test_cached_programs_train_on_as_many_cores_as_there_are_blocks(
+    truth: Trajectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the run that compiled them had one block."""
+    threads: list[int] = []
+
+    class Recorded(Workers[Any]):
+        def __init__(self, step: Any, n_devices: int, threads_per_device: int, context: Any) -> None:
+            threads.append(threads_per_device)
+            super().__init__(step, n_devices, threads_per_device, context)
+
+    monkeypatch.setattr(ensemble, "Workers", Recorded)
+    monkeypatch.setattr("ibjax.ensemble.blocks.cores", lambda: 2)
+    ensemble._CACHE.clear()
+    for seeds in (1, 12):
+        ibjax.run(replace(TINY, seeds=seeds))
+    assert threads == [1, 2]
 
 
 def test_runs_in_two_threads_do_not_mix(truth: Trajectory) -> None:

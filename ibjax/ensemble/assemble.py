@@ -41,7 +41,7 @@ def assemble(
 
     Call it in the precision of the run (`blocks.precision`). Nothing is compiled; a user's network is traced.
     """
-    _check_types(config, dataset, optimizer)
+    _check_types(dataset, optimizer)
     supplied = {"dataset": dataset, "network": network, "optimizer": optimizer}
     custom = tuple(sorted(name for name, value in supplied.items() if value is not None))
     task = spherical_dataset(config.dataset) if dataset is None else dataset
@@ -91,9 +91,7 @@ def measurement(config: Config, dataset: Dataset, model: Model, estimator: Estim
     return Measurement(estimator, model, dataset.n_patterns, p_x)
 
 
-def _check_types(config: Any, dataset: Any, optimizer: Any) -> None:
-    if not isinstance(config, Config):
-        raise TypeError(f"config = {config!r}; allowed: an ibjax.Config")
+def _check_types(dataset: Any, optimizer: Any) -> None:
     if dataset is not None and not isinstance(dataset, Dataset):
         raise TypeError(f"dataset = {dataset!r}; allowed: an ibjax.Dataset")
     if optimizer is not None and not isinstance(optimizer, optax.GradientTransformation):

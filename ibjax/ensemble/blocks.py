@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ibjax.config import Config
-from ibjax.ensemble.measurement import Measurement
 from ibjax.ensemble.program import Program, Record
+from ibjax.training.gradients import GradientMoments
 from ibjax.training.trainer import Sample, State
 
 _BLOCK = 10  # seeds; larger ones train no faster on a core, and this divides the usual 50
@@ -45,9 +45,10 @@ def split(seeds: Integers, size: int) -> tuple[list[Integers], list[Integers]]:
     return parts, [np.append(part, np.full(size - len(part), part[0])) for part in parts]
 
 
-def devices_for(n_blocks: int) -> list[jax.Device]:
-    """The devices of this process that so many blocks are spread over."""
-    return jax.local_devices()[:n_blocks]
+def devices_for(n_seeds: int) -> list[jax.Device]:
+    """The devices of this process that the blocks of so many seeds are spread over."""
+    devices = jax.local_devices()
+    return devices[: -(-n_seeds // block_size(devices[0]))]
 
 
 def precision(config: Config) -> contextlib.AbstractContextManager[Any]:
@@ -102,7 +103,6 @@ class DeviceProgram:
     ) -> None:
         self._device = device
         self._data = self._put((program.inputs, program.conditional))
-        self._no_moments = program.no_moments
         lowered = lower(program, size, device, train=train, measure=measure)
         self.record_shapes = lowered["measure"].out_info if measure else None
         compiled = _compile(list(lowered.values()), device)
@@ -155,10 +155,10 @@ class DeviceProgram:
         programs = [program for name, program in self._programs.items() if name.startswith("estimate")]
         return [np.asarray(program(sample, *arguments, *self._data)) for program in programs]
 
-    def record(self, block: Block, params: npt.NDArray[Any]) -> Record:
-        """All that a run measures of a block, had it these parameters, (K, P); it has no gradients."""
+    def record(self, block: Block, params: npt.NDArray[Any], moments: GradientMoments) -> Record:
+        """All that a run measures of a block, had it these parameters, (K, P), and gradients of these moments."""
         state = block.state._replace(params=self._put(params.astype(block.state.params.dtype)))
-        return self._programs["measure"](block.sample, state, self._no_moments(state), *self._data)
+        return self._programs["measure"](block.sample, state, moments, *self._data)
 
 
 def lower(
@@ -181,12 +181,8 @@ def lower(
     if measure:
         lowered["measure"] = jax.jit(program.measure).lower(sample, state, moments, *data)
     for index, measurement in enumerate(program.measurements):
-        lowered[f"estimate {index}"] = _lower_measurement(measurement, sample, state.params, number, data)
+        lowered[f"estimate {index}"] = jax.jit(measurement).lower(sample, state.params, number, *data)
     return lowered
-
-
-def _lower_measurement(measurement: Measurement, sample: Any, params: Any, number: Any, data: Any) -> Any:
-    return jax.jit(measurement).lower(sample, params, number, *data)
 
 
 def _compile(lowered: Sequence[Any], device: jax.Device) -> list[Any]:

@@ -7,6 +7,7 @@ axes of one input pattern.
 from __future__ import annotations
 
 import dataclasses
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -94,20 +95,15 @@ class Program:
         """The network."""
         return self.trainer.model
 
-    @property
+    @cached_property
     def inputs(self) -> npt.NDArray[Any]:
         """(N, ...) in the precision of the run."""
         return self.dataset.inputs.astype(self.config.precision)
 
-    @property
+    @cached_property
     def conditional(self) -> npt.NDArray[Any]:
         """p(y|x), (N, C), in the precision of the run."""
         return self.dataset.conditional.astype(self.config.precision)
-
-    @property
-    def n_params(self) -> int:
-        """P."""
-        return self.model.n_params
 
     @property
     def estimators(self) -> list[Estimator]:

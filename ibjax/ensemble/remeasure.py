@@ -107,7 +107,7 @@ def weight_bytes(config: Config, *, dataset: Dataset | None = None, network: Any
     S x E x P numbers; arguments and errors are those of `ibjax.run`.
     """
     with precision(config):
-        n_params = assemble(config, dataset=dataset, network=network).n_params
+        n_params = assemble(config, dataset=dataset, network=network).model.n_params
         return len(config.seed_list) * len(config.logged) * n_params * np.dtype(config.precision).itemsize
 
 
@@ -129,9 +129,9 @@ def _check_program(trajectory: Trajectory, program: Program, params: FloatArray)
             f"dataset has {data.n_patterns} patterns and I(X;Y) = {data.information:.6f} bits; the run was trained on "
             f"{of_run[0]} patterns with I(X;Y) = {of_run[1]:.6f}"
         )
-    if model.layer_widths != trajectory.layer_widths or program.n_params != params.shape[2]:
+    if model.layer_widths != trajectory.layer_widths or model.n_params != params.shape[2]:
         raise ValueError(
-            f"network has layers of {model.layer_widths} units and {program.n_params} parameters; the run's has "
+            f"network has layers of {model.layer_widths} units and {model.n_params} parameters; the run's has "
             f"{trajectory.layer_widths} and {params.shape[2]}"
         )
 
@@ -168,7 +168,7 @@ def _measure_all(
     epochs = trajectory.epochs.tolist()
     size = block_size(jax.local_devices()[0])
     parts, blocks = split(np.arange(len(params)), size)  # which networks, by their places in the trajectory
-    used = devices_for(len(blocks))
+    used = devices_for(len(params))
     further = program.measurements[0] if program.measurements else None
     with precision(program.config):
         programs = [
@@ -177,8 +177,9 @@ def _measure_all(
         ]
         seeds = trajectory.seeds.astype(np.uint32)
         fresh = [programs[n % len(used)].start(n, seeds[block]) for n, block in enumerate(blocks)]
+        moments = [program.no_moments(block.state) for block in fresh]  # stored weights tell no gradients
         if check_losses:
-            losses = programs[0].record(fresh[0], params[blocks[0], -1]).train_loss
+            losses = programs[0].record(fresh[0], params[blocks[0], -1], moments[0]).train_loss
             _check_losses(np.asarray(losses)[: len(parts[0])], trajectory.require("train_loss")[parts[0], -1])
     rows = _HISTOGRAM_ROWS if further is None else further.rows
     values = np.full((len(params), len(epochs), len(rows), len(trajectory.layer_names)), np.nan, trajectory.i_xt.dtype)
@@ -187,7 +188,7 @@ def _measure_all(
         number, epoch = task
         vectors = params[blocks[number], epoch]
         if further is None:
-            record = programs[device].record(fresh[number], vectors)
+            record = programs[device].record(fresh[number], vectors, moments[number])
             found = np.stack([np.asarray(getattr(record, row)) for row in rows], axis=1)
         else:
             vectors = vectors.astype(program.config.precision)

@@ -118,24 +118,19 @@ class CompiledRun(NamedTuple):
       program: what was compiled; another run's, with other seeds, where it comes from the cache.
       devices: the compiled programs of each device.
       size: K.
-      threads_per_device: that train on each device.
     """
 
     program: Program
     devices: list[DeviceProgram]
     size: int
-    threads_per_device: int
 
 
 def compile_run(program: Program) -> CompiledRun:
     """Compile for the devices that the seeds of the configuration are spread over."""
-    size = block_size(jax.local_devices()[0])
-    n_blocks = -(-len(program.config.seed_list) // size)
-    used = devices_for(n_blocks)
-    threads = threads_per_device(used, n_blocks)
+    size, used = block_size(jax.local_devices()[0]), devices_for(len(program.config.seed_list))
     with precision(program.config):
         try:
-            return CompiledRun(program, [DeviceProgram(program, size, device) for device in used], size, threads)
+            return CompiledRun(program, [DeviceProgram(program, size, device) for device in used], size)
         except Exception as error:
             if program.fused is None or program.config.backend != "auto":
                 raise
@@ -193,7 +188,8 @@ def train(
         if checkpoint is not None and (block.n_logged == len(logged) or checkpoint.due(block.number)):
             _save(checkpoint, block, buffer, finished=block.n_logged == len(logged))
 
-    workers = Workers(step, len(devices), compiled.threads_per_device, lambda: precision(config))
+    threads = threads_per_device(devices_for(len(config.seed_list)), len(blocks))
+    workers = Workers(step, len(devices), threads, lambda: precision(config))
     with precision(config):
         for number, (part, seeds) in enumerate(zip(parts, blocks, strict=True)):
             block, finished = _begin(devices[number % len(devices)], number, seeds, logged, buffer, checkpoint)
@@ -265,10 +261,9 @@ def _cache_key(program: Program) -> str | None:
     if {"network", "optimizer"} & set(program.custom) or program.inputs.nbytes > _CACHED_BYTES:
         return None
     swept = any(isinstance(getattr(config, field), tuple) for field in PER_SEED)
-    n_blocks = -(-len(config.seed_list) // block_size(jax.local_devices()[0]))
     common = config if swept else dataclasses.replace(config, seeds=1)
     settings = sorted(jax.config.values.items())
-    return f"{common!r} {hash_of(program.dataset)} {devices_for(n_blocks)} {settings}"
+    return f"{common!r} {hash_of(program.dataset)} {devices_for(len(config.seed_list))} {settings}"
 
 
 def _identity(program: Program) -> dict[str, Any]:
