@@ -392,7 +392,7 @@ def test_reading_and_drawing_never_import_the_compiler(made_up: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-STATES = (Progress(0, 400, 200, 0, 0.5, 5.0), Progress(200, 400, 200, 90, 0.875, 6.25))
+STATES = (Progress(0, 400, 200, 0, 0.5, 5.0, 0, 8.0), Progress(200, 400, 200, 90, 0.875, 6.25, 0, 8.0))
 
 
 class Terminal(io.StringIO):

@@ -23,8 +23,8 @@ from flax import nnx
 import ibjax
 from ibjax import Config, Dataset, Trajectory
 from ibjax.analysis import check_bounds
-from ibjax.ensemble import run as ensemble
 from ibjax.ensemble.assemble import assemble
+from ibjax.ensemble.compiled import CACHE
 from ibjax.networks.perceptron import Perceptron
 
 TINY = Config(seeds=2, epochs=3, logged_epochs=3, hidden_widths=(4, 3))
@@ -77,7 +77,7 @@ def test_logging_does_not_change_the_training(optimizer: str) -> None:
 
 def test_programs_compile_once_whatever_the_length_of_the_run() -> None:
     ibjax.run(TINY)
-    ensemble._CACHE.clear()
+    CACHE.clear()
     with compilations() as short:
         ibjax.run(TINY)
     with compilations() as long:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 
 import ibjax
 from ibjax._checks import unknown
+from ibjax._workers import interruptible
 from ibjax.cli.options import UsageError, options_of, refuse
 from ibjax.cli.output import (
     cache_compiled_programs,
@@ -28,7 +30,7 @@ from ibjax.cli.output import (
 from ibjax.data.spherical import DATASETS
 from ibjax.information.estimator import estimator_class
 from ibjax.npz import write_arrays
-from ibjax.progress import count_bar
+from ibjax.progress import count_bar, duration
 from ibjax.trajectory.schema import LABELS, SCALARS, entry
 
 
@@ -160,9 +162,13 @@ def measure(arguments: argparse.Namespace) -> int:
             f"{', '.join(f'{part}=...' for part in missing)}) in Python"
         )
     cache_compiled_programs()
-    with refuse():
+    with interruptible(second_kills=True), refuse():
         options = options_of(arguments, estimator_class(name))
-        measured = ibjax.measure(trajectory, name, progress=not arguments.quiet, **options)
+        if arguments.quiet:
+            measured = ibjax.measure(trajectory, name, **options)
+        else:
+            with count_bar("measuring") as show:
+                measured = ibjax.measure(trajectory, name, progress=_foretell(show), **options)
     measured.save(path, overwrite=arguments.force)
     arguments.written.append(path)
     report_broken_bounds(measured)
@@ -170,6 +176,20 @@ def measure(arguments: argparse.Namespace) -> int:
         print_results(measured)
         print(f"\nwritten to {path}")
     return 0
+
+
+def _foretell(show: Callable[[int, int], None]) -> Callable[[int, int], None]:
+    """`show`, which is called with (done, total), after a line that says how long it takes in all."""
+    began: list[float] = []
+
+    def report(done: int, total: int) -> None:
+        if done == 0:
+            began.append(time.perf_counter())
+        elif began and done > 1:  # each of two cores has measured something
+            print(f"measuring takes about {duration((time.perf_counter() - began.pop()) / done * total)}")
+        show(done, total)
+
+    return report
 
 
 def merge(arguments: argparse.Namespace) -> int:

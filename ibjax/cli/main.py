@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import ibjax
 from ibjax._checks import unknown
 from ibjax._fields import Kind
+from ibjax._workers import interrupted_threads
 from ibjax.cli import commands, train
 from ibjax.cli.options import UsageError, add_fields, add_options, parse
 from ibjax.cli.output import fail, hint_checkpoint
@@ -55,6 +56,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return fail(arguments.command, f"interrupted; {hint_checkpoint(arguments) or rest}", status=_INTERRUPTED)
     except SystemExit as end:  # SIGTERM, while there was a checkpoint to bring up to date
         return fail(arguments.command, f"terminated; {hint_checkpoint(arguments)}", status=int(end.code or 0))
+
+
+def entry_point() -> NoReturn:
+    """The program `ibjax`."""
+    status = main()
+    sys.stdout.flush()
+    if interrupted_threads():  # what they are at is of no use to anybody, and Python would wait for it
+        os._exit(status)
+    sys.exit(status)
 
 
 class _Parser(argparse.ArgumentParser):

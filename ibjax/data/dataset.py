@@ -7,6 +7,7 @@ S sets of patterns.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 from functools import cached_property
 
@@ -88,6 +89,13 @@ class Dataset:
     def joint(self) -> FloatArray:
         """p(x, y), (N, C); what `ibjax.information_curve` takes."""
         return self.conditional * self.marginal[:, None]
+
+    @cached_property
+    def sha256(self) -> str:
+        """What tells two data sets apart: a hash of their arrays, 64 hexadecimal digits."""
+        arrays = (self.inputs, self.conditional, self.marginal)
+        parts = [repr((a.shape, self.p_x is None)).encode() + a.tobytes() for a in arrays]
+        return hashlib.sha256(b"".join(parts)).hexdigest()
 
     @cached_property
     def h_x(self) -> float:

@@ -68,9 +68,7 @@ def assemble(
         fused=_fused_trainer(config, network, trainer, per_seed.values),
         per_seed=per_seed,
         histogram=make("histogram", bins=config.bins, compat=config.compat),
-        measurements=tuple(
-            measurement(config, task, model, make(name)) for name in config.estimators if name != "histogram"
-        ),
+        measurements=tuple(measurement(config, task, model, further) for further in config.further_estimators),
     )
 
 
