@@ -172,9 +172,11 @@ def train(
         checkpoint.reserve(buffer.nbytes + 2 * len(blocks) * nbytes)
     resumed = sum(block.epoch for block in begun)
     seconds = 0.0 if report is None else expected_seconds(config, compiled)
-    n_steps = len(blocks) * len(logged) - sum(buffer.n_logged)
+    if checkpoint is not None:  # every block's state beside the one that is to replace it
+        nbytes = sum(leaf.nbytes for leaf in jax.tree.leaves(begun[0].state))
+        checkpoint.reserve(buffer.nbytes + 2 * len(blocks) * nbytes)
     try:
-        with contextlib.closing(workers.run(n_steps)) as steps:
+        with contextlib.closing(workers.run(len(blocks) * len(logged) - sum(buffer.n_logged))) as steps:
             for _ in itertools.chain([None], steps):
                 if checkpoint is not None:
                     checkpoint.watch()
@@ -195,7 +197,7 @@ def train(
 
 
 def _begin(
-    device: DeviceProgram,
+    devices: list[DeviceProgram],
     number: int,
     seeds: npt.NDArray[Any],
     logged: tuple[int, ...],
@@ -204,6 +206,7 @@ def _begin(
 ) -> Block:
     """A block, from where the checkpoint has it or afresh; of a finished one the state is not needed."""
     check_signals()
+    device = devices[number % len(devices)]
     block = device.start(number, seeds)
     position = None if checkpoint is None else checkpoint.restore(number, logged)
     if checkpoint is None or position is None:
