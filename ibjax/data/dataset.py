@@ -29,7 +29,8 @@ class Dataset:
 
     Args:
       inputs: (N, F) or, for images and the like, (N, ...) float, finite.
-      p_y_given_x: (N,) = p(y=1|x) of a binary label, or (N, C) with rows that sum to 1. Hard labels are 0 and 1.
+      p_y_given_x: (N,) = p(y=1|x) of a binary label, or (N, C) with rows that sum to 1. Hard labels are 0 and 1. (N,)
+        integers beyond 0 and 1 name classes, and become (N, C), the classes in increasing order.
       p_x: (N,) probability of each pattern, or None for the uniform distribution.
 
     Raises:
