@@ -109,7 +109,7 @@ def test_kernel_bound_of_the_stored_weights(stored: Trajectory) -> None:
 
 
 class Net:
-    """A network of one's own: two layers, an activation to choose."""
+    """A network of one's own: two layers, an activation to choose; the inputs, too, are told as a layer."""
 
     def __init__(self, act: Any = jnp.tanh, width: int = 3) -> None:
         self.act, self.width = act, width
@@ -124,7 +124,7 @@ class Net:
         logits = a @ params["out"][0] + params["out"][1]
         # Overflows in the seeds whose first weight is negative, once the bias has moved.
         logits *= jnp.where((params["one"][0, 0] < 0) & (params["out"][1][0] != 0), jnp.inf, 1.0)
-        return logits, [a, jax.nn.sigmoid(logits)]
+        return logits, [inputs, a, jax.nn.sigmoid(logits)]
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,8 @@ def own() -> Trajectory:
 
 
 def test_networks_of_ones_own(own: Trajectory) -> None:
-    """Their parameters are one vector each; diverged networks stay NaN, the others are the run's to the bit."""
+    """Their parameters are one vector each; diverged networks stay NaN in all layers, also in one whose activations are
+    finite whatever the weights are; the others are the run's to the bit."""
     assert own.extras["params"].shape == (6, 3, 6 * 3 + 3 + 1)
     assert 0 < own.diverged.sum() < 6
     assert np.isfinite(own.i_xt[:, 0]).all()
@@ -149,7 +150,7 @@ def test_networks_of_ones_own(own: Trajectory) -> None:
     [
         ({}, ["dataset = None", "dataset=..."]),
         ({"dataset": toy_dataset()}, ["network = None", "network=..."]),
-        ({"dataset": toy_dataset(), "network": Net(width=4)}, ["(4, 1)", "(3, 1)", "29 parameters", "22"]),
+        ({"dataset": toy_dataset(), "network": Net(width=4)}, ["(6, 4, 1)", "(6, 3, 1)", "29 parameters", "22"]),
         ({"dataset": toy_dataset(), "network": Net(jax.nn.relu)}, ["not the one of the run", "nats"]),
         ({"dataset": toy_dataset(32), "network": Net()}, ["32 patterns", "64"]),
     ],
