@@ -427,8 +427,9 @@ class TestNoisy:
     def test_standard_error_is_the_spread(self) -> None:
         """Of 200 estimates with noise of their own; a spread of 200 is known to 5%, the mean to 7% of one error."""
         a = np.broadcast_to(layer(2, networks=1)[0], (200, N, 2))
-        got = values(noisy_information(a, soft_labels(), key=KEY, noise_std=0.2, samples=2)).astype(np.float64)
-        truth = values(noisy_information(a[0], soft_labels(), key=jax.random.key(1), noise_std=0.2, samples=4096))
+        options: dict[str, Any] = {"p_x": weights(), "noise_std": 0.2}
+        got = values(noisy_information(a, soft_labels(), key=KEY, samples=2, **options)).astype(np.float64)
+        truth = values(noisy_information(a[0], soft_labels(), key=jax.random.key(1), samples=4096, **options))
         for value, error, exact in zip(got[:2], got[2:], truth, strict=False):
             claimed = math.sqrt(np.mean(error**2))
             assert claimed == pytest.approx(float(value.std()), rel=0.2)

@@ -108,6 +108,17 @@ def test_kernel_bound_of_the_stored_weights(stored: Trajectory) -> None:
         np.testing.assert_allclose(again.i_xt[:, :, layer], expected, atol=2e-5)  # float32, sums of 64
 
 
+def test_patterns_that_are_not_equally_likely() -> None:
+    """An estimator of a run with p(x) is `kde_information` of the stored weights with the same p(x)."""
+    p_x = np.random.default_rng(1).dirichlet(np.full(64, 0.5))
+    config = replace(TINY, epochs=0, logged_epochs=(0,), estimators=("kde",))
+    traj = ibjax.run(config, dataset=replace(toy_dataset(), p_x=p_x))
+    a = np.tanh(toy_dataset().inputs @ traj.extras["weights_hidden_1"][:, 0].astype(float))
+    expected = ibjax.kde_information(a.astype(np.float32), toy_dataset().p_y_given_x, p_x=p_x)
+    for name, bits in zip(("i_xt_kde", "i_ty_kde"), expected, strict=True):
+        np.testing.assert_allclose(traj.extras[name][:, 0, 0], bits, rtol=0, atol=1e-4)
+
+
 class Net:
     """A network of one's own: two layers, an activation to choose; the inputs, too, are told as a layer."""
 
