@@ -137,6 +137,12 @@ MUTANTS = (
         "test_estimators.py::TestNoisy::test_standard_error_is_the_spread",
     ),
     Mutant(
+        "information/noisy.py",
+        "unlikely = jnp.where(p_x > 0, 0, -jnp.inf)",
+        "unlikely = jnp.where(p_x >= 0, 0, -jnp.inf)",
+        "test_estimators.py::TestNoisy::test_far_apart_is_one_bit",
+    ),
+    Mutant(
         "information/pairs.py",
         "jnp.where(finite, values, jnp.nan)",
         "values",
@@ -284,7 +290,13 @@ MUTANTS = (
         "ensemble/measurement.py",
         "fold(fold(sample.order, _ESTIMATOR_STREAM), epoch)",
         "fold(sample.order, _ESTIMATOR_STREAM)",
-        "test_measure.py::test_estimators_of_a_run_are_found_again",
+        "test_measure.py::test_every_network_epoch_and_layer_draws_anew",
+    ),
+    Mutant(
+        "ensemble/measurement.py",
+        "fold(keys, number)))",
+        "keys))",
+        "test_measure.py::test_every_network_epoch_and_layer_draws_anew",
     ),
     Mutant(
         "ensemble/measurement.py",

@@ -406,9 +406,12 @@ class TestNoisy:
             assert 0 < float(error) < 0.02
 
     def test_far_apart_is_one_bit(self) -> None:
-        a = np.array([[-1.0], [1.0]], np.float32)
-        got = values(noisy_information(a, np.array([0, 1]), key=KEY, noise_std=0.01, samples=2))
-        np.testing.assert_allclose(got, [1, 1, 0, 0], rtol=0, atol=1e-6)
+        """Also beside a pattern that does not occur."""
+        a = np.array([[-1.0], [1.0], [3.0]], np.float32)
+        for n in (2, 3):
+            p_x, p_y = np.array([0.5, 0.5, 0])[:n], np.array([0, 1, 1])[:n]
+            got = values(noisy_information(a[:n], p_y, key=KEY, noise_std=0.01, samples=2, p_x=p_x))
+            np.testing.assert_allclose(got, [1, 1, 0, 0], rtol=0, atol=1e-6)
 
     @pytest.mark.parametrize(("width", "std"), ORDERED)
     def test_between_the_bounds(self, width: int, std: float) -> None:

@@ -17,9 +17,12 @@ import pytest
 import ibjax
 from ibjax import Config, Dataset, Trajectory
 from ibjax.cli.main import main
+from ibjax.ensemble.assemble import assemble
+from ibjax.ensemble.measurement import Measurement
 from ibjax.ensemble.remeasure import weight_bytes
-from ibjax.information.estimator import ESTIMATORS, estimator_class
+from ibjax.information.estimator import ESTIMATORS, Estimator, Information, LayerBatch, estimator_class
 from ibjax.npz import Archive, write_arrays
+from ibjax.training.trainer import Sample
 
 TINY = Config(seeds=2, epochs=4, logged_epochs=(0, 1, 4), hidden_widths=(3,), batch_size=16, store_weights=True)
 LAYERS = ("hidden_1", "output")
@@ -80,8 +83,6 @@ def test_estimators_of_a_run_are_found_again(stored: Trajectory, name: str, tmp_
     if name == "noisy":
         assert np.array_equal(again.extras["i_xt_error"], stored.extras["i_xt_error_noisy"])
         assert np.all(stored.extras["i_xt_error_noisy"] >= 0)
-        differ = stored.extras["i_xt_noisy"][:, :, 0]
-        assert np.unique(differ).size == differ.size  # every network and epoch draws its own noise
     told = stored.config["estimators"]
     assert list(told) == ["histogram", "kde", "noisy"]
     assert told["kde"] == {"i_xt": "upper bound", "i_ty": "estimate", "options": {"noise_variance": 1e-3}}
@@ -117,6 +118,27 @@ def test_patterns_that_are_not_equally_likely() -> None:
     expected = ibjax.kde_information(a.astype(np.float32), toy_dataset().p_y_given_x, p_x=p_x)
     for name, bits in zip(("i_xt_kde", "i_ty_kde"), expected, strict=True):
         np.testing.assert_allclose(traj.extras[name][:, 0, 0], bits, rtol=0, atol=1e-4)
+
+
+@dataclasses.dataclass(frozen=True)
+class Draw(Estimator):
+    """Tells a random number of each key."""
+
+    name = "draw"
+
+    def __call__(self, batch: LayerBatch) -> Information:
+        drawn = jax.vmap(jax.random.uniform)(batch.keys)
+        return Information(drawn, drawn)
+
+
+def test_every_network_epoch_and_layer_draws_anew() -> None:
+    program = assemble(TINY, dataset=toy_dataset())
+    measure = Measurement(Draw(), program.model, 64, None)
+    nothing = jnp.zeros(0)
+    sample = Sample(nothing, nothing, jax.random.split(jax.random.key(0), 3), nothing)
+    params, data = jnp.zeros((3, program.model.n_params)), (jnp.asarray(program.inputs), jnp.ones((64, 2)) / 2)
+    found = [measure(sample, params, jnp.int32(epoch), *data)[:, 0] for epoch in (0, 1, 10**9)]
+    assert np.unique(found).size == 3 * 3 * 2
 
 
 class Net:
