@@ -27,9 +27,10 @@ Array = npt.NDArray[np.float64]
 def pytest_configure(config: pytest.Config) -> None:
     """Workers and other processes inherit the environment, which JAX reads when it is imported."""
     if not hasattr(config, "workerinput"):
-        folder = tempfile.mkdtemp(prefix="ibjax_tests_")
-        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+        if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # sessions may share one: those of `mutants` do
+            folder = tempfile.mkdtemp(prefix="ibjax_tests_")
+            config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+            os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
         # JAX writes entries in place; only with a limit of size does it lock them, so that no worker reads half of one.
         os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**33)

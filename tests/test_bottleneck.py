@@ -163,7 +163,7 @@ def test_lagrangian_never_rises() -> None:
 
 def test_points_are_those_of_their_encoder() -> None:
     joint = random_joint()
-    curve = information_curve(joint, [5.0, 30.0])
+    curve = information_curve(joint, [5.0, 30.0, 12.0])  # in the order given
     for k, beta in enumerate(curve.beta):
         p_t_x = encoder(curve.p_ty[k], joint / joint.sum(axis=1, keepdims=True), float(beta))
         np.testing.assert_allclose(p_t_x.sum(axis=1), 1.0, rtol=1e-12)
@@ -210,6 +210,9 @@ def test_relevance_is_the_concave_envelope(task: Curve) -> None:
     np.testing.assert_allclose(i_y[i_x >= task.h_sufficient], task.i_xy, rtol=1e-12)
     np.testing.assert_allclose(task.relevance(task.i_x), task.i_y, rtol=0, atol=1e-9)
     assert task.relevance(0.5).shape == ()
+    # What did not converge says nothing: the chord from the origin to I(X;Y) is left.
+    chord = task._replace(converged=np.zeros_like(task.converged))
+    assert chord.relevance(task.h_sufficient / 2) == pytest.approx(task.i_xy / 2)
 
 
 def test_merging_and_impossible_patterns_change_nothing() -> None:

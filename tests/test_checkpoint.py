@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -25,7 +26,7 @@ import pytest
 
 import ibjax
 from ibjax import Config, Trajectory
-from ibjax.ensemble.blocks import from_bytes, to_bytes
+from ibjax.ensemble.blocks import DeviceProgram, from_bytes, to_bytes
 from ibjax.ensemble.checkpoint import Checkpoint, CheckpointError
 
 CONFIG = Config(seeds=12, epochs=900, logged_epochs=tuple(range(0, 901, 6)), hidden_widths=(2,), optimizer="adam")
@@ -192,6 +193,24 @@ def test_exceptions_lose_nothing(truth: Trajectory, tmp_path: Path) -> None:
         pytest.fail("it does not get on")
     assert steps <= 2 * len(CONFIG.logged)
     assert truth.differences(again) == {}
+
+
+def test_a_stop_between_two_logged_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped after every call of the compiled program, of which an interval takes several."""
+    config = replace(CONFIG, seeds=3, epochs=200, logged_epochs=(0, 120, 200))
+    whole, advance, positions = ibjax.run(config), DeviceProgram.advance, []
+
+    def stopped(self: DeviceProgram, block: Any, logged: Any, stop: threading.Event, store: Any) -> Any:
+        positions.append((block.n_logged, block.epoch))
+        stop.set()
+        return advance(self, block, logged, stop, store)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DeviceProgram, "advance", stopped)
+        for _ in range(6):
+            begun(tmp_path / "a", config, 1)
+    assert positions == [(0, 0), (1, 0), (1, 50), (1, 100), (2, 120), (2, 170)]
+    assert whole.differences(ibjax.run(config, checkpoint=tmp_path / "a")) == {}
 
 
 def test_a_finished_run_is_read_and_not_trained(

@@ -25,6 +25,7 @@ from ibjax import Config, Dataset, Trajectory
 from ibjax.analysis import check_bounds
 from ibjax.ensemble.assemble import assemble
 from ibjax.ensemble.compiled import CACHE
+from ibjax.ensemble.results import ResultBuffer
 from ibjax.networks.perceptron import Perceptron
 
 TINY = Config(seeds=2, epochs=3, logged_epochs=3, hidden_widths=(4, 3))
@@ -191,6 +192,25 @@ def test_a_diverging_seed_leaves_the_others_alone() -> None:
     healthy = traj.seeds[~traj.diverged].tolist()
     alone = ibjax.run(replace(config, seeds=tuple(healthy)), dataset=toy_dataset(), network=Fragile())
     assert traj.of_seeds(healthy).differences(alone) == {}
+
+
+def test_a_diverged_network_stays_diverged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it measures afterwards: here the second of two is not finite at the second logged epoch alone."""
+    add = ResultBuffer.add
+
+    def once(self: ResultBuffer, number: int, record: Any) -> None:
+        if self.n_logged[number] == 1:
+            record = record._replace(finite=np.arange(len(record.finite)) != 1)
+        add(self, number, record)
+
+    whole = ibjax.run(TINY)
+    monkeypatch.setattr(ResultBuffer, "add", once)
+    with pytest.warns(RuntimeWarning, match="1 of 2 networks diverged"):
+        traj = ibjax.run(TINY)
+    assert traj.diverged.tolist() == [False, True]
+    assert traj.of_seeds([0]).differences(whole.of_seeds([0])) == {}
+    assert np.isfinite(traj.i_xt[1, 0]).all()
+    assert np.isnan(traj.i_xt[1, 1:]).all()
 
 
 class Linen(nn.Module):  # type: ignore[misc]
@@ -362,8 +382,11 @@ def test_own_optimizer_equals_the_configured_one() -> None:
 
 
 def test_float64_stays_inside_the_run() -> None:
-    traj = ibjax.run(replace(TINY, precision="float64"))
+    """Where every pattern has a cell of its own, the informations are those of the data, to more than float32 holds."""
+    traj = ibjax.run(replace(TINY, precision="float64", bins=4096))
     assert traj.i_xt.dtype == np.float64
+    np.testing.assert_allclose(traj.i_xt[:, 0, 0], 12, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(traj.i_ty[:, 0, 0], traj.i_xy, rtol=0, atol=1e-12)
     assert jnp.ones(2).dtype == jnp.float32
     single = ibjax.run(TINY)
     assert single.i_xt.dtype == np.float32

@@ -407,9 +407,12 @@ class TestNoisy:
             assert 0 < float(error) < 0.02
 
     def test_far_apart_is_one_bit(self) -> None:
-        a = np.array([[-1.0], [1.0]], np.float32)
-        got = values(noisy_information(a, np.array([0, 1]), key=KEY, noise_std=0.01, samples=2))
-        np.testing.assert_allclose(got, [1, 1, 0, 0], rtol=0, atol=1e-6)
+        """Also beside a pattern that does not occur."""
+        a = np.array([[-1.0], [1.0], [3.0]], np.float32)
+        for n in (2, 3):
+            p_x, p_y = np.array([0.5, 0.5, 0])[:n], np.array([0, 1, 1])[:n]
+            got = values(noisy_information(a[:n], p_y, key=KEY, noise_std=0.01, samples=2, p_x=p_x))
+            np.testing.assert_allclose(got, [1, 1, 0, 0], rtol=0, atol=1e-6)
 
     @pytest.mark.parametrize(("width", "std"), ORDERED)
     def test_between_the_bounds(self, width: int, std: float) -> None:
@@ -428,8 +431,9 @@ class TestNoisy:
     def test_standard_error_is_the_spread(self) -> None:
         """Of 200 estimates with noise of their own; a spread of 200 is known to 5%, the mean to 7% of one error."""
         a = np.broadcast_to(layer(2, networks=1)[0], (200, N, 2))
-        got = values(noisy_information(a, soft_labels(), key=KEY, noise_std=0.2, samples=4)).astype(np.float64)
-        truth = values(noisy_information(a[0], soft_labels(), key=jax.random.key(1), noise_std=0.2, samples=4096))
+        options: dict[str, Any] = {"p_x": weights(), "noise_std": 0.2}
+        got = values(noisy_information(a, soft_labels(), key=KEY, samples=2, **options)).astype(np.float64)
+        truth = values(noisy_information(a[0], soft_labels(), key=jax.random.key(1), samples=4096, **options))
         for value, error, exact in zip(got[:2], got[2:], truth, strict=False):
             claimed = math.sqrt(np.mean(error**2))
             assert claimed == pytest.approx(float(value.std()), rel=0.2)

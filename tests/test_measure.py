@@ -17,9 +17,12 @@ import pytest
 import ibjax
 from ibjax import Config, Dataset, Trajectory
 from ibjax.cli.main import main
+from ibjax.ensemble.assemble import assemble
+from ibjax.ensemble.measurement import Measurement
 from ibjax.ensemble.remeasure import weight_bytes
-from ibjax.information.estimator import ESTIMATORS, estimator_class
+from ibjax.information.estimator import ESTIMATORS, Estimator, Information, LayerBatch, estimator_class
 from ibjax.npz import Archive, write_arrays
+from ibjax.training.trainer import Sample
 
 TINY = Config(seeds=2, epochs=4, logged_epochs=(0, 1, 4), hidden_widths=(3,), batch_size=16, store_weights=True)
 LAYERS = ("hidden_1", "output")
@@ -80,8 +83,6 @@ def test_estimators_of_a_run_are_found_again(stored: Trajectory, name: str, tmp_
     if name == "noisy":
         assert np.array_equal(again.extras["i_xt_error"], stored.extras["i_xt_error_noisy"])
         assert np.all(stored.extras["i_xt_error_noisy"] >= 0)
-        differ = stored.extras["i_xt_noisy"][:, :, 0]
-        assert np.unique(differ).size == differ.size  # every network and epoch draws its own noise
     told = stored.config["estimators"]
     assert list(told) == ["histogram", "kde", "noisy"]
     assert told["kde"] == {"i_xt": "upper bound", "i_ty": "estimate", "options": {"noise_variance": 1e-3}}
@@ -108,8 +109,40 @@ def test_kernel_bound_of_the_stored_weights(stored: Trajectory) -> None:
         np.testing.assert_allclose(again.i_xt[:, :, layer], expected, atol=2e-5)  # float32, sums of 64
 
 
+def test_patterns_that_are_not_equally_likely() -> None:
+    """An estimator of a run with p(x) is `kde_information` of the stored weights with the same p(x)."""
+    p_x = np.random.default_rng(1).dirichlet(np.full(64, 0.5))
+    config = replace(TINY, epochs=0, logged_epochs=(0,), estimators=("kde",))
+    traj = ibjax.run(config, dataset=replace(toy_dataset(), p_x=p_x))
+    a = np.tanh(toy_dataset().inputs @ traj.extras["weights_hidden_1"][:, 0].astype(float))
+    expected = ibjax.kde_information(a.astype(np.float32), toy_dataset().p_y_given_x, p_x=p_x)
+    for name, bits in zip(("i_xt_kde", "i_ty_kde"), expected, strict=True):
+        np.testing.assert_allclose(traj.extras[name][:, 0, 0], bits, rtol=0, atol=1e-4)
+
+
+@dataclasses.dataclass(frozen=True)
+class Draw(Estimator):
+    """Tells a random number of each key."""
+
+    name = "draw"
+
+    def __call__(self, batch: LayerBatch) -> Information:
+        drawn = jax.vmap(jax.random.uniform)(batch.keys)
+        return Information(drawn, drawn)
+
+
+def test_every_network_epoch_and_layer_draws_anew() -> None:
+    program = assemble(TINY, dataset=toy_dataset())
+    measure = Measurement(Draw(), program.model, 64, None)
+    nothing = jnp.zeros(0)
+    sample = Sample(nothing, nothing, jax.random.split(jax.random.key(0), 3), nothing)
+    params, data = jnp.zeros((3, program.model.n_params)), (jnp.asarray(program.inputs), jnp.ones((64, 2)) / 2)
+    found = [measure(sample, params, jnp.int32(epoch), *data)[:, 0] for epoch in (0, 1, 10**9)]
+    assert np.unique(found).size == 3 * 3 * 2
+
+
 class Net:
-    """A network of one's own: two layers, an activation to choose."""
+    """A network of one's own: two layers, an activation to choose; the inputs, too, are told as a layer."""
 
     def __init__(self, act: Any = jnp.tanh, width: int = 3) -> None:
         self.act, self.width = act, width
@@ -124,7 +157,7 @@ class Net:
         logits = a @ params["out"][0] + params["out"][1]
         # Overflows in the seeds whose first weight is negative, once the bias has moved.
         logits *= jnp.where((params["one"][0, 0] < 0) & (params["out"][1][0] != 0), jnp.inf, 1.0)
-        return logits, [a, jax.nn.sigmoid(logits)]
+        return logits, [inputs, a, jax.nn.sigmoid(logits)]
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +168,8 @@ def own() -> Trajectory:
 
 
 def test_networks_of_ones_own(own: Trajectory) -> None:
-    """Their parameters are one vector each; diverged networks stay NaN, the others are the run's to the bit."""
+    """Their parameters are one vector each; diverged networks stay NaN in all layers, also in one whose activations are
+    finite whatever the weights are; the others are the run's to the bit."""
     assert own.extras["params"].shape == (6, 3, 6 * 3 + 3 + 1)
     assert 0 < own.diverged.sum() < 6
     assert np.isfinite(own.i_xt[:, 0]).all()
@@ -149,7 +183,7 @@ def test_networks_of_ones_own(own: Trajectory) -> None:
     [
         ({}, ["dataset = None", "dataset=..."]),
         ({"dataset": toy_dataset()}, ["network = None", "network=..."]),
-        ({"dataset": toy_dataset(), "network": Net(width=4)}, ["(4, 1)", "(3, 1)", "29 parameters", "22"]),
+        ({"dataset": toy_dataset(), "network": Net(width=4)}, ["(6, 4, 1)", "(6, 3, 1)", "29 parameters", "22"]),
         ({"dataset": toy_dataset(), "network": Net(jax.nn.relu)}, ["not the one of the run", "nats"]),
         ({"dataset": toy_dataset(32), "network": Net()}, ["32 patterns", "64"]),
     ],
