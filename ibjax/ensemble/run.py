@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import optax
 
+from ibjax._checks import platforms
 from ibjax.config import PER_SEED, Config
 from ibjax.data.dataset import Dataset
 from ibjax.ensemble.assemble import assemble
@@ -76,6 +77,9 @@ def run(
       checkpoint_every: seconds between two checkpoints of a network, at least; writing takes a twentieth of the time
         at most.
 
+    Seeds are trained in blocks of ten (on an accelerator of 128): one network takes as long as a whole block, so ask
+    for many in one call.
+
     The compiled programs of the last eight configurations (on data of at most 16 MB) stay in the process, so that the
     same one with other seeds does not wait for the compiler. Runs may go on in several threads at once. The memory of a
     run is that of its results, which is the size of the file, and of the networks' states.
@@ -87,7 +91,7 @@ def run(
       ValueError, TypeError: an argument that is not allowed, before anything is compiled; a `CheckpointError`: the
         folder belongs to another run, is in use or damaged.
       OSError: the folder cannot be written, or its disk has no room for the run.
-      RuntimeError: the process was forked from one that had loaded JAX.
+      RuntimeError: the process was forked from one that had loaded JAX; JAX_PLATFORMS names none that is here.
 
     Warns:
       RuntimeWarning: some networks diverged (says how many); information values break their bounds (says which); a
@@ -250,6 +254,7 @@ def _check_process() -> None:
             "ibjax.run in a process forked from one that had loaded JAX, whose threads a fork does not copy: it could "
             "wait for ever; allowed: workers of multiprocessing.get_context('spawn')"
         )
+    platforms(jax)
 
 
 def _cache_key(program: Program) -> str | None:
