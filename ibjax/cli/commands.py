@@ -140,7 +140,8 @@ def bound(arguments: argparse.Namespace) -> int:
     if arguments.plot:
         from matplotlib.backend_bases import FigureCanvasBase  # here, so that nothing else waits for matplotlib
 
-        if Path(arguments.plot).suffix.lower() not in (endings := [f".{kind}" for kind in FigureCanvasBase.filetypes]):
+        endings = [f".{kind}" for kind in FigureCanvasBase.filetypes if kind != "pgf"]  # which needs LaTeX
+        if Path(arguments.plot).suffix.lower() not in endings:
             raise UsageError(f"--plot = {arguments.plot!r}; allowed: a name that ends in {', '.join(endings)}")
     for option in ("out", "plot"):
         if path := getattr(arguments, option):

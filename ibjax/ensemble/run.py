@@ -63,7 +63,8 @@ def run(
     """Train an ensemble and measure the information plane of every layer at each logged epoch.
 
     Args:
-      config: what to train; the paper's by default.
+      config: what to train; the paper's by default. Seeds are trained in blocks of ten (128 on an accelerator): one
+        alone takes as long as a whole block.
       dataset: instead of the task that `config.dataset` names.
       network: instead of the perceptron of `config.hidden_widths`: a flax linen module whose `__call__(x)` returns
         `(logits, activations)` with one activation array (batch, width) or (batch, ...) a layer; a callable
@@ -76,9 +77,6 @@ def run(
         from it and returns the same arrays to the bit. SIGTERM, Ctrl-C and exceptions leave it as of that moment.
       checkpoint_every: seconds between two checkpoints of a network, at least; writing takes a twentieth of the time
         at most.
-
-    Seeds are trained in blocks of ten (on an accelerator of 128): one network takes as long as a whole block, so ask
-    for many in one call.
 
     The compiled programs of the last eight configurations (on data of at most 16 MB) stay in the process, so that the
     same one with other seeds does not wait for the compiler. Runs may go on in several threads at once. The memory of a
