@@ -63,8 +63,7 @@ def run(
     """Train an ensemble and measure the information plane of every layer at each logged epoch.
 
     Args:
-      config: what to train; the paper's by default. Seeds are trained in blocks of ten (128 on an accelerator): one
-        alone takes as long as a whole block.
+      config: what to train, the paper's by default; one seed takes as long as its block of ten (accelerators: 128).
       dataset: instead of the task that `config.dataset` names.
       network: instead of the perceptron of `config.hidden_widths`: a flax linen module whose `__call__(x)` returns
         `(logits, activations)` with one activation array (batch, width) or (batch, ...) a layer; a callable
