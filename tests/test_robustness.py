@@ -294,8 +294,7 @@ class TestCommandLine:
     @pytest.mark.parametrize(
         ("config", "words"),
         [
-            ({"custom": ["network", "optimizer"]}, "trained with a network, optimizer of its own"),
-            ({"config": 3}, "holds no configuration"),
+            ({"custom": ["network", "optimizer"]}, "trained with a custom network, optimizer, which no file holds"),
             ({"config": {"bins": 30, "telepathy": True}}, "does not know telepathy"),
             ({"config": {"bins": 1}}, "bins = 1; allowed"),
         ],

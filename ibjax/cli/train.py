@@ -13,25 +13,27 @@ from pathlib import Path
 from typing import Any
 
 import ibjax
+from ibjax._checks import unknown
 from ibjax._files import check_space, size
 from ibjax._workers import check_signals, interruptible
 from ibjax.cli.options import UsageError, config_of, refuse
 from ibjax.cli.output import (
-    cache_compiled_programs,
     check_output,
+    escape,
     fail,
     hint_checkpoint,
     load_trajectory,
+    prepare_compiler,
     print_results,
     report_broken_bounds,
 )
 from ibjax.config import Config
 from ibjax.data.dataset import Dataset
 from ibjax.data.files import ENDINGS
+from ibjax.data.spherical import DATASETS
 from ibjax.information.estimator import make
 from ibjax.progress import bar, duration
 from ibjax.trajectory.provenance import conditions, recorded_config
-from ibjax.trajectory.schema import entry
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -70,12 +72,14 @@ def rerun(arguments: argparse.Namespace) -> int:
     with interruptible(second_kills=True):
         with refuse(f"{arguments.file!r} cannot be repeated: "):
             if custom := recorded.config.get("custom"):
-                names = ", ".join(map(str, custom)) if isinstance(custom, list) else repr(custom)
-                raise ValueError(f"it was trained with a {names} of its own, which no file holds; repeat it in Python")
+                raise ValueError(
+                    f"it was trained with a custom {', '.join(custom)}, which no file holds; repeat it in Python"
+                )
             config = recorded_config(recorded)
-            measured = entry(recorded.config, "measured")  # by `ibjax measure`, after the run
+            measured = recorded.config.get("measured")  # by `ibjax measure`, after the run
             if measured:
-                estimator = make(str(measured.get("estimator")), **entry(measured, "options"))
+                estimator = make(str(measured.get("estimator")), **(measured.get("options") or {}))
+        prepare_compiler()
         again = _train(config, "trained again", quiet=arguments.quiet)
         if measured:
             with refuse(f"{arguments.file!r} cannot be measured again: "):
@@ -86,7 +90,7 @@ def rerun(arguments: argparse.Namespace) -> int:
         print(f"{key} was added after the run and is not compared")
     original = dataclasses.replace(recorded, extras={k: v for k, v in recorded.extras.items() if k not in added})
     for line in (changes := conditions(recorded, again)):
-        print(line)
+        print(escape(line))
     if not (differences := original.differences(again)):
         print(f"all {len(original.arrays()) - 1} arrays agree to the bit")
         return 0
@@ -100,9 +104,11 @@ def rerun(arguments: argparse.Namespace) -> int:
 
 def _read_dataset(arguments: argparse.Namespace) -> ibjax.Dataset | None:
     """The data set of a file named in place of a task; the configuration then has the preset's."""
-    if "dataset" not in arguments or Path(arguments.dataset).suffix.lower() not in ENDINGS:
+    if "dataset" not in arguments or arguments.dataset in DATASETS:
         return None
     path = arguments.dataset
+    if Path(path).suffix.lower() not in ENDINGS:
+        raise UsageError(f"{unknown('--dataset', path, DATASETS)}, or a file that ends in {' or '.join(ENDINGS)}")
     del arguments.dataset
     try:
         with refuse("--dataset: "):
@@ -132,6 +138,7 @@ def _needs(config: Config, dataset: Dataset | None, path: Path) -> str:
     Raises:
       OSError: the disk has no room.
     """
+    prepare_compiler()
     with refuse():
         needs = ibjax.forecast(config, dataset=dataset, timed=False)
     free = check_space(path, needs.file_bytes)
@@ -140,7 +147,6 @@ def _needs(config: Config, dataset: Dataset | None, path: Path) -> str:
 
 def _train(config: ibjax.Config, note: str, *, quiet: bool, **options: Any) -> ibjax.Trajectory:
     """The run, with warnings as lines of this command; unless quiet, with a note as training begins."""
-    cache_compiled_programs()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "[0-9]+ of [0-9]+ networks diverged", RuntimeWarning)  # the table says so
         warnings.filterwarnings("ignore", "information values break their bounds", RuntimeWarning)  # so does the report

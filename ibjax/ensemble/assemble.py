@@ -114,9 +114,12 @@ def _check_fit(config: Config, dataset: Dataset, network: Any, optimizer: Any) -
     if network is None and config.output == "sigmoid" and dataset.n_classes != 2:
         raise ValueError(f"output = 'sigmoid' with {dataset.n_classes} classes; allowed: 'softmax'")
     if optimizer is not None and isinstance(config.learning_rate, tuple):
-        raise ValueError("learning_rate of each seed with an optimizer of your own; allowed: one number")
+        raise ValueError("learning_rate holds one number a seed, with optimizer=...; allowed: one number for all")
     if network is not None and not isinstance(network, Perceptron) and np.any(config.noise):
-        raise ValueError(f"noise = {config.noise} with a network of your own; allowed: 0 (add it in the network)")
+        raise ValueError(
+            f"noise = {config.noise} with network=...; allowed: 0, or the built-in network (no network=...), to whose "
+            "hidden layers alone ibjax adds noise in training"
+        )
 
 
 def _perceptron(config: Config, dataset: Dataset) -> Perceptron:

@@ -17,6 +17,7 @@ import jax
 import numpy as np
 import optax
 
+from ibjax._checks import platforms
 from ibjax._files import size
 from ibjax._workers import interruptible
 from ibjax.config import PER_SEED, Config
@@ -143,6 +144,7 @@ def forecast(
       timed: whether one block of networks is trained and measured for a moment. That compiles what the run needs, which
         then finds it compiled but where network or optimizer are user-supplied.
     """
+    platforms(jax)
     with interruptible(), contextlib.ExitStack() as stack:
         stack.enter_context(precision(config))
         program = assemble(config, dataset=dataset, network=network, optimizer=optimizer)

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
+from ibjax._checks import platforms
 from ibjax._workers import Workers, interruptible
 from ibjax.config import Config
 from ibjax.data.dataset import Dataset
@@ -73,12 +74,14 @@ def measure(
     Raises:
       ValueError: no weights are stored; `dataset` or `network` is needed, or not the one of the run; an unknown
         estimator or option; a layer beyond the estimator's reach.
+      RuntimeError: JAX_PLATFORMS names none that is here.
       TypeError: an argument of the wrong type. All before anything is compiled but for a network that is not the run's.
       MemoryError: it does not fit into memory.
     """
     if not isinstance(trajectory, Trajectory):
         raise TypeError(f"trajectory = {trajectory!r}; allowed: an ibjax.Trajectory")
     check_progress(progress)
+    platforms(jax)
     # Weights do not tell how they were found: the plain path knows every network.
     config = dataclasses.replace(recorded_config(trajectory), estimators=(), backend="plain")
     if estimator == "histogram":
@@ -116,9 +119,9 @@ def weight_bytes(config: Config, *, dataset: Dataset | None = None, network: Any
 def _check_supplied(trajectory: Trajectory, **supplied: Any) -> None:
     """Refuses to measure without a data set or network that the run was given."""
     for name, value in supplied.items():
-        if value is None and name in (trajectory.config.get("custom") or ()):
+        if value is None and name in (trajectory.config.get("custom", ())):
             raise ValueError(
-                f"{name} = None, but the run was given one of its own: measure(..., {name}=...) needs it too"
+                f"{name} = None, but the run was given a custom one; allowed: the same one, measure(..., {name}=...)"
             )
 
 

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import optax
 
+from ibjax._checks import platforms
 from ibjax._workers import Workers, check_signals, interruptible
 from ibjax.config import Config
 from ibjax.data.dataset import Dataset
@@ -62,7 +63,7 @@ def run(
     """Train an ensemble and measure the information plane of every layer at each logged epoch.
 
     Args:
-      config: what to train; the paper's by default.
+      config: what to train, the paper's by default; one seed takes as long as its block of ten (accelerators: 128).
       dataset: instead of the task that `config.dataset` names.
       network: instead of the perceptron of `config.hidden_widths`: a flax linen module whose `__call__(x)` returns
         `(logits, activations)` with one activation array (batch, width) or (batch, ...) a layer; a callable
@@ -89,7 +90,7 @@ def run(
         folder belongs to another run, is in use or damaged.
       MemoryError: the run does not fit into memory; before anything is compiled.
       OSError: the folder cannot be written, or its disk has no room for the run.
-      RuntimeError: the process was forked from one that had loaded JAX.
+      RuntimeError: the process was forked from one that had loaded JAX; JAX_PLATFORMS names none that is here.
 
     Warns:
       RuntimeWarning: some networks diverged (says how many); information values break their bounds (says which); a
@@ -161,17 +162,12 @@ def train(
     threads = threads_per_device(devices_for(len(config.seed_list)), len(blocks))
     workers = Workers(step, len(devices), threads, lambda: precision(config))
     with precision(config):
-        begun = [
-            _begin(devices[n % len(devices)], n, seeds, logged, buffer, checkpoint) for n, seeds in enumerate(blocks)
-        ]
+        begun = [_begin(devices, number, seeds, logged, buffer, checkpoint) for number, seeds in enumerate(blocks)]
+        seconds = 0.0 if report is None else expected_seconds(config, compiled)
     for block in begun:
         if block.n_logged < len(logged):
             workers.add(block.number % len(devices), block)
-    if checkpoint is not None:  # every block's state beside the one that is to replace it
-        nbytes = sum(leaf.nbytes for leaf in jax.tree.leaves(begun[0].state))
-        checkpoint.reserve(buffer.nbytes + 2 * len(blocks) * nbytes)
     resumed = sum(block.epoch for block in begun)
-    seconds = 0.0 if report is None else expected_seconds(config, compiled)
     if checkpoint is not None:  # every block's state beside the one that is to replace it
         nbytes = sum(leaf.nbytes for leaf in jax.tree.leaves(begun[0].state))
         checkpoint.reserve(buffer.nbytes + 2 * len(blocks) * nbytes)
@@ -230,6 +226,7 @@ def _check_process() -> None:
             "ibjax.run in a process forked from one that had loaded JAX, whose threads a fork does not copy: it could "
             "wait for ever; allowed: workers of multiprocessing.get_context('spawn')"
         )
+    platforms(jax)
 
 
 def _identity(program: Program) -> dict[str, Any]:

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from typing import Any
 
-from ibjax.config import PER_SEED, Config
-from ibjax.trajectory.schema import entry
+from ibjax.config import Config
 from ibjax.trajectory.trajectory import Trajectory
 
 
@@ -35,14 +34,13 @@ def recorded_config(trajectory: Trajectory) -> Config:
       ValueError: the configuration is not one of this ibjax, or not that of the file's arrays.
     """
     recorded = trajectory.config.get("config")
-    if not isinstance(recorded, dict):
+    if recorded is None:
         raise ValueError("the trajectory holds no configuration")
     known = {field.name for field in dataclasses.fields(Config)}
     if strange := sorted(map(str, recorded.keys() - known)):
         raise ValueError(f"this ibjax does not know {', '.join(strange)} of its configuration")
-    swept = {name: trajectory.setting(name) for name in PER_SEED if isinstance(recorded.get(name), list)}
     try:
-        config = Config(**recorded | swept | {"seeds": trajectory.seeds})
+        config = Config(**recorded | trajectory.swept() | {"seeds": trajectory.seeds})
     except (ValueError, TypeError) as error:
         raise ValueError(f"its configuration is not allowed: {error}") from error
     sizes = {"logged epochs": (config.logged, tuple(trajectory.epochs.tolist()))}
@@ -60,7 +58,9 @@ def _short(numbers: tuple[int, ...]) -> str:
 
 def conditions(recorded: Trajectory, again: Trajectory) -> list[str]:
     """What differs between two runs of one configuration in versions and device, a line each."""
-    now, then = ({"device_kind": t.config.get("device_kind"), **entry(t.config, "versions")} for t in (again, recorded))
+    now, then = (
+        {"device_kind": t.config.get("device_kind"), **t.config.get("versions", {})} for t in (again, recorded)
+    )
     return [
         f"{name}: {before} then, {after} now"
         for name, before, after in differing_entries({key: then.get(key) for key in now}, now)
