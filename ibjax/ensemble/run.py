@@ -171,14 +171,29 @@ def train(
     if checkpoint is not None:  # every block's state beside the one that is to replace it
         nbytes = sum(leaf.nbytes for leaf in jax.tree.leaves(begun[0].state))
         checkpoint.reserve(buffer.nbytes + 2 * len(blocks) * nbytes)
+    n_steps = len(blocks) * len(logged) - sum(buffer.n_logged)
+    with _left_resumable(checkpoint, workers, buffer, guard, closed), contextlib.closing(workers.run(n_steps)) as steps:
+        for _ in itertools.chain([None], steps):
+            if checkpoint is not None:
+                checkpoint.watch()
+            if report is not None:
+                report(progress_of(logged, buffer, resumed, seconds))
+    patterns = [np.asarray(block.sample.patterns)[: len(part)] for block, part in zip(begun, parts, strict=True)]
+    return buffer, np.concatenate(patterns)
+
+
+@contextlib.contextmanager
+def _left_resumable(
+    checkpoint: Checkpoint | None,
+    workers: Workers[Block],
+    buffer: ResultBuffer,
+    guard: threading.Lock,
+    closed: threading.Event,
+) -> Iterator[None]:
+    """Whatever ends the block of code, nothing that was trained is lost; threads that go on find the run closed."""
     try:
-        with contextlib.closing(workers.run(len(blocks) * len(logged) - sum(buffer.n_logged))) as steps:
-            for _ in itertools.chain([None], steps):
-                if checkpoint is not None:
-                    checkpoint.watch()
-                if report is not None:
-                    report(progress_of(logged, buffer, resumed, seconds))
-    except BaseException:  # whatever ends the run, nothing that was trained is lost
+        yield
+    except BaseException:
         with guard:
             closed.set()
         if checkpoint is not None:
@@ -188,8 +203,6 @@ def train(
     finally:
         if checkpoint is not None:
             checkpoint.finish()
-    patterns = [np.asarray(block.sample.patterns)[: len(part)] for block, part in zip(begun, parts, strict=True)]
-    return buffer, np.concatenate(patterns)
 
 
 def _begin(
