@@ -74,9 +74,8 @@ def measure(
     Raises:
       ValueError: no weights are stored; `dataset` or `network` is needed, or not the one of the run; an unknown
         estimator or option; a layer beyond the estimator's reach.
-      RuntimeError: JAX_PLATFORMS names none that is here.
       TypeError: an argument of the wrong type. All before anything is compiled but for a network that is not the run's.
-      MemoryError: it does not fit into memory.
+      MemoryError: it does not fit into memory. RuntimeError: JAX_PLATFORMS names none that is here.
     """
     if not isinstance(trajectory, Trajectory):
         raise TypeError(f"trajectory = {trajectory!r}; allowed: an ibjax.Trajectory")
