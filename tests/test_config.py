@@ -92,8 +92,8 @@ BAD: list[Case] = [
     (Config, "estimators", ("kde", "kd"), ValueError, "estimators[1] = 'kd'", "did you mean 'kde'?"),
     (Config, "estimators", "kde", TypeError, "'kde'", "a tuple"),
     (Config, "estimators", (3,), TypeError, "estimators[0] = 3", "histogram"),
-    (Config, "estimators", ("kde:noise_varianse=1",), ValueError, "'kde'", "'noise_varianse'", "'noise_variance'?"),
-    (Config, "estimators", {"kde": {"noise_variance": -1}}, ValueError, "noise_variance = -1"),
+    (Config, "estimators", ("kde:noise_varianse=1",), ValueError, "'noise_varianse'", "'noise_variance'?"),
+    (Config, "estimators", {"kde": {"noise_variance": -1}}, ValueError, "noise_variance = -1", "more than 0"),
     (Config, "estimators", {"kde": {"lower": True}}, ValueError, "'lower'", "'noise_variance'"),
     (Config, "estimators", ("noisy:samples=2.5",), ValueError, "samples = '2.5'", "'noisy:samples=2.5'"),
     (Config, "estimators", ("noisy:samples",), ValueError, "'samples'", "noisy:OPTION=VALUE"),
@@ -429,5 +429,5 @@ def test_options_of_estimators_however_they_are_written() -> None:
     assert configs[0].further_estimators == (kde, noisy, make("quantile", distinct=True))
     assert Config(estimators={"kde": {"noise_variance": 1e-3}}) == Config(estimators=("kde",))
     for name in ESTIMATORS:
-        options = {"histogram": {"bins": 7, "compat": "idnns"}, "quantized": {"bits": 3}}.get(name, {})
+        options: Any = {"histogram": {"bins": 7, "compat": "idnns"}, "quantized": {"bits": 3}}.get(name, {})
         assert of_specification(specification(make(name, **options))) == make(name, **options)

@@ -103,7 +103,7 @@ def test_cached_programs_train_on_as_many_cores_as_there_are_blocks(
 
 def test_an_interrupt_in_a_callback_is_not_swallowed(truth: Trajectory) -> None:
     """What a signal handler raises inside a callback of the garbage collector is dropped; jax has one there."""
-    sent = []
+    sent: list[str] = []
 
     def interrupt(phase: str, _: dict[str, int]) -> None:
         if not sent and threading.current_thread() is threading.main_thread():

@@ -75,7 +75,7 @@ def measure(
       ValueError: no weights are stored; `dataset` or `network` is needed, or not the one of the run; an unknown
         estimator or option; a layer beyond the estimator's reach.
       TypeError: an argument of the wrong type. All before anything is compiled but for a network that is not the run's.
-      RuntimeError, MemoryError: JAX_PLATFORMS names none that is here; it does not fit into memory.
+          RuntimeError, MemoryError: JAX_PLATFORMS names none that is here; it does not fit into memory.
     """
     if not isinstance(trajectory, Trajectory):
         raise TypeError(f"trajectory = {trajectory!r}; allowed: an ibjax.Trajectory")
