@@ -217,21 +217,23 @@ def counts_by_blocks(cloud: Cloud, samples: int, k: int) -> tuple[Array, Array]:
         whole = (most < r_x[:-1]) & real
         missing = (((least <= r_x[:-1]) & ~whole) | (least <= state[1][:-1, -1])) & real
 
-        def some(rows: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-            m_x, best, least_of_block = state
+        def reach(rows: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
             distances = blocks.distances(rows, j)
             within = (distances <= r_x[rows][:, None]) & (pattern[rows][:, None] != of_block(pattern, j))
-            return (
-                m_x.at[rows].add(jnp.sum(within, axis=1, dtype=jnp.int32)),
-                best.at[rows].set(nearest(best[rows], distances, rows, j)),
-                least_of_block.at[j, rows].set(distances.min(axis=1)),
-            )
+            m_x, least = state
+            return m_x.at[rows].add(jnp.sum(within, axis=1, dtype=jnp.int32)), least.at[rows].set(distances.min(axis=1))
 
-        m_x, best, least_of_block = _over_some(some, missing, state)
+        def approach(rows: Array, best: Array) -> Array:
+            return best.at[rows].set(nearest(best[rows], blocks.distances(rows, j), rows, j))
+
+        m_x, best, least_of_block = state
+        m_x, least = _over_some(reach, missing, (m_x, jnp.full(len(r_x), jnp.inf, dtype)))
+        best = _over_some(approach, (least <= best[:, -1])[:-1] & (jnp.arange(len(order)) // size != j) & real, best)
         of_pattern = jnp.zeros(points // samples, jnp.int32)
         of_pattern = of_pattern.at[of_block(pattern, j)].add(of_block(real, j).astype(jnp.int32), mode="drop")
         in_block = of_pattern.sum() - of_pattern[pattern[:-1]]
-        return m_x.at[:-1].add(jnp.where(whole & ~missing, in_block, 0)), best, least_of_block
+        m_x = m_x.at[:-1].add(jnp.where(whole & ~missing, in_block, 0))
+        return m_x, best, least_of_block.at[j].set(least)
 
     best = lax.map(among_its_block, jnp.arange(n_blocks)).reshape(-1, k)
     best = jnp.concatenate([best, jnp.full((1, k), -1, dtype)])
@@ -317,12 +319,13 @@ class _Blocks(NamedTuple):
 
         def product() -> Array:
             left = jnp.concatenate([-2 * x, jnp.ones_like(x2), x2], axis=1)
-            right = jnp.concatenate([y, y2, jnp.ones_like(y2)], axis=1)
+            right = jnp.concatenate([y, jnp.where(hidden[:, None], jnp.inf, y2), jnp.ones_like(y2)], axis=1)
             return jnp.dot(left, right.T, precision=lax.Precision.HIGHEST)
 
         far = jnp.maximum(x2.max(), y2.max())
-        found = lax.cond(far > _FAR * x.shape[1], lambda: row.distances(column), product)
-        return jnp.where(self.order[columns] < self.points, found, jnp.inf)
+        units, hidden = x.shape[1], self.order[columns] >= self.points
+        exact = lambda: jnp.where(hidden, jnp.inf, row.distances(column))  # noqa: E731
+        return exact() if units == 1 else lax.cond(far > min(4 * units**4, 1000 * units), exact, product)
 
 
 def _over_some(function: Callable[[Array, Any], Any], chosen: Array, state: Any) -> Any:
