@@ -50,7 +50,7 @@ MUTANTS = (
         "information/partition.py",
         "same &= (theirs == w).all(axis=0)",
         "same &= (theirs == w).any(axis=0)",
-        "test_histogram.py::TestCells::test_words_that_always_collide",
+        "test_histogram.py::TestAgainstReference::test_float32",
     ),
     Mutant(
         "information/partition.py",
@@ -333,6 +333,18 @@ MUTANTS = (
         "self._written[number] = done\n",
         "self._written[number] = 0\n",
         "test_checkpoint.py::test_exceptions_lose_nothing",
+    ),
+    Mutant(
+        "ensemble/checkpoint.py",
+        "if not low <= epoch < max(high, 1):",
+        "if not 0 <= epoch:",
+        "test_checkpoint.py::test_a_state_of_another_interval_is_refused",
+    ),
+    Mutant(
+        "ensemble/checkpoint.py",
+        "elif first != reached or last > done:",
+        "elif first > reached or last > done:",
+        "test_checkpoint.py::test_records_that_overlap_are_refused",
     ),
     Mutant(
         "ensemble/results.py",

@@ -316,6 +316,15 @@ def test_other_versions_and_devices_are_refused(folder: Path) -> None:
         ibjax.run(CONFIG, checkpoint=folder)
 
 
+def test_another_trainer_is_refused(folder: Path) -> None:
+    """Known only when the program is compiled: "auto" takes the plain one where the GPU's does not compile."""
+    facts = json.loads((folder / "run.json").read_text())
+    assert facts["trainer"] == "plain"
+    (folder / "run.json").write_text(json.dumps({**facts, "trainer": "fused"}))
+    with pytest.raises(CheckpointError, match=r'trainer \("fused" there, "plain" asked for\)'):
+        ibjax.run(CONFIG, checkpoint=folder)
+
+
 def restored(folder: Path) -> list[Any]:
     with Checkpoint(folder) as kept:
         return [kept.restore(number, CONFIG.logged) for number in range(2)]
@@ -362,6 +371,26 @@ def test_files_of_other_blocks_and_shapes_are_refused_by_the_run(folder: Path) -
     np.savez(states[0], **{**arrays, "leaf_001": arrays["leaf_001"][:-4]})
     with pytest.raises(CheckpointError, match="damaged: block 0"):
         ibjax.run(CONFIG, checkpoint=folder)
+
+
+@pytest.mark.parametrize("moved", [-6, 6])
+def test_a_state_of_another_interval_is_refused(moved: int, folder: Path) -> None:
+    """The epoch a state has reached lies between its last logged epoch and the next; here these are 6 apart."""
+    path = folder / "state_00001.npz"
+    with np.load(path) as state:
+        arrays = dict(state)
+    np.savez(path, **{**arrays, "leaf_000": arrays["leaf_000"] + [0, moved]})
+    with pytest.raises(CheckpointError, match=r"damaged: state_00001\.npz: epoch \d+ after \d+ logged epochs"):
+        restored(folder)
+
+
+def test_records_that_overlap_are_refused(folder: Path) -> None:
+    first, second = sorted(folder.glob("records_00001_*"))[:2]
+    _, _, _, last = second.stem.split("_")
+    second.rename(folder / f"{first.stem[:-7]}{last}.npz")
+    shutil.copy(first, folder / f"records_00001_{1:07}_{last}.npz")
+    with pytest.raises(CheckpointError, match="is damaged: records_00001"):
+        restored(folder)
 
 
 @pytest.mark.parametrize("missing", ["run.json", "records_00001_*_*.npz"])
