@@ -146,7 +146,7 @@ MUTANTS = (
         "information/pairs.py",
         "jnp.where(finite, values, jnp.nan)",
         "values",
-        "test_estimators.py::TestProtocol::test_infinite_is_nan",
+        "test_estimators.py::TestProtocol::test_networks_do_not_see_each_other",
     ),
     Mutant(
         "training/trainer.py",
@@ -261,6 +261,18 @@ MUTANTS = (
         "np.broadcast_to(np.asarray(value, dtype), seeds.shape)[order]",
         "np.broadcast_to(np.asarray(value, dtype), seeds.shape)",
         "test_ensemble.py::test_kept_programs_do_not_mix_up_the_settings_of_seeds",
+    ),
+    Mutant(
+        "ensemble/assemble.py",
+        "learning_rate=of_seeds(config.learning_rate, config.precision)",
+        'learning_rate=of_seeds(config.learning_rate, "float32")',
+        "test_ensemble.py::test_float64_stays_inside_the_run",
+    ),
+    Mutant(
+        "ensemble/program.py",
+        "jnp.isfinite(train_loss) & jnp.isfinite(state.params).all(axis=1)",
+        "jnp.isfinite(train_loss)",
+        "test_ensemble.py::test_a_diverging_seed_leaves_the_others_alone",
     ),
     Mutant(
         "ensemble/program.py",
@@ -434,7 +446,7 @@ MUTANTS = (
         "config.py",
         "and len(value) != len(self.seed_list):",
         "and len(value) < len(self.seed_list):",
-        "test_config.py::test_a_value_a_seed",
+        "test_config.py::test_bad_input_is_refused",
     ),
     Mutant(
         "config.py",

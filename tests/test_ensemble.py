@@ -172,10 +172,11 @@ def test_a_diverging_seed_leaves_the_others_alone() -> None:
     """A learning rate at which some networks overflow and some do not."""
 
     class Fragile:
-        """Overflows in the seeds whose first weight is negative."""
+        """Overflows in the seeds whose first weight is negative; some others have an infinite weight of no effect."""
 
         def init(self, key: jax.Array, inputs: jax.Array) -> Any:
-            return {"one": jax.random.normal(key, (inputs.shape[1], 3)), "out": jnp.ones((3, 1))}
+            one = jax.random.normal(key, (inputs.shape[1], 3))
+            return {"one": one, "out": jnp.ones((3, 1)), "idle": jnp.where(one[0, 1] > 0.5, jnp.inf, 0)}
 
         def apply(self, params: Any, inputs: jax.Array) -> Any:
             scale = jnp.where(params["one"][0, 0] < 0, 1e38, 1.0)
@@ -183,10 +184,11 @@ def test_a_diverging_seed_leaves_the_others_alone() -> None:
             logits = a @ params["out"] * scale * scale
             return logits, [a, jax.nn.sigmoid(logits)]
 
-    config = Config(seeds=6, epochs=4, logged_epochs=4, batch_size=16)
-    with pytest.warns(RuntimeWarning, match=r"[1-5] of 6 networks diverged"):
+    config = Config(seeds=9, epochs=4, logged_epochs=4, batch_size=16, store_weights=True)
+    with pytest.warns(RuntimeWarning, match=r"[1-8] of 9 networks diverged"):
         traj = ibjax.run(config, dataset=toy_dataset(), network=Fragile())
-    assert 0 < traj.diverged.sum() < 6
+    assert 0 < traj.diverged.sum() < 9
+    assert np.isfinite(traj.extras["params"][~traj.diverged]).all()
     assert np.isnan(traj.i_xt[traj.diverged, -1]).all()
     assert np.isfinite(traj.i_xt[~traj.diverged]).all()
     healthy = traj.seeds[~traj.diverged].tolist()
@@ -388,6 +390,8 @@ def test_float64_stays_inside_the_run() -> None:
     np.testing.assert_allclose(traj.i_xt[:, 0, 0], 12, rtol=0, atol=1e-12)
     np.testing.assert_allclose(traj.i_ty[:, 0, 0], traj.i_xy, rtol=0, atol=1e-12)
     assert jnp.ones(2).dtype == jnp.float32
+    rates = assemble(replace(TINY, precision="float64", learning_rate=(0.1, 0.7), noise=0.3)).per_seed.values
+    assert [np.asarray(rate).tolist() for rate in rates[1:]] == [[0.1, 0.7], [0.3, 0.3]]
     single = ibjax.run(TINY)
     assert single.i_xt.dtype == np.float32
     np.testing.assert_array_equal(traj.train_mask, single.train_mask)
