@@ -22,8 +22,9 @@ from rich.table import Table
 from ibjax import Config, Trajectory
 from ibjax.ensemble.assemble import assemble
 from ibjax.ensemble.blocks import cores
+from ibjax.ensemble.compiled import compile_run
 from ibjax.ensemble.results import collect
-from ibjax.ensemble.run import compile_run, train
+from ibjax.ensemble.run import train
 
 Row = Mapping[str, Any]
 

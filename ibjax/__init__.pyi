@@ -10,6 +10,8 @@ from .data.files import load_dataset as load_dataset
 from .data.images import digits_dataset as digits_dataset
 from .data.spherical import spherical_dataset as spherical_dataset
 from .ensemble.checkpoint import CheckpointError as CheckpointError
+from .ensemble.compiled import Forecast as Forecast
+from .ensemble.compiled import forecast as forecast
 from .ensemble.remeasure import measure as measure
 from .ensemble.run import run as run
 from .information.apply import adaptive_information as adaptive_information

@@ -1,7 +1,5 @@
 """`python -m ibjax` is `ibjax`."""
 
-import sys
+from ibjax.cli.main import entry_point
 
-from ibjax.cli.main import main
-
-sys.exit(main())
+entry_point()

@@ -9,7 +9,7 @@ import difflib
 import math
 import operator
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -104,6 +104,22 @@ def distinct(field: str, items: tuple[_Item, ...]) -> tuple[_Item, ...]:
         twice = next(item for i, item in enumerate(items) if item in items[:i])
         raise ValueError(f"{field} holds {twice!r} more than once; allowed: each at most once")
     return items
+
+
+def platforms(jax: ModuleType) -> None:
+    """Refuses a JAX_PLATFORMS of which no device is there; takes the module, so that this one need not import it.
+
+    Raises:
+      RuntimeError: names the variable, its value and what is allowed.
+    """
+    try:
+        jax.local_devices()
+    except (RuntimeError, AssertionError) as error:  # the latter, without a word, where CUDA finds no GPU
+        reason = str(error).partition(" (set JAX_PLATFORMS")[0].splitlines()[:1]
+        raise RuntimeError(
+            f"JAX_PLATFORMS = {jax.config.jax_platforms!r}, of which there is no device here; allowed: unset, or "
+            f"platforms that are here, such as cpu{f' ({reason[0]})' if reason else ''}"
+        ) from error
 
 
 def unknown(field: str, value: object, allowed: tuple[str, ...]) -> str:

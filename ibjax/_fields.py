@@ -11,6 +11,7 @@ documentation:
     items          ends of the range of the integers of a tuple
     metavar        what stands for the value on the command line, where its kind does not say
     none           the word for None there, besides "none"
+    check          a function (field, value) that takes the place of the checks here
 """
 
 from __future__ import annotations
@@ -48,14 +49,18 @@ def kinds(of: type) -> Mapping[str, Kind]:
 
 def _kind(hint: Any) -> Kind:
     parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    parts = tuple(part for part in parts if typing.get_origin(part) is not Mapping)  # another way to write a tuple
     tuples = [part for part in parts if typing.get_origin(part) is tuple]
     singles = [part for part in parts if part not in (*tuples, types.NoneType)]
     item = singles[0] if singles else typing.get_args(tuples[0])[0]
+    item = typing.get_args(item)[0] if isinstance(item, types.UnionType) else item
     return Kind(item, bool(singles), bool(tuples), types.NoneType in parts)
 
 
 def check(name: str, value: Any, kind: Kind, about: Mapping[str, Any]) -> Any:
     """What the user gave for a field in plain types; ValueError or TypeError if its metadata, `about`, forbid it."""
+    if "check" in about:
+        return about["check"](name, value)
     if value is None and kind.optional:
         return None
     if kind.item is bool:
@@ -71,6 +76,17 @@ def check(name: str, value: Any, kind: Kind, about: Mapping[str, Any]) -> Any:
     if several and not isinstance(value, str | bytes):
         return tuple(_checks.number(f"{name}[{i}]", item, **ends) for i, item in enumerate(value))
     return _checks.number(name, value, **ends)
+
+
+def from_text(text: str, kind: Kind) -> Any:
+    """One value of a field, written as on the command line; ValueError where it is none."""
+    if kind.optional and text == "none":
+        return None
+    if kind.item is not bool:
+        return kind.item(text)
+    if text not in ("true", "false"):
+        raise ValueError(text)
+    return text == "true"
 
 
 def allowed(kind: Kind, about: Mapping[str, Any]) -> str:

@@ -33,7 +33,7 @@ def atomic_write(path: str | os.PathLike[str], *, overwrite: bool = True, suffix
     Raises:
       FileExistsError: there is a file and `overwrite` is false.
       OSError: the folder is missing or not writable, the disk is full, the name is that of a folder, of a device or of
-        a file one may not write.
+        a file one may not write; its `filename` is `path` or what that links to.
     """
     target = Path(os.path.realpath(path))
     check_target(target, overwrite)
@@ -44,8 +44,10 @@ def atomic_write(path: str | os.PathLike[str], *, overwrite: bool = True, suffix
         with open(temporary, "r+b") as file:
             os.fsync(file.fileno())
         _publish(temporary, target, overwrite)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):  # that of a full disk names none
+            raise OSError(error.errno, error.strerror or str(error), os.fspath(path)) from error
         raise
 
 

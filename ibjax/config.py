@@ -13,13 +13,14 @@ import functools
 import inspect
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
 from ibjax import _checks, _fields
 from ibjax._fields import option
 from ibjax.data.spherical import DATASETS
-from ibjax.information.estimator import COMPATS, ESTIMATORS, MOST_BINS
+from ibjax.information.estimator import COMPATS, ESTIMATORS, MOST_BINS, Estimator, of_specification, specifications
 
 PER_SEED = ("train_fraction", "learning_rate", "noise")
 """Fields that may hold a tuple of numbers, one a seed."""
@@ -143,12 +144,15 @@ class Config:
         "keep all parameters at every logged epoch, for other estimators later",
         note="`ibjax.measure` applies them; `ibjax.ensemble.remeasure.weight_bytes` tells how much that is",
     )
-    estimators: tuple[str, ...] = option(
+    estimators: tuple[str | Estimator, ...] | Mapping[str, Mapping[str, Any]] = option(
         ("histogram",),
         "what to measure at every logged epoch; the histogram always is",
-        note="that of `bins`, as `i_xt`, `i_ty`; the others, with the defaults of their options, are stored as "
-        "`i_xt_<name>`, `i_ty_<name>`",
+        note="that of `bins`, as `i_xt`, `i_ty`; the others are stored as `i_xt_<name>`, `i_ty_<name>`; with options: "
+        '`{"kde": {"noise_variance": 0.1}}`, or the same in words, `"kde:noise_variance=0.1"`, which is how they are '
+        "stored, or estimators of `ibjax.information.estimator.make`",
+        usage="with options: kde:noise_variance=0.1,noisy:noise_std=0.05:samples=4",
         choices=ESTIMATORS,
+        check=specifications,
     )
 
     def __post_init__(self) -> None:
@@ -173,6 +177,11 @@ class Config:
     def seed_list(self) -> tuple[int, ...]:
         """The seeds by name, (S,)."""
         return tuple(range(self.seeds)) if isinstance(self.seeds, int) else self.seeds
+
+    @property
+    def further_estimators(self) -> tuple[Estimator, ...]:
+        """Those beside the histogram."""
+        return tuple(of_specification(str(text)) for text in self.estimators if text != "histogram")
 
     @property
     def logged(self) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ FloatArray = npt.NDArray[np.float64]
 
 LN2 = math.log(2.0)
 _PROBABILITY_TOLERANCE = 1e-6
+_MOST_CLASSES = 4096
 _SAME_ROW = 1e-12  # rows p(y|x) that differ by less are one value of X, at a cost of that order in bits
 
 
@@ -87,14 +88,40 @@ def checked_marginal(p_x: npt.ArrayLike, n: int) -> FloatArray:
     return checked_distribution("p_x", p)
 
 
+def one_hot(field: str, ids: npt.NDArray[Any]) -> FloatArray:
+    """p(y|x), (N, C) of zeros and ones, from whole numbers (N,) that name the classes, 0 to C - 1 in increasing order.
+
+    Raises:
+      ValueError: numbers that are not whole, one class or too many; names the field.
+    """
+    if not np.array_equal(ids, np.round(ids)):
+        raise ValueError(
+            f"{field} ranges over [{ids.min():g}, {ids.max():g}] and is not whole; "
+            "allowed: p(y=1|x), or whole numbers that name the classes"
+        )
+    classes, index = np.unique(ids, return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(f"{field} names one class, {classes[0]:g}; allowed: at least 2 classes")
+    if len(classes) > _MOST_CLASSES:
+        raise ValueError(f"{field} names {len(classes)} different classes; allowed: at most {_MOST_CLASSES}")
+    return np.eye(len(classes))[index.reshape(-1)]
+
+
+def within_unit(values: npt.NDArray[Any]) -> bool:
+    """Whether all lie in [0, 1]: probabilities, or labels that are 0 and 1, which mean the same as such."""
+    return bool(((values >= 0) & (values <= 1)).all())
+
+
 def checked_conditional(p_y_given_x: npt.ArrayLike, n: int | None = None) -> FloatArray:
-    """p(y|x), (N,) = p(y=1|x) or (N, C), as it is given.
+    """p(y|x), (N,) = p(y=1|x) or (N, C), as it is given; (N, C) where integers name the classes.
 
     Args:
-      p_y_given_x: rows sum to 1 within 1e-6.
+      p_y_given_x: rows sum to 1 within 1e-6. Or (N,) integers, some beyond 0 and 1, see `one_hot`.
       n: N, and then C is at least 2; None where any number of patterns and classes will do.
     """
     p = floats("p_y_given_x", p_y_given_x)
+    if p.ndim == 1 and np.asarray(p_y_given_x).dtype.kind in "iu" and not within_unit(p):
+        p = one_hot("p_y_given_x", p)
     if n is None:
         fits, allowed = p.ndim in (1, 2) and p.size > 0, ": (N,) or (N, C), at least one pattern"
     else:
@@ -105,7 +132,9 @@ def checked_conditional(p_y_given_x: npt.ArrayLike, n: int | None = None) -> Flo
     most = 1 if p.ndim == 1 else 1 + _PROBABILITY_TOLERANCE
     for name, value in (("minimum", p.min()), ("maximum", p.max())):
         if not 0 <= value <= most:
-            raise ValueError(f"p_y_given_x has {name} {value:g}; allowed: probabilities in [0, 1]")
+            raise ValueError(
+                f"p_y_given_x has {name} {value:g}; allowed: probabilities in [0, 1], or integers that name the classes"
+            )
     if p.ndim == 2:
         sums = p.sum(axis=1)
         worst = int(np.abs(sums - 1).argmax())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import sys
 from collections.abc import Callable, Iterator
 
@@ -21,8 +22,10 @@ class Progress:
       done, total: epochs times blocks of seeds.
       last_epoch: at which the run ends.
       epoch: the logged epoch all blocks have reached.
-      accuracy: mean test accuracy there (training accuracy where there is no test pattern).
-      i_xt: mean I(X;T) of the last hidden layer there, bits.
+      accuracy: mean test accuracy there (training accuracy where there is no test pattern); NaN before the first.
+      i_xt: mean I(X;T) of the last hidden layer there, bits; NaN before the first.
+      resumed: epochs times blocks of seeds that came from a checkpoint.
+      seconds: that a whole run of this configuration takes, about, as its first block took them for a moment.
     """
 
     done: int
@@ -31,6 +34,17 @@ class Progress:
     epoch: int
     accuracy: float
     i_xt: float
+    resumed: int
+    seconds: float
+
+
+def duration(seconds: float) -> str:
+    """A time in words of about two digits."""
+    for unit, length in (("s", 60), ("min", 60), ("h", 48), ("days", 365)):
+        if seconds < length:
+            return f"{seconds:.2g} {unit}"
+        seconds /= {"s": 60, "min": 60, "h": 24}.get(unit, 365)
+    return f"{seconds:.2g} years"
 
 
 def check_progress(value: object) -> None:
@@ -85,7 +99,7 @@ def bar() -> Iterator[Callable[[Progress], None]]:
                 total=epochs,
                 completed=epochs * share,
                 reached=f"{epochs * share:,.0f}/{epochs:,}",
-                now=f"acc {state.accuracy:.3f}  I(X;T) {state.i_xt:.2f} bits",
+                now="" if math.isnan(state.i_xt) else f"acc {state.accuracy:.3f}  I(X;T) {state.i_xt:.2f} bits",
             )
 
         yield report

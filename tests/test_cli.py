@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import functools
 import io
+import json
+import os
+import random
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -15,6 +21,9 @@ from conftest import synthetic_trajectory
 
 import ibjax
 from ibjax.cli.main import main
+from ibjax.cli.output import prepare_compiler
+from ibjax.information.estimator import ESTIMATORS
+from ibjax.npz import write_arrays
 from ibjax.progress import Progress, bar
 
 TINY = ["--preset", "quick", "--seeds", "2", "--epochs", "2", "--logged-epochs", "3", "--hidden-widths", "3,2"]
@@ -159,7 +168,8 @@ BAD = [
     (["--precision", "float16"], ["precision", "float16"]),
     (["--backend", "fsed"], ["backend", "fused"]),
     (["--dataset", "var-u"], ["dataset", "var_u"]),
-    (["--outt", "x.npz"], ["--outt"]),
+    (["--dataset", "data3.csv"], ["--dataset = 'data3.csv'", "'var_u'", "a file that ends in .mat or .npz"]),
+    (["--outt", "x.npz"], ["--outt", "(see ibjax run --help)"]),
     (["--out", "missing/x.npz"], ["--out", "missing"]),
     (["--out", "."], ["--out", "folder"]),
 ]
@@ -293,10 +303,82 @@ def test_a_file_without_what_a_foreign_loop_cannot_give(
     assert main(["measure", "foreign.npz", "--estimator", "kde"]) == 2
 
 
-@pytest.mark.parametrize("config", [{}, {"config": 3}, {"config": [1], "versions": "none", "command": {"a": 1}}])
+@pytest.mark.parametrize("config", [{}, {"config": {"bins": {}}, "versions": {"a": [1]}, "command": {"a": 1}}])
 def test_info_reads_any_configuration(config: dict[str, Any], trajectory: ibjax.Trajectory) -> None:
     dataclasses.replace(trajectory, config=config).save("odd.npz")
     assert main(["info", "odd.npz"]) == 0
+
+
+def test_info_does_not_tell_what_a_custom_part_took_the_place_of(
+    trajectory: ibjax.Trajectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told(*custom: str) -> dict[str, str]:
+        config = {"config": dataclasses.asdict(ibjax.Config()), "custom": list(custom)}
+        dataclasses.replace(trajectory, config=config).save("custom.npz")
+        assert main(["info", "custom.npz"]) == 0
+        lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+        return {words[0]: words[1] for words in reversed(lines) if len(words) == 2}  # the first of a name counts
+
+    plain = told()
+    assert (plain["dataset"], plain["hidden_widths"], plain["optimizer"]) == ("spherical", "12 10 7 5 4 3 2", "sgd")
+    of_network = {"hidden_widths", "activation", "output", "initializer"}
+    for custom, fields in (
+        (("dataset",), {"dataset"}),
+        (("network", "optimizer"), of_network | {"optimizer", "learning_rate"}),
+    ):
+        assert {key for key, value in told(*custom).items() if value == "custom"} == fields
+
+
+LISTS: tuple[list[Any], ...] = ([], [[1]], [10**400, 1], ["network"], [0.1, "x"])
+STRANGE: tuple[Any, ...] = (*LISTS, "x", "\ud800", "\x1b[2J", None, 5, 2.5, 10**18, {}, {"a": [1]})
+DEEP = json.loads("[" * 300 + "]" * 300)
+
+
+def damage(config: dict[str, Any], rng: random.Random) -> Any:
+    """A description of a run with one to three of its values replaced, or added."""
+    for _ in range(rng.randint(1, 3)):
+        held = config
+        while True:
+            key = rng.choice([*held, "custom", "merged_from", "measured"])
+            if isinstance(held.get(key), dict) and held[key] and rng.random() < 0.7:
+                held = held[key]
+            else:
+                break
+        held[key] = copy.deepcopy(rng.choice([*STRANGE, DEEP]))
+    return config if rng.random() < 0.95 else rng.choice(STRANGE)
+
+
+def test_no_description_of_a_run_ends_in_a_traceback(
+    trajectory: ibjax.Trajectory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """150 damaged ones, each read by every command; nothing is trained, compiled or drawn."""
+    config = trajectory.config | {"config": json.loads(json.dumps(dataclasses.asdict(ibjax.Config(seeds=6))))}
+    config |= {"estimators": {"histogram": {"i_xt": "exact", "options": {"bins": 30}}}, "custom": []}
+    trajectory = dataclasses.replace(trajectory, config=config)
+    trajectory.of_seeds([5]).save("other.npz")
+    arrays = trajectory.of_seeds(range(5)).arrays()
+    refused = ValueError("not in this test")
+    for name in ("run", "information_curve"):
+        monkeypatch.setattr(ibjax, name, Mock(side_effect=refused), raising=False)
+    monkeypatch.setattr("ibjax.ensemble.remeasure.assemble", Mock(side_effect=refused))
+    rng, statuses = random.Random(12), set()
+    for _ in range(150):
+        text = json.dumps(damage(copy.deepcopy(config), rng))
+        write_arrays("damaged.npz", arrays | {"config": np.array(text)})
+        for command in (
+            ["info", "damaged.npz"],
+            ["bound", "damaged.npz"],
+            ["measure", "damaged.npz", "--estimator", "kde", "--force"],
+            ["merge", "damaged.npz", "other.npz", "--out", "both.npz", "--force"],
+            ["merge", "other.npz", "damaged.npz", "--out", "both.npz", "--force"],
+            ["rerun", "damaged.npz", "--quiet"],
+        ):
+            statuses.add((command[0], main(command)))
+            printed = capsys.readouterr()
+            assert "\x1b" not in printed.out + printed.err
+            assert len(printed.err.splitlines()) <= 1, printed.err
+    assert statuses <= {(name, status) for name in ("info", "bound", "measure", "merge", "rerun") for status in (0, 2)}
+    assert {("info", 0), ("info", 2), ("merge", 0), ("merge", 2)} <= statuses
 
 
 def test_all_diverged_has_no_accuracy(capsys: pytest.CaptureFixture[str]) -> None:
@@ -353,26 +435,41 @@ def test_animate_refuses_what_it_cannot_write(made_up: Path, out: str, capsys: p
     assert Path("there.gif").read_text() == "mine"
 
 
-def test_animate_without_ffmpeg_does_not_replace_a_gif(
+def test_animate_without_ffmpeg(
     made_up: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """An .mp4 asked for is refused; without an ending it is a .gif, and that is said."""
     monkeypatch.setattr("matplotlib.animation.FFMpegWriter.isAvailable", lambda: False)
     Path("film.gif").write_text("mine")
     assert main(["animate", str(made_up), "--out", "film.mp4"]) == 2
-    assert "film.gif" in capsys.readouterr().err
+    assert "'film.mp4' needs the program ffmpeg" in capsys.readouterr().err
+    assert main(["animate", str(made_up), "--out", "film"]) == 2
+    assert "film.gif' exists" in capsys.readouterr().err
     assert Path("film.gif").read_text() == "mine"
+    monkeypatch.setattr("ibjax.figures.save_animation", lambda _, path, **__: path)
+    dotted = made_up.rename(made_up.with_name("made.v2.npz"))
+    assert main(["animate", str(dotted)]) == 0
+    assert capsys.readouterr() == ("made.v2.gif\n", "ibjax animate: a .gif, as the program ffmpeg is not found\n")
+
+
+@pytest.mark.parametrize(("rate", "words"), [("0", "fps = 0; allowed"), ("x", "--fps = 'x'; allowed: an integer")])
+def test_animate_refuses_a_rate(made_up: Path, rate: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["animate", str(made_up), "--out", "film.gif", "--fps", rate]) == 2
+    assert words in capsys.readouterr().err
+    assert not Path("film.gif").exists()
 
 
 def test_animate_says_where_the_film_is(
     made_up: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def save(_: Any, path: Path, *, progress: Any) -> Path:
+    def save(_: Any, path: Path, *, fps: int, progress: Any) -> Path:
+        assert fps == 7
         progress(1, 2)
         path.write_text("film")
         return path
 
     monkeypatch.setattr("ibjax.figures.save_animation", save)
-    assert main(["animate", str(made_up), "--out", "film.gif"]) == 0
+    assert main(["animate", str(made_up), "--out", "film.gif", "--fps", "7"]) == 0
     assert capsys.readouterr() == ("film.gif\n", "")
 
 
@@ -392,7 +489,7 @@ def test_reading_and_drawing_never_import_the_compiler(made_up: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-STATES = (Progress(0, 400, 200, 0, 0.5, 5.0), Progress(200, 400, 200, 90, 0.875, 6.25))
+STATES = (Progress(0, 400, 200, 0, 0.5, 5.0, 0, 8.0), Progress(200, 400, 200, 90, 0.875, 6.25, 0, 8.0))
 
 
 class Terminal(io.StringIO):
@@ -438,16 +535,117 @@ def test_bound_of_a_task_and_of_a_run(capsys: pytest.CaptureFixture[str]) -> Non
     ("arguments", "words"),
     [
         (["sperical"], ["'sperical'", "did you mean 'spherical'?", "or the file of a run"]),
-        (["own.npz"], ["own.npz", "a data set of its own", "information_curve(dataset.joint)"]),
+        (["own.npz"], ["own.npz", "a custom data set", "information_curve(dataset.joint)"]),
         (["--betas", "1,x"], ["--betas = '1,x'", "comma-separated numbers"]),
         (["--betas", "1,-2"], ["betas has minimum -2"]),
         (["--out", "own.npz"], ["--out = 'own.npz' exists"]),
-        (["--plot", "."], ["--plot = '.' is a folder"]),
+        (["--plot", "curve"], ["--plot = 'curve'; allowed: a name that ends in", ".png, "]),
+        (["--plot", "folder.png"], ["--plot = 'folder.png' is a folder"]),
     ],
 )
 def test_bound_refuses(arguments: list[str], words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     run = synthetic_trajectory()
     dataclasses.replace(run, config={"config": {"dataset": "var_u"}, "custom": ["dataset"]}).save("own.npz")
+    Path("folder.png").mkdir()
     assert main(["bound", *arguments]) == 2
     message = capsys.readouterr().err
     assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize("command", ["info", "plot", "animate", "bound", "merge", "rerun"])
+def test_unknown_options_point_to_the_help_of_their_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    required = {"bound": [], "merge": ["a.npz", "--out", "b.npz"]}.get(command, ["a.npz"])
+    assert main([command, *required, "--telepathy"]) == 2
+    assert capsys.readouterr().err == (
+        f"ibjax {command}: unrecognized arguments: --telepathy (see ibjax {command} --help)\n"
+    )
+
+
+def test_what_is_printed_fits_a_terminal_of_80_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever the names of layers; a word that is longer by itself is not torn."""
+    monkeypatch.setenv("COLUMNS", "80")
+    names = ("hidden_1", "a_layer_with_a_very_long_name_of_its_maker", "output")
+    run = synthetic_trajectory(seeds=60, diverged=(3,), names=names)
+    recorded = {"config": dataclasses.asdict(ibjax.Config()), "command": ["ibjax", "run", *["--epochs=7"] * 20]}
+    run = dataclasses.replace(run, config=recorded, layer_widths=(65536, 5, 1))
+    run.save("run.npz")
+    helps = [[name] for name in ("run", "info", "plot", "animate", "bound", "measure", "merge", "rerun")]
+    helps += [[], *(["measure", "--estimator", name] for name in ESTIMATORS)]
+    commands = [["info", "run.npz"], ["bound", "--betas", "2"], *([*words, "--help"] for words in helps)]
+    for command in commands:
+        assert main(command) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) >= 5
+        assert [line for line in lines if len(line) > 80] == [], command
+        if command == ["info", "run.npz"]:
+            rows = [line for line in lines if line.startswith("  a_layer_with")]
+            assert rows[-1].split()[:2] == ["a_layer_with_a_very…", "(5)"]
+            assert len({len(line) for line in lines if line.endswith(("end", rows[-1][-5:]))}) == 1
+
+
+@pytest.mark.parametrize("value", ["cuda", "nonsense"])
+def test_a_platform_that_is_not_there(value: str, tmp_path: Path) -> None:
+    """In processes of their own: JAX looks for its devices once."""
+    synthetic_trajectory().save("a.npz")
+    code = (
+        "import sys, ibjax; from ibjax.cli.main import main\n"
+        "commands = ['run --quiet', 'bound', 'measure a.npz --estimator kde', 'rerun a.npz']\n"
+        "print([main(command.split()) for command in commands])\n"
+        "try: ibjax.run()\n"
+        "except RuntimeError as error: print('Python', error, file=sys.stderr)"
+    )
+    environment = {**os.environ, "JAX_PLATFORMS": value}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == "[2, 2, 2, 2]\n", done.stderr
+    lines = done.stderr.splitlines()
+    assert [line.split()[:2] for line in lines[:4]] == [
+        ["ibjax", f"{name}:"] for name in ("run", "bound", "measure", "rerun")
+    ]
+    assert len(lines) == 5
+    for line in lines:
+        assert f"JAX_PLATFORMS = {value!r}, of which there is no device here; allowed: unset, or " in line
+    assert not Path("paper.npz").exists()
+
+
+@pytest.mark.parametrize("home", ["/proc", "", "elsewhere", None])
+def test_without_a_home_nothing_is_stored_and_nothing_is_said(
+    home: str | None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import jax
+
+    for name in ("JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(Path.cwd() / "home") if home is None else home)
+    updated: dict[str, Any] = {}
+    monkeypatch.setattr(jax.config, "update", updated.__setitem__)
+    prepare_compiler()
+    assert capfd.readouterr() == ("", "")
+    if home is None:  # where there is one, it is made and used
+        assert updated["jax_compilation_cache_dir"] == str(Path("home/.cache/ibjax/programs").absolute())
+        assert Path("home/.cache/ibjax/programs").is_dir()
+    else:
+        assert updated == {}
+        assert list(Path.cwd().iterdir()) == []
+        assert not Path("/.cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "file"), [(["plot"], "made_snapshots.png"), (["animate", "--out", "film.gif"], "film.gif")]
+)
+def test_a_full_disk_leaves_no_picture_and_is_named(
+    command: list[str], file: str, made_up: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Files of at most 4 kB stand for the disk."""
+    resource = pytest.importorskip("resource")
+    few = functools.partial(ibjax.figures.save_animation, frames=2)
+    monkeypatch.setattr("ibjax.figures.save_animation", few)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+        assert main([*command, str(made_up)]) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert capsys.readouterr().err == f"ibjax {command[0]}: {file!r}: File too large\n"
+    assert [path.name for path in Path.cwd().iterdir()] == [made_up.name]  # so that no --force is needed later

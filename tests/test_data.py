@@ -157,6 +157,14 @@ class TestDataset:
         assert data.h_y == pytest.approx(1, abs=1e-12)
         assert (data.n_patterns, data.n_features, data.n_classes) == (2, 1, 2)
 
+    def test_class_ids(self) -> None:
+        """Integers beyond 0 and 1 name classes; 0 and 1 are p(y=1|x), which says the same."""
+        inputs = np.eye(4)
+        named, rows = Dataset(inputs, np.array([7, -1, 3, 7])), Dataset(inputs, np.eye(3)[[2, 0, 1, 2]])
+        assert np.array_equal(named.p_y_given_x, rows.p_y_given_x)
+        assert named.information == 1.5
+        assert Dataset(inputs, np.array([0, 1, 1, 0])).p_y_given_x.shape == (4,)
+
     def test_classes_and_unequal_patterns_by_hand(self) -> None:
         """X in {1/2, 1/4, 1/4}; Y = X but for the last, which says the second half the time: H(Y|X) = 1/4 bit."""
         data = Dataset(

@@ -23,8 +23,8 @@ from flax import nnx
 import ibjax
 from ibjax import Config, Dataset, Trajectory
 from ibjax.analysis import check_bounds
-from ibjax.ensemble import run as ensemble
 from ibjax.ensemble.assemble import assemble
+from ibjax.ensemble.compiled import CACHE
 from ibjax.ensemble.results import ResultBuffer
 from ibjax.networks.perceptron import Perceptron
 
@@ -78,7 +78,7 @@ def test_logging_does_not_change_the_training(optimizer: str) -> None:
 
 def test_programs_compile_once_whatever_the_length_of_the_run() -> None:
     ibjax.run(TINY)
-    ensemble._CACHE.clear()
+    CACHE.clear()
     with compilations() as short:
         ibjax.run(TINY)
     with compilations() as long:
@@ -531,12 +531,12 @@ class NnxDropout(nnx.Module):  # type: ignore[misc]
         ({"network": Dropout()}, ValueError, ["network", "PRNG"]),
         ({"network": NnxDropout}, TypeError, ["dropout", "floating point only"]),
         ({"network": lambda rngs: 3}, ValueError, ["nnx.Module"]),
-        ({"network": Dropout, "config": TINY}, ValueError, ["network"]),
-        ({"network": NoPair(), "config": replace(TINY, noise=0.1)}, ValueError, ["noise = 0.1", "your own"]),
+        ({"network": Dropout, "config": TINY}, TypeError, ["network = Dropout, a class", "an instance"]),
+        ({"network": NoPair(), "config": replace(TINY, noise=0.1)}, ValueError, ["noise = 0.1", "built-in network"]),
         (
             {"optimizer": optax.sgd(0.1), "config": replace(TINY, learning_rate=(0.1, 0.2))},
             ValueError,
-            ["learning_rate", "optimizer of your own"],
+            ["learning_rate", "with optimizer=...", "one number for all"],
         ),
         ({"config": replace(TINY, train_fraction=(0.5, 1e-5))}, ValueError, ["train_fraction", "1e-05"]),
         ({"config": replace(TINY, train_fraction=(0.5, 0.05))}, ValueError, ["batch_size = 256", "204"]),

@@ -200,6 +200,7 @@ class TestHistogram:
             got = jax.jit(estimator.__call__)(LayerBatch(jnp.asarray(a), y, jax.random.split(KEY, 3)))
             assert np.array_equal(values(got), values(of_run(a, not bounded)))
 
+    @pytest.mark.filterwarnings("ignore:.* of the activations lie outside:RuntimeWarning")
     def test_given_range_is_kept_for_every_layer(self) -> None:
         estimator = make("histogram", low=0, high=2, bins=7)
         assert estimator.for_layer(3, N, True) is estimator

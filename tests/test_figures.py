@@ -294,6 +294,20 @@ class TestCurves:
 
 
 class TestStyle:
+    @pytest.mark.parametrize("draw_on", [*ON_AXES[:2], ON_AXES[-1], figures.snr, figures.plane_snapshots])
+    def test_any_layer_name_stands_in_the_legend(self, draw_on: Draw) -> None:
+        """Also one that would begin a formula, or that matplotlib would hide."""
+        names = ("_h1", "$x^$", "cost $5", "a\\$b")
+        plain, odd = (draw_on(synthetic_trajectory(names=n)).figure for n in (("h1", "h2", "h3", "h4"), names))
+        shown = [[text.get_text() for text in self.legend(figure).get_texts()] for figure in (plain, odd)]
+        assert len(shown[0]) == len(shown[1])
+        assert [text for text in shown[1] if text not in shown[0]] == [r"$\_$h1", r"\$x^\$", r"cost \$5", r"a\\$b"]
+        draw(odd)
+
+    @staticmethod
+    def legend(figure: Any) -> Any:
+        return (figure.legends or [figure.axes[0].get_legend()])[0]
+
     @pytest.mark.parametrize("L", [1, 4, 8, 12])
     def test_a_colour_and_marker_for_each_layer(self, L: int) -> None:
         assert len(set(layer_colours(L))) == len(layer_markers(L)) == L
@@ -379,14 +393,32 @@ class TestMovie:
         film._draw_was_started = True
         assert "training accuracy" in film._fig.axes[0].get_title()
 
-    @pytest.mark.parametrize("name", ["film.mp4", "film"])
-    def test_without_ffmpeg_a_gif(
-        self, tmp_path: Path, trajectory: Trajectory, name: str, monkeypatch: pytest.MonkeyPatch
+    def test_without_ffmpeg_a_gif_unless_an_mp4_was_asked_for(
+        self, tmp_path: Path, trajectory: Trajectory, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(FFMpegWriter, "isAvailable", lambda: False)
-        path = figures.save_animation(trajectory, tmp_path / name, frames=2, fps=1, dpi=40)
+        path = figures.save_animation(trajectory, tmp_path / "film", frames=2, fps=1, dpi=40)
         assert path == tmp_path / "film.gif"
         assert path.read_bytes()[:3] == b"GIF"
+        with pytest.raises(ValueError, match=r"film.mp4' needs the program ffmpeg, which is not found; allowed: .gif"):
+            figures.save_animation(trajectory, tmp_path / "film.mp4", frames=2, fps=1)
+        assert [entry.name for entry in tmp_path.iterdir()] == ["film.gif"]
+
+    def test_the_frames_pass_at_the_rate_asked_for(self, tmp_path: Path, trajectory: Trajectory) -> None:
+        film: Any
+        with Image.open(figures.save_animation(trajectory, tmp_path / "film.gif", frames=2, fps=4, dpi=40)) as film:
+            assert film.info["duration"] == 250  # milliseconds
+
+    def test_an_ffmpeg_that_fails_names_the_file(
+        self, tmp_path: Path, trajectory: Trajectory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (ffmpeg := tmp_path / "ffmpeg").write_text("#!/bin/sh\nexit 3\n")
+        ffmpeg.chmod(0o755)
+        monkeypatch.setitem(matplotlib.rcParams, "animation.ffmpeg_path", str(ffmpeg))
+        with pytest.raises(OSError, match="ffmpeg failed") as caught:
+            figures.save_animation(trajectory, tmp_path / "film.mp4", frames=2, fps=1, dpi=40)
+        assert caught.value.filename == str(tmp_path / "film.mp4")
+        assert list(tmp_path.iterdir()) == [ffmpeg]
 
     @pytest.mark.skipif(not FFMpegWriter.isAvailable(), reason="needs the ffmpeg program")
     def test_mp4(self, tmp_path: Path, trajectory: Trajectory) -> None:
@@ -413,8 +445,9 @@ class TestMovie:
         ("name", "options", "message"),
         [
             ("film.avi", {}, "film.avi"),
-            ("film.gif", {"frames": 1}, "frames = 1; allowed: at least 2"),
-            ("film.gif", {"fps": 0}, "fps = 0; allowed: at least 1"),
+            ("film.gif", {"frames": 1}, "frames = 1; allowed: an integer from 2 to 100000"),
+            ("film.gif", {"fps": 0}, "fps = 0; allowed: an integer from 1 to 100"),
+            ("film.gif", {"fps": 10**9}, "fps = 1000000000; allowed: an integer from 1 to 100"),
         ],
     )
     def test_bad_arguments(

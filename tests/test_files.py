@@ -1,5 +1,6 @@
 """Files written whole or not at all; what the npz adds to it is tested with the trajectory's file."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,20 @@ def test_an_exception_leaves_what_was_there(tmp_path: Path, error: type[BaseExce
         raise error
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    """Not the temporary one, which nobody knows and which is gone."""
+    path = tmp_path / "a.png"
+    for nameless in (OSError(errno.ENOSPC, "No space left on device"), OSError("encoder error -2")):
+        with pytest.raises(OSError, match=r"No space|encoder") as caught, atomic_write(path):
+            raise nameless
+        assert caught.value.filename == str(path)
+        assert caught.value.errno == nameless.errno
+    with pytest.raises(OSError, match="too large") as caught, atomic_write(path) as temporary:
+        raise OSError(errno.EFBIG, "File too large", str(temporary))
+    assert caught.value.filename == str(path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_existing_file_stays_where_none_may_be_replaced(tmp_path: Path) -> None:

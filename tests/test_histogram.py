@@ -19,12 +19,14 @@ from hypothesis import strategies as st
 
 import ibjax
 from ibjax.information import histogram, partition
+from ibjax.information.apply import information, kde_information
 from ibjax.information.histogram import layer_information
 
 Floats = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.integer[Any]]
 
 SINGLE, DOUBLE = 1e-5, 1e-10  # bits; promised in float32 and in float64
+outside_on_purpose = pytest.mark.filterwarnings("ignore:.* of the activations lie outside:RuntimeWarning")
 
 
 def entropy(p: Floats) -> float:
@@ -32,10 +34,8 @@ def entropy(p: Floats) -> float:
     return float(-(p * np.log2(p)).sum())
 
 
-def codes_of(a: Floats, bins: int, low: float, high: float, compat: str | None = None) -> Integers:
-    """The bin of every value; the released code compares with `linspace` edges."""
-    if compat == "idnns":
-        return np.maximum(np.digitize(a.astype(np.float64), np.linspace(low, high, bins)), 1) - 1
+def codes_of(a: Floats, bins: int, low: float, high: float) -> Integers:
+    """The bin of every value."""
     return np.clip(np.floor((a.astype(np.float64) - low) * bins / (high - low)), 0, bins - 1).astype(int)
 
 
@@ -117,6 +117,7 @@ scales = st.sampled_from([0.05, 0.5, 3.0])
 seeds = st.integers(0, 2**32 - 1)
 
 
+@outside_on_purpose
 class TestAgainstReference:
     @pytest.mark.parametrize("shape", SHAPES, ids=str)
     def test_float32(self, shape: Shape) -> None:
@@ -170,17 +171,57 @@ class TestAgainstReference:
         assert float(i_xt) == pytest.approx(7.5, abs=SINGLE)
         assert float(i_ty) == pytest.approx(information_of(codes, p_y, None)[1], abs=SINGLE)
 
+
+def released_information(a: Floats, p_y_given_x: Floats, p_x: Floats | None, edges: int = 30) -> tuple[float, float]:
+    """What the authors' released code computes of a layer (N, U): each value stands for the last of the float32 edges
+    that are not above it, and for the greatest edge, whose index is -1, where there is none."""
+    ends = np.linspace(-1, 1, edges).astype(np.float32)
+    last = (ends[None, :] <= a.reshape(-1, 1)).sum(axis=1) - 1
+    return information_of(ends[last].reshape(a.shape), p_y_given_x, p_x)
+
+
+@outside_on_purpose
+class TestReleasedCode:
+    """`compat="idnns"` on what its authors' code was never run on too: to 1e-6 bits on any finite input."""
+
     @settings(max_examples=10, deadline=None, derandomize=True, database=None)
     @given(seed=seeds, kind=kinds, scale=st.sampled_from([0.5, 3.0, 30.0]))
-    def test_cells_of_the_released_code(self, seed: int, kind: str, scale: float) -> None:
-        """Saturated values too: float32 tanh reaches 1 exactly, which is a cell of its own there."""
+    def test_layers(self, seed: int, kind: str, scale: float) -> None:
+        """Saturated values too: float32 tanh reaches 1 exactly, which is a separate cell there."""
         shape = SHAPES[4]
         a, p_y, p_x = draw(shape, seed, kind, scale)
         a = a.astype(np.float32)
         got = np.asarray(layer_information(a, p_y, p_x=p_x, bins=30, compat="idnns"))
         for index in np.ndindex(shape.batch):
-            expected = information_of(codes_of(a[index], 30, -1, 1, "idnns"), p_y, p_x)
-            np.testing.assert_allclose(got[:, index[0]], expected, rtol=0, atol=SINGLE)
+            np.testing.assert_allclose(got[:, index[0]], released_information(a[index], p_y, p_x), rtol=0, atol=SINGLE)
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    @pytest.mark.parametrize("edges", [2, 3, 7, 30, 31, 100, 4096])
+    def test_at_the_edges_and_beside_them(self, edges: int, dtype: type[np.floating[Any]]) -> None:
+        """Every edge, as float32 and as float64 has it, its neighbours, and values outside, with hard labels."""
+        exact = np.linspace(-1, 1, edges)
+        near = np.concatenate([exact.astype(np.float32).astype(dtype), exact.astype(dtype), [-2, -1e30, 2, 1e30]])
+        a = np.concatenate([near, *(np.nextafter(near, dtype(to)) for to in (-np.inf, np.inf))]).astype(dtype)
+        a = a[(np.abs(a) > 1e-30) | (a == 0)][:, None]  # compilers flush subnormal numbers to zero
+        rng = np.random.default_rng(edges)
+        for layer in (a, rng.permuted(np.repeat(a, 2, axis=1), axis=0)):
+            labels = rng.integers(0, 2, len(layer)).astype(float)
+            got = np.asarray(layer_information(layer, labels, bins=edges, compat="idnns"))
+            tolerance = 1e-6 if dtype == np.float64 or len(layer) < 500 else SINGLE
+            np.testing.assert_allclose(got, released_information(layer, labels, None, edges), rtol=0, atol=tolerance)
+
+    def test_codes(self) -> None:
+        a = np.array([-1, 1, -2, 2, 0, -1e-9, 1e-9, -1e-30, 0.999, -0.999], np.float32)
+        codes = kernel_codes(a, 30, -1.0, 1.0, "idnns")
+        assert codes.tolist() == [0, 29, 29, 29, 14, 14, 14, 14, 28, 0]
+
+    @pytest.mark.parametrize(("low", "high"), [(0.0, 3.7), (-5.0, -1.0)])
+    def test_other_ranges(self, low: float, high: float) -> None:
+        """The released code has none; here its 30 edges span them, with values apart from the edges."""
+        steps = np.arange(-2, 32)
+        a = (low + (steps + 0.5) * (high - low) / 29).astype(np.float32)
+        codes = np.asarray(kernel_codes(a, 30, np.float32(low), np.float32(high), "idnns"))
+        assert codes.tolist() == [29, 29, *range(29), 29, 29, 29]
 
 
 # The layers below have 16 patterns of 2 units and 4 classes, one compiled program for all of them.
@@ -251,15 +292,10 @@ class TestByHand:
         np.testing.assert_allclose(given_, self.measure(GRID // 2), rtol=0, atol=1e-6)
 
 
-def exact_codes(values: Floats, bins: int, low: float, high: float, compat: str | None = None) -> list[int]:
+def exact_codes(values: Floats, bins: int, low: float, high: float) -> list[int]:
     """The bin of each value in rational arithmetic on the value the float holds."""
-    intervals = bins - 1 if compat else bins
-    step = (Fraction(high) - Fraction(low)) / intervals
-    codes = []
-    for value in map(float, values):
-        inside = min(max((Fraction(value) - Fraction(low)) // step, 0), intervals - 1)
-        codes.append(intervals if compat and value >= high else int(inside))
-    return codes
+    step = (Fraction(high) - Fraction(low)) / bins
+    return [int(min(max((Fraction(value) - Fraction(low)) // step, 0), bins - 1)) for value in map(float, values)]
 
 
 @functools.partial(jax.jit, static_argnums=(1, 4))
@@ -287,8 +323,6 @@ class TestEdges:
         a = np.array([-1, 1, -2, 2, 0, -1e-9, 1e-9, -1e-30, 0.999, -0.999], np.float32)
         codes = kernel_codes(a, 30, -1.0, 1.0)
         assert codes.tolist() == [0, 29, 0, 29, 15, 14, 15, 14, 29, 0]
-        codes = kernel_codes(a, 30, -1.0, 1.0, "idnns")
-        assert codes.tolist() == [0, 29, 0, 29, 14, 14, 14, 14, 28, 0]
 
     @pytest.mark.parametrize("bins", [2, 30, 31, 100, 4096])
     @pytest.mark.parametrize(("low", "high"), [(-1.0, 1.0), (0.0, 1.0), (0.0, 3.7), (-3.0, 5.0), (-0.3, 2.123)])
@@ -305,11 +339,6 @@ class TestEdges:
             values = around_edges(bins, -1, 1, np.float64)
             codes = np.asarray(kernel_codes(values, bins, -1.0, 1.0))
         assert codes.tolist() == exact_codes(values, bins, -1, 1)
-
-    def test_next_to_every_edge_of_the_released_code(self) -> None:
-        values = around_edges(29, -1, 1, np.float32)
-        codes = kernel_codes(values, 30, -1.0, 1.0, "idnns")
-        assert codes.tolist() == exact_codes(values, 30, -1, 1, "idnns")
 
     def test_not_compiled_is_the_same(self) -> None:
         """Compilers may contract a product and a sum: the codes must not depend on it."""
@@ -369,12 +398,7 @@ class TestOutOfTheOrdinary:
         mapped = jax.vmap(lambda a: layer_information(a, p_y, p_x=p_x, bins=7))(a)
         np.testing.assert_allclose(mapped, direct, rtol=0, atol=1e-6)
 
-    def test_leaves_the_precision_of_the_session_alone(self) -> None:
-        assert not jax.config.read("jax_enable_x64")
-        i_xt, _ = layer_information(np.zeros((1, 1)), np.zeros(1), bins=2)
-        assert i_xt.dtype == np.float32
-        assert not jax.config.read("jax_enable_x64")
-
+    @outside_on_purpose
     def test_one_trace_a_configuration(self, monkeypatch: pytest.MonkeyPatch) -> None:
         traces = []
         kernel = histogram.bin_codes
@@ -391,6 +415,135 @@ class TestOutOfTheOrdinary:
         assert traces == [5]
         layer_information(a, rng.random(11), bins=6)
         assert traces == [5, 6]
+
+
+class TestPrecision:
+    """The results have the dtype of the activations, whatever x64 is."""
+
+    NEAR = np.array([[1 / 3 - 1e-12], [1 / 3 + 1e-12]])  # on both sides of an edge of 3 bins, one and the same float32
+    HARD = np.array([0, 1])
+
+    @pytest.mark.parametrize("x64", [False, True])
+    @pytest.mark.parametrize("given_as", [np.asarray, np.ndarray.tolist], ids=["array", "list"])
+    def test_numpy_float64_and_lists(self, given_as: Callable[[Any], Any], x64: bool) -> None:
+        with jax.enable_x64(x64):
+            got = layer_information(given_as(self.NEAR), self.HARD, bins=3)
+            assert jax.config.read("jax_enable_x64") == x64
+            assert [float(bits) for bits in got] == [1, 1]
+            assert {bits.dtype for bits in got} == {np.dtype("float64")}
+            # A float64 JAX array would be rounded here, with a warning.
+            assert (got[0] + got[1]).dtype == np.float64
+        assert not jax.config.read("jax_enable_x64")
+
+    def test_to_1e_10_bits_without_x64(self) -> None:
+        a, p_y, p_x = draw(SHAPES[4], 1, "generic", 0.5)
+        agree(SHAPES[4], a, p_y, p_x, DOUBLE)
+
+    def test_jax_arrays_and_float32_stay(self) -> None:
+        rows: Any = [jnp.asarray(row) for row in self.NEAR]
+        for a in (self.NEAR.astype(np.float32), jnp.asarray(self.NEAR), rows):
+            i_xt, _ = layer_information(a, self.HARD, bins=3)
+            assert i_xt.dtype == np.float32
+            assert isinstance(i_xt, jax.Array)
+        with jax.enable_x64(True):
+            double = jnp.asarray(self.NEAR)
+            assert layer_information(double, self.HARD, bins=3)[0].dtype == np.float64
+            assert layer_information(self.NEAR.astype(np.float32), self.HARD, bins=3)[0].dtype == np.float32
+
+    def test_inside_jit(self) -> None:
+        """A traced array has the dtype JAX gives it; NumPy's float64 is taken as it is there too."""
+        traced = jax.jit(lambda a: layer_information(a, self.HARD, bins=3)[0])
+        assert traced(self.NEAR).dtype == np.float32
+        assert float(jax.jit(lambda: layer_information(self.NEAR, self.HARD, bins=3)[0])()) == 1
+        assert not jax.config.read("jax_enable_x64")
+
+
+class TestRange:
+    """Activations outside [low, high]."""
+
+    @staticmethod
+    def relu(seed: int = 0) -> Floats:
+        return np.maximum(np.random.default_rng(seed).normal(size=(2, 200, 3)) * [[[1]], [[7]]], 0).astype(np.float32)
+
+    @pytest.mark.parametrize("compat", [None, "idnns"])
+    @pytest.mark.parametrize("as_array", [np.asarray, jnp.asarray])
+    def test_warns_with_the_share(self, as_array: Callable[[Any], Any], compat: str | None) -> None:
+        a = np.zeros((50, 4), np.float32)
+        a[0], a[1, 0], a[2, 1], a[3, 2] = 1, 1.5, -1.001, 1
+        message = r"^1\.00% of the activations lie outside low = -1, high = 1 .*low=None"
+        for function in (layer_information, partial(information, "histogram")):
+            with pytest.warns(RuntimeWarning, match=message) as caught:
+                function(as_array(a), np.zeros(50), compat=compat)
+            assert [warning.filename for warning in caught] == [__file__]
+
+    def test_silent_where_all_are_inside_and_inside_jit(self) -> None:
+        a = self.relu()
+        jax.jit(lambda a: layer_information(a, np.zeros(200)))(a)
+        layer_information(a, np.zeros(200), low=0, high=float(a.max()))
+        layer_information(np.tanh(a), np.zeros(200))
+        layer_information(np.where(a > 1, np.nan, a), np.zeros(200))
+
+    @pytest.mark.parametrize("compat", [None, "idnns"])
+    def test_range_of_each_layer(self, compat: str | None) -> None:
+        a, p_y = self.relu(), np.random.default_rng(1).random(200)
+        got = np.asarray(layer_information(a, p_y, bins=30, low=None, high=None, compat=compat))
+        for index, layer in enumerate(a):
+            end = float(layer.max())
+            expected = layer_information(layer, p_y, bins=30, low=0.0, high=end, compat=compat)
+            assert got[:, index].tolist() == np.asarray(expected).tolist()
+        assert (got[0] > 4).all()
+        inside = jax.jit(lambda a: layer_information(a, p_y, low=None, high=None, compat=compat))
+        np.testing.assert_allclose(inside(a), got, rtol=0, atol=1e-6)
+
+    @pytest.mark.parametrize("ends", [{"low": None}, {"high": None}, {"low": None, "high": 3.0}])
+    def test_both_or_none(self, ends: dict[str, Any]) -> None:
+        with pytest.raises(ValueError, match="allowed: two numbers, or None for both"):
+            layer_information(self.relu(), np.zeros(200), **ends)
+
+
+class TestShapesAndLabels:
+    def test_axes_of_a_pattern(self) -> None:
+        """(N, height, width, channels) and (N, a, b) are (N, U); a batch axis before the patterns stays one."""
+        rng = np.random.default_rng(3)
+        a, p_y = rng.uniform(-1, 1, (20, 3, 2, 2)).astype(np.float32), rng.random(20)
+        flat = np.asarray(layer_information(a.reshape(20, -1), p_y, bins=2))
+        assert np.asarray(layer_information(a, p_y, bins=2)).tolist() == flat.tolist()
+        assert np.asarray(layer_information(a.reshape(20, 6, 2), p_y, bins=2)).tolist() == flat.tolist()
+        assert np.asarray(jax.jit(lambda a: layer_information(a, p_y, bins=2))(a)).tolist() == flat.tolist()
+        kde, expected = (kde_information(of, p_y) for of in (a, a.reshape(20, -1)))
+        assert np.asarray(kde).tolist() == np.asarray(expected).tolist()
+        assert layer_information(a.transpose(1, 2, 0, 3), p_y, bins=2)[0].shape == (3, 2)
+
+    @pytest.mark.parametrize("shape", [(20, 20, 3), (20, 4, 20, 3)])
+    def test_ambiguous_axes_are_refused_with_the_way_out(self, shape: tuple[int, ...]) -> None:
+        a, p_y = np.random.default_rng(3).uniform(-1, 1, shape).astype(np.float32), np.random.default_rng(3).random(20)
+        with pytest.raises(ValueError, match=r"20 patterns may be .*allowed: activations.reshape\(20, -1\), or activ"):
+            layer_information(a, p_y)
+        assert layer_information(a[None], p_y)[0].shape == (1, *shape[:-2])
+        assert layer_information(a.reshape(20, -1), p_y)[0].shape == ()
+
+    def test_class_ids(self) -> None:
+        """Integers beyond 0 and 1 name classes, as in `load_dataset`; 0 and 1 are probabilities, which is the same."""
+        rng = np.random.default_rng(4)
+        a, ids = rng.uniform(-1, 1, (60, 1)).astype(np.float32), rng.integers(0, 3, 60)
+        expected = np.asarray(layer_information(a, np.eye(3)[ids]))
+        for labels in (ids, ids.tolist(), jnp.asarray(ids), ids.astype(np.uint8), 5 * ids - 7):
+            assert np.asarray(layer_information(a, labels)).tolist() == expected.tolist()
+        binary = layer_information(a, np.eye(2)[ids // 2])
+        for two in (ids // 2, ids == 2, (ids // 2).astype(float), 2 * (ids // 2) - 1):
+            np.testing.assert_allclose(layer_information(a, two), binary, rtol=0, atol=1e-6)
+
+    @pytest.mark.parametrize(
+        ("labels", "message"),
+        [
+            (np.full(8, 3), "p_y_given_x names one class, 3; allowed: at least 2"),
+            (np.arange(5000), "p_y_given_x names 5000 different classes; allowed: at most 4096"),
+            (np.arange(8.0), r"maximum 7; allowed: probabilities in \[0, 1\], or integers that name the classes"),
+        ],
+    )
+    def test_labels_that_name_no_classes(self, labels: Any, message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            layer_information(np.zeros((len(labels), 1), np.float32), labels)
 
 
 @partial(jax.jit, static_argnums=1)

@@ -347,6 +347,21 @@ class TestAsModel:
         logits, activations = model.forward(model.init(jax.random.key(0)), jnp.zeros((5, 9)))
         assert [a.shape for a in (logits, *activations)] == [(1, 9), (4, 9), (1, 9)]
 
+    def test_an_instance_or_a_class_in_the_place_of_the_other(self) -> None:
+        """The message says what to pass instead."""
+
+        class Nnx(nnx.Module):  # type: ignore[misc]
+            def __init__(self, rngs: nnx.Rngs) -> None:
+                self.last = nnx.Linear(5, 1, rngs=rngs)
+
+            def __call__(self, x: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
+                return self.last(x), [self.last(x)]
+
+        with pytest.raises(TypeError, match=r"network = Nnx\(.*, one nnx.Module; .*lambda rngs: Nnx\(.*rngs=rngs\)"):
+            model_of(Nnx(nnx.Rngs(0)))
+        with pytest.raises(TypeError, match=r"network = LinenNetwork, a class; allowed: an instance of it, LinenN"):
+            model_of(LinenNetwork)
+
     @pytest.mark.parametrize("wrong", [None, 3, "perceptron", (12, 10), {"init": 1}, object()])
     def test_anything_else_is_refused(self, wrong: Any) -> None:
         with pytest.raises(TypeError, match=r"network = .*allowed: a flax linen module"):

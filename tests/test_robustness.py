@@ -20,13 +20,13 @@ import pytest
 import ibjax
 from ibjax import Config, Trajectory
 from ibjax._files import check_space, size
+from ibjax._workers import Workers
 from ibjax.cli.main import main
-from ibjax.cli.train import expected_bytes
 from ibjax.ensemble import run as ensemble
 from ibjax.ensemble.assemble import assemble
 from ibjax.ensemble.blocks import lower
+from ibjax.ensemble.compiled import CACHE, cache_key
 from ibjax.ensemble.results import ResultBuffer
-from ibjax.ensemble.workers import Workers
 from ibjax.trajectory.provenance import recorded_config
 
 TINY = Config(seeds=12, epochs=4, logged_epochs=3, hidden_widths=(2,))
@@ -67,15 +67,15 @@ def test_two_hundred_runs_leak_nothing(truth: Trajectory) -> None:
         gc.collect()
         counts.append(len(programs()))
     assert counts[-1] == counts[-2] == counts[-3], counts
-    assert len(ensemble._CACHE._entries) == 8
+    assert len(CACHE._entries) == 8
     assert resident() - before < 150 * 2**20
 
 
 def test_programs_of_other_settings_are_not_used_again(truth: Trajectory) -> None:
     """What JAX compiles depends on its settings; kept programs do too."""
-    keys = [ensemble._cache_key(assemble(TINY)) for _ in range(2)]
+    keys = [cache_key(assemble(TINY)) for _ in range(2)]
     with jax.default_matmul_precision("highest"):
-        keys.append(ensemble._cache_key(assemble(TINY)))
+        keys.append(cache_key(assemble(TINY)))
     assert keys[0] == keys[1] != keys[2]
 
 
@@ -92,7 +92,7 @@ def test_cached_programs_train_on_as_many_cores_as_there_are_blocks(
 
     monkeypatch.setattr(ensemble, "Workers", Recorded)
     monkeypatch.setattr("ibjax.ensemble.blocks.cores", lambda: 2)
-    ensemble._CACHE.clear()
+    CACHE.clear()
     for seeds in (1, 12):
         ibjax.run(replace(TINY, seeds=seeds))
     assert threads == [1, 2]
@@ -174,13 +174,13 @@ def test_memory_is_made_once_and_is_that_of_the_file(weights: bool, tmp_path: Pa
     results = ResultBuffer([10] * 200, len(config.logged), record.out_info)  # address space only, until it is filled
     numbers = 7 * 8 + 4 + (453 if weights else 0)
     assert results.nbytes == 2000 * 2000 * (4 * numbers + 1)
-    assert expected_bytes(config) == pytest.approx(results.nbytes, rel=0.05)
+    assert ibjax.forecast(config, timed=False).file_bytes == pytest.approx(results.nbytes, rel=0.05)
 
 
 def test_the_expected_size_is_about_the_files(truth: Trajectory, tmp_path: Path) -> None:
     for config in (TINY, replace(TINY, epochs=200, logged_epochs=200, store_weights=True, precision="float64")):
         file = ibjax.run(config).save(tmp_path / "a.npz")
-        assert 0.7 < expected_bytes(config) / file.stat().st_size < 1.5
+        assert 0.7 < ibjax.forecast(config, timed=False).file_bytes / file.stat().st_size < 1.5
     with pytest.raises(OSError, match=r"100 TB wanted, [0-9.]+ [kMGT]?B free") as caught:
         check_space(tmp_path / "absent" / "x.npz", 10**14)
     assert caught.value.filename.endswith("x.npz")
@@ -294,8 +294,7 @@ class TestCommandLine:
     @pytest.mark.parametrize(
         ("config", "words"),
         [
-            ({"custom": ["network", "optimizer"]}, "trained with a network, optimizer of its own"),
-            ({"config": 3}, "holds no configuration"),
+            ({"custom": ["network", "optimizer"]}, "trained with a custom network, optimizer, which no file holds"),
             ({"config": {"bins": 30, "telepathy": True}}, "does not know telepathy"),
             ({"config": {"bins": 1}}, "bins = 1; allowed"),
         ],

@@ -271,6 +271,18 @@ BAD_FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     "text entropy": ({"h_x": "12"}, "h_x"),
     "config no dict": ({"config": ["a"]}, "config is of type list"),
     "config no JSON": ({"config": {"a": object()}}, "config cannot be written"),
+    "config nested deeply": ({"config": {"a": [[[json.loads("[" * 33 + "]" * 33)]]]}}, "nested too deeply.* 32 levels"),
+    "configuration of text": ({"config": {"config": "x"}}, "config of the config = 'x'; allowed: a dict of the fields"),
+    "configuration null": ({"config": {"config": None}}, "config of the config = None; allowed: a dict"),
+    "versions a list": ({"config": {"versions": [1]}}, r"versions of the config = \[1\]; allowed: a dict"),
+    "estimators numbers": ({"config": {"estimators": {"kde": 3}}}, "estimators of the config = .*a dict of dicts"),
+    "measured a list": ({"config": {"measured": []}}, "measured of the config"),
+    "custom a number": ({"config": {"custom": 5}}, "custom of the config = 5; allowed: a list of names"),
+    "custom of numbers": ({"config": {"custom": [5]}}, r"custom of the config = \[5\]; allowed: a list of names"),
+    "merged from numbers": ({"config": {"merged_from": 3}}, "merged_from of the config = 3; allowed: a list of dicts"),
+    "seeds of lists": ({"config": {"config": {"seeds": [[7], 9]}}}, "seeds of the configuration = .*a list of them"),
+    "rates of text": ({"config": {"config": {"noise": [0.1, "x"]}}}, "noise of the configuration = .*a list of them"),
+    "a long value": ({"config": {"custom": "x" * 999}}, "custom of the config = 'x{56}[.]{3}; allowed"),
     "unknown extra": ({"extras": {"phase": np.zeros(2)}}, "'phase' is no key"),
     "weights of no layer": ({"extras": {"weights_h9": np.zeros((2, 3))}}, "'weights_h9' is no key"),
     "weights of other seeds": ({"extras": {"weights_output": np.zeros((3, 3))}}, r"\(S=2, E=3, \.\.\.\)"),
@@ -385,6 +397,13 @@ class TestConcatenate:
         )
         sources = concatenate([small(), other]).config["merged_from"]
         assert [source["device_kind"] for source in sources] == ["cpu", "gpu"]
+
+    def test_any_iterable_of_trajectories(self) -> None:
+        parts = (small(seeds=np.array(seeds)) for seeds in ([1, 2], [7, 9]))
+        assert concatenate(parts).seeds.tolist() == [1, 2, 7, 9]
+        assert concatenate(small()).seeds.tolist() == [7, 9]  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match=r"trajectories\[1\] = 'a.npz'; allowed: an ibjax.Trajectory"):
+            concatenate([small(), "a.npz"])  # type: ignore[list-item]
 
     def test_none_given(self) -> None:
         with pytest.raises(TrajectoryError, match="at least one"):
@@ -686,8 +705,7 @@ class TestInterchange:
         assert data.i_xt_kde.attrs["estimate_is"] == "upper bound"
         assert json.loads(data.i_xt_kde.attrs["options"]) == {"noise_variance": 0.5}
         assert json.loads(data.attrs["config"]) == traj.config
-        plain = small(config={"estimators": 3, "measured": []}).to_xarray()  # a file may say anything
-        assert plain.i_xt.attrs["estimator"] == "histogram"
+        assert small(config={}).to_xarray().i_xt.attrs["estimator"] == "histogram"
 
     def test_dataframe(self) -> None:
         traj = self.whole()
@@ -710,6 +728,36 @@ class TestInterchange:
         assert list(frame.layer.cat.categories) == list(traj.layer_names)
         assert frame.attrs["units"]["i_xt"] == "bits"
         assert frame.attrs["units"]["train_loss"] == "nats"
+
+    def test_what_was_swept_stands_beside_its_seed(self) -> None:
+        """One value a seed, also of a part of the seeds; what is the same for all is no column."""
+        swept = {
+            "seeds": [3, 7, 9],
+            "learning_rate": [0.3, 0.7, 0.9],
+            "noise": [0.0, 0.01, 0.02],
+            "train_fraction": 0.5,
+        }
+        traj = small(config={"config": swept})
+        frame, data = traj.to_dataframe(), traj.to_xarray()
+        assert list(frame.columns[:6]) == ["seed", "epoch", "layer", "layer_width", "learning_rate", "noise"]
+        assert frame.groupby("seed")[["learning_rate", "noise"]].agg(set).to_numpy().tolist() == [
+            [{0.7}, {0.01}],
+            [{0.9}, {0.02}],
+        ]
+        assert data.learning_rate.dims == data.noise.dims == ("seed",)
+        assert float(data.i_xt.sel(seed=9).learning_rate) == 0.9
+        assert data.noise.attrs["units"] == frame.attrs["units"]["learning_rate"] == "1"
+        assert not {"train_fraction"} & {*frame.columns, *data.coords}
+        assert {name: values.tolist() for name, values in traj.swept().items()} == {
+            "learning_rate": [0.7, 0.9],
+            "noise": [0.01, 0.02],
+        }
+
+    @pytest.mark.parametrize("seeds", [10**30, -1, 2, [7, 8], None])
+    def test_values_that_are_not_one_a_seed(self, seeds: Any) -> None:
+        named = {} if seeds is None else {"seeds": seeds}
+        with pytest.raises(TrajectoryError, match="noise of the configuration has not one value"):
+            small(config={"config": {"noise": [0.1, 0.2, 0.3], **named}}).to_dataframe()
 
     @pytest.mark.parametrize(("package", "method"), [("xarray", "to_xarray"), ("pandas", "to_dataframe")])
     def test_missing_packages_are_named(self, package: str, method: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,21 +16,31 @@ import numpy as np
 
 import ibjax
 from ibjax._checks import unknown
+from ibjax._files import atomic_write
+from ibjax._workers import interruptible
 from ibjax.cli.options import UsageError, options_of, refuse
 from ibjax.cli.output import (
-    cache_compiled_programs,
     check_output,
     escape,
     load_trajectory,
+    prepare_compiler,
     print_results,
+    print_wrapped,
     report_broken_bounds,
     shorten,
 )
 from ibjax.data.spherical import DATASETS
 from ibjax.information.estimator import estimator_class
 from ibjax.npz import write_arrays
-from ibjax.progress import count_bar
-from ibjax.trajectory.schema import LABELS, SCALARS, entry
+from ibjax.progress import count_bar, duration
+from ibjax.trajectory.schema import LABELS, SCALARS
+
+_REPLACED_BY = {
+    "dataset": ("dataset",),
+    "network": ("hidden_widths", "activation", "output", "initializer"),
+    "optimizer": ("optimizer", "learning_rate"),
+}
+"""Fields of the configuration that a custom part takes the place of."""
 
 
 def info(arguments: argparse.Namespace) -> int:
@@ -38,14 +49,17 @@ def info(arguments: argparse.Namespace) -> int:
     for path in arguments.file:
         trajectory = load_trajectory(path)
         config = trajectory.config
-        print(f"{path}: {trajectory!r}\n")
-        entries = dict(entry(config, "config"))
+        print_wrapped(f"{path}: {trajectory!r}", 2)
+        print()
+        entries = dict(config.get("config", {}))
+        for part in config.get("custom", []):
+            entries |= dict.fromkeys(_REPLACED_BY.get(part, ()), "custom")
         facts = ("custom", "estimators", "measured", "versions", "device_kind", "command")
         entries |= {key: config[key] for key in facts if config.get(key)}
         entries |= {"seeds held": trajectory.seeds.tolist(), "epochs logged": trajectory.epochs.tolist()}
         entries |= {"absent": list(trajectory.absent)} if trajectory.absent else {}
         for key, value in entries.items():
-            print(f"  {escape(key):16} {shorten(value)}")
+            print_wrapped(f"  {escape(key):16} {shorten(value)}", 19)
         patterns = "" if "train_mask" in trajectory.absent else f"{trajectory.train_mask.shape[1]} patterns; "
         print(f"  {'data set':16} {patterns}I(X;Y) {trajectory.i_xy:.4f}, ", end="")
         print(f"H(X) {trajectory.h_x:.4f}, H(Y) {trajectory.h_y:.4f} bits\n")
@@ -83,27 +97,30 @@ def plot(arguments: argparse.Namespace) -> int:
             except ibjax.TrajectoryError as error:
                 print(f"ibjax plot: {name} left out: {error}", file=sys.stderr)
                 continue
-            figure.savefig(paths[name], dpi=300)
-            arguments.written.append(paths[name])
+            _write_figure(figure, paths[name], arguments)
             print(paths[name])
     return 0
+
+
+def _write_figure(figure: Any, path: Path, arguments: argparse.Namespace) -> None:
+    """The file of a figure, whole or not at all; its ending decides the format."""
+    with atomic_write(path, overwrite=arguments.force) as temporary:
+        figure.savefig(temporary, dpi=300, format=path.suffix[1:].lower())
+    arguments.written.append(path)
 
 
 def animate(arguments: argparse.Namespace) -> int:
     """The information plane of a run as a movie."""
     trajectory = load_trajectory(arguments.file)
-    from matplotlib.animation import FFMpegWriter  # here, so that other commands do not wait for matplotlib
-
-    path = Path(arguments.out or Path(arguments.file).stem)
-    if arguments.out and path.suffix.lower() not in (".mp4", ".gif", ""):
-        raise UsageError(f"--out = {str(path)!r}; allowed: the ending .mp4, .gif or none")
-    # What is checked must be what is written, which without ffmpeg is a GIF whatever the name.
-    best = ".mp4" if FFMpegWriter.isAvailable() else ".gif"
-    if path.suffix.lower() not in (".gif", best):
-        path = path.with_suffix(best)
+    movie_path = ibjax.figures.movie.movie_path
+    with refuse("--out: "):
+        stem = Path(arguments.file).stem
+        path = movie_path(arguments.out) if arguments.out else Path(stem + movie_path(stem.replace(".", "_")).suffix)
+    if path.suffix.lower() == ".gif" and Path(arguments.out or "").suffix != path.suffix:
+        print("ibjax animate: a .gif, as the program ffmpeg is not found", file=sys.stderr)
     check_output(path, force=arguments.force)
-    with count_bar("drawing") as report:
-        written = ibjax.figures.save_animation(trajectory, path, progress=report)
+    with refuse(), count_bar("drawing") as report:
+        written = ibjax.figures.save_animation(trajectory, path, fps=arguments.fps, progress=report)
     arguments.written.append(written)
     print(written)
     return 0
@@ -119,12 +136,19 @@ def bound(arguments: argparse.Namespace) -> int:
         task = trajectory.config.get("config", {}).get("dataset")
         if task not in DATASETS or "dataset" in trajectory.config.get("custom", []):
             raise UsageError(
-                f"{arguments.of!r} was trained on a data set of its own; allowed: a run on {', '.join(DATASETS)} "
-                "(for others, ibjax.information_curve(dataset.joint) in Python)"
+                f"{arguments.of!r} was trained on a custom data set, which no file holds; allowed: a run on "
+                f"{', '.join(DATASETS)} (for others, ibjax.information_curve(dataset.joint) in Python)"
             )
+    if arguments.plot:
+        from matplotlib.backend_bases import FigureCanvasBase  # here, so that nothing else waits for matplotlib
+
+        endings = [f".{kind}" for kind in FigureCanvasBase.filetypes if kind != "pgf"]  # which needs LaTeX
+        if Path(arguments.plot).suffix.lower() not in endings:
+            raise UsageError(f"--plot = {arguments.plot!r}; allowed: a name that ends in {', '.join(endings)}")
     for option in ("out", "plot"):
         if path := getattr(arguments, option):
             check_output(Path(path), force=arguments.force, option=f"--{option}")
+    prepare_compiler()
     joint = ibjax.spherical_dataset(task).joint
     with refuse():
         curve = ibjax.information_curve(joint, arguments.betas)
@@ -135,15 +159,14 @@ def bound(arguments: argparse.Namespace) -> int:
     critical = ibjax.bottleneck.critical_betas(joint)
     splits = ", ".join(f"{beta:.6g} ({count})" for beta, count in zip(*critical[2:], strict=True))
     print(f"onset at beta = {critical.onset:.6f} (T = constant is unstable from {critical.instability:.6f})")
-    print(f"clusters are added at beta = {splits or 'none'}")
+    print_wrapped(f"clusters are added at beta = {splits or 'none'}", 2)
     if arguments.out:
         arrays = {name: np.asarray(value) for name, value in curve._asdict().items()}
         arguments.written.append(write_arrays(arguments.out, arrays, overwrite=arguments.force))
     if arguments.plot:
         with ibjax.figures.style():
             drawn: Any = ibjax.figures.information_curve(curve, trajectory)
-            drawn.figure.savefig(arguments.plot, dpi=300)
-        arguments.written.append(Path(arguments.plot))
+            _write_figure(drawn.figure, Path(arguments.plot), arguments)
     return 0
 
 
@@ -153,16 +176,19 @@ def measure(arguments: argparse.Namespace) -> int:
     trajectory = load_trajectory(arguments.file)
     path = Path(arguments.out or f"{Path(arguments.file).stem}_{name}.npz")
     check_output(path, force=arguments.force)
-    custom = trajectory.config.get("custom") or []
-    if missing := [part for part in ("dataset", "network") if part in custom]:
+    if missing := [part for part in ("dataset", "network") if part in trajectory.config.get("custom", [])]:
         raise UsageError(
-            f"{arguments.file!r} was trained with a {' and a '.join(missing)} of its own; allowed: ibjax.measure(..., "
-            f"{', '.join(f'{part}=...' for part in missing)}) in Python"
+            f"{arguments.file!r} was trained with a custom {' and '.join(missing)}, which no file holds; allowed: "
+            f"ibjax.measure(..., {', '.join(f'{part}=...' for part in missing)}) in Python"
         )
-    cache_compiled_programs()
-    with refuse():
+    prepare_compiler()
+    with interruptible(second_kills=True), refuse():
         options = options_of(arguments, estimator_class(name))
-        measured = ibjax.measure(trajectory, name, progress=not arguments.quiet, **options)
+        if arguments.quiet:
+            measured = ibjax.measure(trajectory, name, **options)
+        else:
+            with count_bar("measuring") as show:
+                measured = ibjax.measure(trajectory, name, progress=_foretell(show), **options)
     measured.save(path, overwrite=arguments.force)
     arguments.written.append(path)
     report_broken_bounds(measured)
@@ -170,6 +196,20 @@ def measure(arguments: argparse.Namespace) -> int:
         print_results(measured)
         print(f"\nwritten to {path}")
     return 0
+
+
+def _foretell(show: Callable[[int, int], None]) -> Callable[[int, int], None]:
+    """`show`, which is called with (done, total), after a line that says how long it takes in all."""
+    began: list[float] = []
+
+    def report(done: int, total: int) -> None:
+        if done == 0:
+            began.append(time.perf_counter())
+        elif began and done > 1:  # each of two cores has measured something
+            print(f"measuring takes about {duration((time.perf_counter() - began.pop()) / done * total)}")
+        show(done, total)
+
+    return report
 
 
 def merge(arguments: argparse.Namespace) -> int:

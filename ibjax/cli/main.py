@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import ibjax
 from ibjax._checks import unknown
 from ibjax._fields import Kind
+from ibjax._workers import interrupted_threads
 from ibjax.cli import commands, train
 from ibjax.cli.options import UsageError, add_fields, add_options, parse
 from ibjax.cli.output import fail, hint_checkpoint
@@ -57,10 +58,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         return fail(arguments.command, f"terminated; {hint_checkpoint(arguments)}", status=int(end.code or 0))
 
 
+def entry_point() -> NoReturn:
+    """The program `ibjax`."""
+    status = main()
+    sys.stdout.flush()
+    if interrupted_threads():  # what they are at is of no use to anybody, and Python would wait for it
+        os._exit(status)
+    sys.exit(status)
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
         raise SystemExit(2)
+
+    def parse_known_args(self, *arguments: Any, **options: Any) -> Any:
+        """Each command refuses what it does not know: the whole program would point to a help without its options."""
+        parsed, strange = super().parse_known_args(*arguments, **options)
+        if strange:
+            self.error(f"unrecognized arguments: {' '.join(strange)}")
+        return parsed, strange
 
     def add(self, name: str, metavar: str, text: str | None = None, **options: Any) -> None:
         self.add_argument(name, metavar=metavar, help=text, **options)
@@ -100,7 +117,9 @@ def _parser(words: list[str]) -> _Parser:
     plot.add("--out", "DIR", "folder of the PNGs (here)", default=".")
 
     animate = command(commands.animate, "draw the information plane as a movie", file, force)
-    animate.add("--out", "MOVIE", ".mp4 (needs ffmpeg) or .gif (FILE.mp4 or FILE.gif, here)")
+    animate.add("--out", "MOVIE", ".mp4 (needs the program ffmpeg) or .gif (FILE.mp4 or else FILE.gif, here)")
+    rate = partial(parse, "fps", Kind(int, True, False, False), {})
+    animate.add("--fps", "N", "frames per second, 1 to 100 (20)", type=rate, default=20)
 
     bound = command(commands.bound, "compute the information-bottleneck curve of a task or of a run's task", force)
     bound.add("of", "TASK|FILE", "a task's name, or a run", nargs="?", default="spherical")

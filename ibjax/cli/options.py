@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from ibjax._checks import unknown
-from ibjax._fields import Kind, allowed, kinds
+from ibjax._fields import Kind, allowed, from_text, kinds
 from ibjax.config import LARGEST_SEED, MOST_SEEDS, PRESETS, Config
 from ibjax.information.estimator import estimator_class
 
@@ -27,7 +27,7 @@ def refuse(subject: str = "") -> Iterator[None]:
     """Turn the library's refusal of what the user asked for into a `UsageError`, its message begun with `subject`."""
     try:
         yield
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, MemoryError) as error:
         raise UsageError(f"{subject}{error}") from error
 
 
@@ -92,7 +92,7 @@ def _words(kind: Kind, none: str = "none") -> str:
 def parse(name: str, kind: Kind, about: Mapping[str, Any], text: str) -> Any:
     """The value of an option, by the kind of its field."""
     none = about.get("none", "none")
-    if kind.optional and text in (none, "none"):
+    if kind.optional and text == none:
         return None
     if kind.optional and "choices" in about and text not in about["choices"]:  # `Config` would not speak of "none"
         raise UsageError(unknown(_flag(name), text, (*about["choices"], none)))
@@ -108,6 +108,6 @@ def parse(name: str, kind: Kind, about: Mapping[str, Any], text: str) -> Any:
         if kind.several and ("," in text or not kind.single):
             items = text.removesuffix(",")  # a single item is told from a number by its comma, as in Python
             return tuple(kind.item(item) for item in items.split(",")) if items else ()
-        return {"true": True, "false": False}[text] if kind.item is bool else kind.item(text)
-    except (ValueError, KeyError):
+        return from_text(text, kind)
+    except ValueError:
         raise UsageError(f"{_flag(name)} = {text!r}; allowed: {words}") from None

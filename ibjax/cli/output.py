@@ -7,26 +7,48 @@ import json
 import os
 import sys
 import tempfile
+import textwrap
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import ibjax
+from ibjax._checks import platforms
 from ibjax._files import check_target
 from ibjax.analysis.bounds import check_bounds
 from ibjax.analysis.phases import summary
 from ibjax.cli.options import UsageError, refuse
 
 
-def cache_compiled_programs() -> None:
-    """Store compiled programs for the next call, unless the user has said where or that they are not."""
+def prepare_compiler() -> None:
+    """Refuse a platform that is not there, and store compiled programs for the next call.
+
+    They go where the user has said, or not at all if so asked; else below the home folder, if there is one to write in.
+    """
     import jax  # here, so that commands that compile nothing do not wait for it
 
-    if not {"JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE"} & os.environ.keys():
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(home / "ibjax" / "programs"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    try:
+        platforms(jax)
+    except RuntimeError as error:
+        raise UsageError(str(error)) from error
+    if {"JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE"} & os.environ.keys():
+        return
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.environ.get("HOME", "~"), ".cache")
+    folder = Path(os.path.expanduser(caches), "ibjax", "programs")
+    try:
+        if not folder.is_absolute():  # no home, or none that can be meant: not below wherever this is called
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder):
+            pass
+    except OSError:
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    # A cache that cannot be written or read any more, on a full disk say, costs time and nothing else.
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache", UserWarning)
 
 
 def load_trajectory(path: str) -> ibjax.Trajectory:
@@ -40,7 +62,7 @@ def load_trajectory(path: str) -> ibjax.Trajectory:
 
 def fail(command: str, message: str, *, status: int = 1) -> int:
     """Say what went wrong; the exit status."""
-    print(f"ibjax {command}: {message}", file=sys.stderr)
+    print(f"ibjax {command}: {escape(message)}", file=sys.stderr)
     return status
 
 
@@ -52,12 +74,12 @@ def hint_checkpoint(arguments: argparse.Namespace) -> str:
 
 def print_results(trajectory: ibjax.Trajectory) -> None:
     """Information of each layer, accuracies, what was left out, and whether the bounds hold."""
-    print("mean over networks, bits    I(X;T) start   peak    end    I(T;Y) start   peak    end")
+    print(f"{'mean over networks, bits':26}I(X;T) start   peak    end  I(T;Y) start   peak    end")
     for row in summary(trajectory):
-        name = f"{row.layer} ({row.width})"
-        xt = f"{row.i_xt_start:6.2f} {row.i_xt_peak:6.2f} {row.i_xt_end:6.2f}"
-        ty = f"{row.i_ty_start:6.3f} {row.i_ty_peak:6.3f} {row.i_ty_end:6.3f}"
-        print(f"  {name:31} {xt}           {ty}")
+        width = f" ({row.width})"
+        name = row.layer if len(row.layer + width) <= 24 else f"{row.layer[: 23 - len(width)]}…"
+        print(f"  {name + width:24}{row.i_xt_start:12.2f}{row.i_xt_peak:7.2f}{row.i_xt_end:7.2f}", end="")
+        print(f"{row.i_ty_start:14.3f}{row.i_ty_peak:7.3f}{row.i_ty_end:7.3f}")
     healthy = trajectory.healthy
     parts = []
     for part in ("train", "test"):
@@ -114,6 +136,11 @@ def check_output(path: Path, *, force: bool, option: str = "--out") -> None:
 def escape(text: str) -> str:
     """A file is not trusted: what it says must not steer the terminal."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def print_wrapped(text: str, indent: int) -> None:
+    """A line as several of at most 80 columns, all but the first indented; words longer than that stay whole."""
+    print(textwrap.fill(text, 80, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False))
 
 
 def shorten(value: Any) -> str:

@@ -7,6 +7,7 @@ S sets of patterns.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 from functools import cached_property
 
@@ -28,7 +29,8 @@ class Dataset:
 
     Args:
       inputs: (N, F) or, for images and the like, (N, ...) float, finite.
-      p_y_given_x: (N,) = p(y=1|x) of a binary label, or (N, C) with rows that sum to 1. Hard labels are 0 and 1.
+      p_y_given_x: (N,) = p(y=1|x) of a binary label, or (N, C) with rows that sum to 1. Hard labels are 0 and 1. (N,)
+        integers beyond 0 and 1 name classes, and become (N, C), the classes in increasing order.
       p_x: (N,) probability of each pattern, or None for the uniform distribution.
 
     Raises:
@@ -88,6 +90,13 @@ class Dataset:
     def joint(self) -> FloatArray:
         """p(x, y), (N, C); what `ibjax.information_curve` takes."""
         return self.conditional * self.marginal[:, None]
+
+    @cached_property
+    def sha256(self) -> str:
+        """What tells two data sets apart: a hash of their arrays, 64 hexadecimal digits."""
+        arrays = (self.inputs, self.conditional, self.marginal)
+        parts = [repr((a.shape, self.p_x is None)).encode() + a.tobytes() for a in arrays]
+        return hashlib.sha256(b"".join(parts)).hexdigest()
 
     @cached_property
     def h_x(self) -> float:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from ibjax.data.dataset import Dataset
 from ibjax.npz import MAX_EXPANSION, Archive, ArchiveError
+from ibjax.probability import one_hot, within_unit
 
 ENDINGS = (".mat", ".npz")
 """Of the files that `load_dataset` reads."""
@@ -26,7 +27,6 @@ _INPUTS, _LABELS, _MARGINAL = ("F", "inputs"), ("y", "p_y_given_x"), "p_x"
 _FIELDS = (*_INPUTS, *_LABELS, _MARGINAL)
 _COMPRESSED = 15  # type of a deflated element of a MAT-file of level 5
 _CHUNK = 2**16
-_MOST_CLASSES = 4096
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -81,18 +81,9 @@ def _flat(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def _conditional(y: npt.NDArray[Any], n: int) -> npt.NDArray[Any]:
     """p(y|x) as `Dataset` takes it, from labels in any of the shapes of `load_dataset`."""
     y = _flat(y)
-    if y.ndim != 1 or len(y) != n or not np.isfinite(y).all() or ((y >= 0) & (y <= 1)).all():
+    if y.ndim != 1 or len(y) != n or not np.isfinite(y).all() or within_unit(y):
         return y  # probabilities, or for `Dataset` to refuse
-    if not np.array_equal(y, np.round(y)):
-        raise ValueError(
-            f"y ranges over [{y.min():g}, {y.max():g}] and is not whole; allowed: p(y=1|x), or whole numbers of classes"
-        )
-    classes, index = np.unique(y, return_inverse=True)
-    if len(classes) < 2:
-        raise ValueError(f"all labels are {classes[0]:g}; allowed: at least 2 classes")
-    if len(classes) > _MOST_CLASSES:
-        raise ValueError(f"y holds {len(classes)} different labels; allowed: at most {_MOST_CLASSES} classes")
-    return np.eye(len(classes))[index.reshape(-1)]
+    return one_hot("y", y)  # also of whole floats: MATLAB's numbers have no other type
 
 
 def _from_npz(path: Path) -> Arrays:

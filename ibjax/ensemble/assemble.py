@@ -68,9 +68,7 @@ def assemble(
         fused=_fused_trainer(config, network, trainer, per_seed.values),
         per_seed=per_seed,
         histogram=make("histogram", bins=config.bins, compat=config.compat),
-        measurements=tuple(
-            measurement(config, task, model, make(name)) for name in config.estimators if name != "histogram"
-        ),
+        measurements=tuple(measurement(config, task, model, further) for further in config.further_estimators),
     )
 
 
@@ -116,9 +114,12 @@ def _check_fit(config: Config, dataset: Dataset, network: Any, optimizer: Any) -
     if network is None and config.output == "sigmoid" and dataset.n_classes != 2:
         raise ValueError(f"output = 'sigmoid' with {dataset.n_classes} classes; allowed: 'softmax'")
     if optimizer is not None and isinstance(config.learning_rate, tuple):
-        raise ValueError("learning_rate of each seed with an optimizer of your own; allowed: one number")
+        raise ValueError("learning_rate holds one number a seed, with optimizer=...; allowed: one number for all")
     if network is not None and not isinstance(network, Perceptron) and np.any(config.noise):
-        raise ValueError(f"noise = {config.noise} with a network of your own; allowed: 0 (add it in the network)")
+        raise ValueError(
+            f"noise = {config.noise} with network=...; allowed: 0, or the built-in network (no network=...), to whose "
+            "hidden layers alone ibjax adds noise in training"
+        )
 
 
 def _perceptron(config: Config, dataset: Dataset) -> Perceptron:

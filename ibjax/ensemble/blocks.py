@@ -9,24 +9,29 @@ Shapes: K seeds of a block, S seeds, P parameters, R rows, L layers.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
-from concurrent import futures
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import numpy.typing as npt
+from jax import Array
 
+from ibjax._workers import check_signals, run_all
 from ibjax.config import Config
+from ibjax.ensemble.measurement import Measurement
 from ibjax.ensemble.program import Program, Record
 from ibjax.training.gradients import GradientMoments
 from ibjax.training.trainer import Sample, State
 
 _BLOCK = 10  # seeds; larger ones train no faster on a core, and this divides the usual 50
 _BLOCK_ON_ACCELERATOR = 128  # a block of threads each: about as many as a GPU has multiprocessors
-_EPOCHS_PER_CALL = 50  # how long Ctrl-C waits
+_EPOCHS_PER_CALL = 50  # at most, and on a CPU no more than take the following time
+_SECONDS_PER_CALL = 0.25  # how long an interrupt waits
 
 Integers = npt.NDArray[np.integer[Any]]
 
@@ -96,32 +101,30 @@ class DeviceProgram:
 
     Attributes:
       record_shapes: a `Record` of shapes and dtypes.
+      n_estimates: estimators beside the histogram.
+      networks_per_estimate: how many networks they measure in a call.
     """
 
     def __init__(
         self, program: Program, size: int, device: jax.Device, *, train: bool = True, measure: bool = True
     ) -> None:
         self._device = device
-        self._data = self._put((program.inputs, program.conditional))
+        self._data = self.put((program.inputs, program.conditional))
         lowered = lower(program, size, device, train=train, measure=measure)
         self.record_shapes = lowered["measure"].out_info if measure else None
         compiled = _compile(list(lowered.values()), device)
         self._programs = dict(zip(lowered, compiled, strict=True))
+        self.n_estimates = len(program.measurements)
+        self.networks_per_estimate = _networks_per_estimate(device, size)
+        self._epochs_per_call = 1 if device.platform == "cpu" else _EPOCHS_PER_CALL
 
-    def _put(self, value: Any) -> Any:
+    def put(self, value: Any) -> Any:
+        """A pytree of arrays, on the device."""
         return jax.device_put(value, self._device)
 
     def start(self, number: int, seeds: Integers) -> Block:
         """A block of fresh networks, (K,)."""
-        return Block(number, 0, 0, *self._programs["start"](self._put(seeds), *self._data))
-
-    def resume(self, block: Block, n_logged: int, epoch: int, state: Sequence[npt.NDArray[Any]]) -> Block:
-        """The same networks as they were later, from the bytes of their state.
-
-        Raises:
-          ValueError: these are not the bytes of such a state.
-        """
-        return block._replace(n_logged=n_logged, epoch=epoch, state=self._put(from_bytes(state, block.state)))
+        return Block(number, 0, 0, *self._programs["start"](self.put(seeds), *self._data))
 
     def advance(
         self, block: Block, logged: Sequence[int], stop: threading.Event, store: Callable[[Block, Record], None]
@@ -129,35 +132,72 @@ class DeviceProgram:
         """Train up to the block's next logged epoch, measure and `store` there.
 
         Returns:
-          The block, or None where no logged epoch is left. Where `stop` comes first, the block as it is by then.
+          The block, or None where no logged epoch is left. Where `stop` comes first, the block as it is by then, or,
+          while estimators are at work, as it was an epoch before: its gradients are measured too and not in its state.
         """
-        target, state = logged[block.n_logged], block.state
-        # Before any update there is no epoch to take gradients of: one pass is made without updates.
-        starts = range(block.epoch, target, _EPOCHS_PER_CALL)
-        calls = [(first, min(first + _EPOCHS_PER_CALL, target), True) for first in starts] or [(0, 1, False)]
-        for first, last, learn in calls:
-            epochs = self._put((np.int32(first), np.int32(last), np.bool_(learn)))
-            state, moments = self._programs["train"](block.sample, state, self._data[0], *epochs)
-            if self._device.platform == "cpu":  # elsewhere the host runs ahead of the device, and should
-                jax.block_until_ready(state)
-            if stop.is_set() and last < target:
-                return block._replace(epoch=last, state=state)
-        record = self._programs["measure"](block.sample, state, moments, *self._data)
-        if estimates := self.estimates(block.sample, state.params, target):
-            record = record._replace(estimates=np.concatenate(estimates, axis=1))
-        block = block._replace(n_logged=block.n_logged + 1, epoch=target, state=state)
+        target, before, moments = logged[block.n_logged], block, None
+        while moments is None or block.epoch < target:
+            if self.n_estimates and block.epoch >= target - 1:
+                state = from_bytes(to_bytes(block.state), block.state)  # training takes the memory of what it is given
+                before = block._replace(state=self.put(state))
+            block, moments = self._train(block, target)
+            if stop.is_set() and block.epoch < target:
+                return block
+        record = self._programs["measure"](block.sample, block.state, moments, *self._data)
+        parts = []
+        for first in range(0, len(block.state.params) if self.n_estimates else 0, self.networks_per_estimate):
+            if stop.is_set():
+                return before
+            parts.append(np.concatenate(self.estimate(block.sample, block.state.params, first, target), axis=1))
+        if parts:
+            record = record._replace(estimates=np.concatenate(parts))
+        block = block._replace(n_logged=block.n_logged + 1)
         store(block, jax.tree.map(np.asarray, record))
         return block if block.n_logged < len(logged) else None
 
-    def estimates(self, sample: Sample, params: Any, epoch: int) -> list[npt.NDArray[Any]]:
-        """(K, R, L) of each further estimator, of a block with parameters (K, P)."""
-        arguments = self._put(params), self._put(np.int32(epoch))
-        programs = [program for name, program in self._programs.items() if name.startswith("estimate")]
-        return [np.asarray(program(sample, *arguments, *self._data)) for program in programs]
+    def _train(self, block: Block, target: int) -> tuple[Block, GradientMoments]:
+        """The block some epochs later, at most at `target`, and the moments of the last one's gradients."""
+        first, last = block.epoch, min(block.epoch + self._epochs_per_call, target)
+        if self.n_estimates and first < target - 1:
+            last = min(last, target - 1)
+        # Before any update there is no epoch to take gradients of: one pass is made without updates.
+        epochs = (np.int32(first), np.int32(last), np.True_) if last else (np.int32(0), np.int32(1), np.False_)
+        began = time.perf_counter()
+        state, moments = self._programs["train"](block.sample, block.state, self._data[0], *self.put(epochs))
+        if self._device.platform == "cpu":  # elsewhere the host runs ahead of the device, and should
+            jax.block_until_ready(state)
+            pace = (time.perf_counter() - began) / max(last - first, 1)
+            self._epochs_per_call = max(1, min(_EPOCHS_PER_CALL, int(_SECONDS_PER_CALL / pace)))
+        return block._replace(epoch=last, state=state), moments
+
+    def estimate(self, sample: Sample, params: Any, first: int, epoch: int) -> list[npt.NDArray[Any]]:
+        """(k, R, L) of each further estimator, of the k = `networks_per_estimate` networks from the first one on.
+
+        Args:
+          sample: of a block.
+          params: its parameters, (K, P).
+          first: place in the block.
+          epoch: at which they had these parameters.
+        """
+        arguments = sample, self.put(params), *self.put((np.int32(first), np.int32(epoch))), *self._data
+        return [np.asarray(self._programs[f"estimate {number}"](*arguments)) for number in range(self.n_estimates)]
+
+    def seconds(self, seeds: Integers) -> tuple[float, float]:
+        """Seconds that an epoch of a block of seeds takes, (K,), and measuring it; trains a little to find out."""
+        block, moments = self._train(self.start(0, seeds), 0)  # the first call of a program takes longer
+        began = time.perf_counter()
+        block, moments = self._train(block, _EPOCHS_PER_CALL)
+        jax.block_until_ready(block.state)
+        trained = time.perf_counter()
+        jax.block_until_ready(self._programs["measure"](block.sample, block.state, moments, *self._data))
+        measured = time.perf_counter()
+        self.estimate(block.sample, block.state.params, 0, 0)
+        estimate = (time.perf_counter() - measured) * len(seeds) / self.networks_per_estimate
+        return (trained - began) / block.epoch, measured - trained + estimate
 
     def record(self, block: Block, params: npt.NDArray[Any], moments: GradientMoments) -> Record:
         """All that a run measures of a block, had it these parameters, (K, P), and gradients of these moments."""
-        state = block.state._replace(params=self._put(params.astype(block.state.params.dtype)))
+        state = block.state._replace(params=self.put(params.astype(block.state.params.dtype)))
         return self._programs["measure"](block.sample, state, moments, *self._data)
 
 
@@ -175,22 +215,40 @@ def lower(
     moments = shapes(jax.eval_shape(program.no_moments, state))
     number = shapes(np.int32(0))
     lowered = {"start": jax.jit(program.start).lower(seeds, *data)}
+    check_signals()
     if train:
         epochs = (number, number, shapes(np.bool_(True)))
         lowered["train"] = jax.jit(program.train, donate_argnums=1).lower(sample, state, data[0], *epochs)
+        check_signals()
     if measure:
         lowered["measure"] = jax.jit(program.measure).lower(sample, state, moments, *data)
+        check_signals()
     for index, measurement in enumerate(program.measurements):
-        lowered[f"estimate {index}"] = jax.jit(measurement).lower(sample, state.params, number, *data)
+        part = functools.partial(_estimate, measurement, _networks_per_estimate(device, size))
+        lowered[f"estimate {index}"] = jax.jit(part).lower(sample, state.params, number, number, *data)
+        check_signals()
     return lowered
+
+
+def _networks_per_estimate(device: jax.Device, size: int) -> int:
+    """Networks that an estimator measures in one call.
+
+    On a CPU one, at the same speed: some estimators take a second a network, for which an interrupt would wait.
+    """
+    return 1 if device.platform == "cpu" else size
+
+
+def _estimate(measurement: Measurement, count: int, sample: Sample, params: Array, first: Array, *rest: Array) -> Array:
+    """`measurement` of the networks first, ... first + count - 1 of a block; (count, R, L)."""
+    sample, params = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, first, count), (sample, params))
+    return measurement(sample, params, *rest)
 
 
 def _compile(lowered: Sequence[Any], device: jax.Device) -> list[Any]:
     """Programs for one device, all at once: the compiler keeps one core busy a program."""
     # XLA halves the vectors of a CPU that has 512 bits, for the sake of mixed loads; these loops gain a tenth.
     options = {"xla_cpu_prefer_vector_width": 512} if device.platform == "cpu" else {}
-    with futures.ThreadPoolExecutor(len(lowered)) as pool:
-        return list(pool.map(lambda program: program.compile(compiler_options=options), lowered))
+    return run_all([functools.partial(program.compile, compiler_options=options) for program in lowered])
 
 
 def to_bytes(tree: Any) -> list[npt.NDArray[Any]]:

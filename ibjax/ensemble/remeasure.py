@@ -16,6 +16,8 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
+from ibjax._checks import platforms
+from ibjax._workers import Workers, interruptible
 from ibjax.config import Config
 from ibjax.data.dataset import Dataset
 from ibjax.ensemble.assemble import assemble, measurement
@@ -27,9 +29,9 @@ from ibjax.ensemble.blocks import (
     split,
     threads_per_device,
 )
+from ibjax.ensemble.compiled import check_footprint
 from ibjax.ensemble.program import Program
 from ibjax.ensemble.results import describe
-from ibjax.ensemble.workers import Workers
 from ibjax.information.estimator import make
 from ibjax.progress import check_progress, count_bar
 from ibjax.trajectory.provenance import origin, recorded_config
@@ -60,7 +62,8 @@ def measure(
       estimator: "histogram" (with the run's bins where none are given) or another of
         `ibjax.information.estimator.ESTIMATORS`.
       dataset, network: what `ibjax.run` was given as these, if it was given any.
-      progress: True for a bar on the terminal, or a function called with (done, total) after each block and epoch.
+      progress: True for a bar on the terminal, or a function called with (done, total) before the first and after each
+        network and epoch (each block of networks and epoch with the run's histogram, or on a GPU).
       options: of the estimator, such as `noise_variance=1e-3`.
 
     Returns:
@@ -71,13 +74,14 @@ def measure(
     Raises:
       ValueError: no weights are stored; `dataset` or `network` is needed, or not the one of the run; an unknown
         estimator or option; a layer beyond the estimator's reach.
+      RuntimeError: JAX_PLATFORMS names none that is here.
       TypeError: an argument of the wrong type. All before anything is compiled but for a network that is not the run's.
+      MemoryError: it does not fit into memory.
     """
     if not isinstance(trajectory, Trajectory):
         raise TypeError(f"trajectory = {trajectory!r}; allowed: an ibjax.Trajectory")
-    if not isinstance(estimator, str):
-        raise TypeError(f"estimator = {estimator!r}; allowed: the name of one")
     check_progress(progress)
+    platforms(jax)
     # Weights do not tell how they were found: the plain path knows every network.
     config = dataclasses.replace(recorded_config(trajectory), estimators=(), backend="plain")
     if estimator == "histogram":
@@ -86,6 +90,7 @@ def measure(
     _check_supplied(trajectory, dataset=dataset, network=network)
     params = _parameters(trajectory)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(interruptible())
         with precision(config):
             program = assemble(config, dataset=dataset, network=network)
             _check_program(trajectory, program, params)
@@ -97,8 +102,8 @@ def measure(
     extras = {key: value for key, value in trajectory.extras.items() if key not in _REPLACED}
     extras |= {key: value for key, value in rows.items() if key not in ("i_xt", "i_ty")}
     measured = {"estimator": chosen.name, **describe(chosen), **origin(jax.local_devices()[0].device_kind)}
-    recorded = trajectory.config | {"measured": measured}
-    return dataclasses.replace(trajectory, config=recorded, i_xt=rows["i_xt"], i_ty=rows["i_ty"], extras=extras)
+    facts = trajectory.config | {"measured": measured}
+    return dataclasses.replace(trajectory, config=facts, i_xt=rows["i_xt"], i_ty=rows["i_ty"], extras=extras)
 
 
 def weight_bytes(config: Config, *, dataset: Dataset | None = None, network: Any = None) -> int:
@@ -114,14 +119,15 @@ def weight_bytes(config: Config, *, dataset: Dataset | None = None, network: Any
 def _check_supplied(trajectory: Trajectory, **supplied: Any) -> None:
     """Refuses to measure without a data set or network that the run was given."""
     for name, value in supplied.items():
-        if value is None and name in (trajectory.config.get("custom") or ()):
+        if value is None and name in (trajectory.config.get("custom", ())):
             raise ValueError(
-                f"{name} = None, but the run was given one of its own: measure(..., {name}=...) needs it too"
+                f"{name} = None, but the run was given a custom one; allowed: the same one, measure(..., {name}=...)"
             )
 
 
 def _check_program(trajectory: Trajectory, program: Program, params: FloatArray) -> None:
-    """Refuses a data set or a network of another size than the run's."""
+    """Refuses a data set or a network of another size than the run's, and what does not fit into memory."""
+    check_footprint(program)
     data, model = program.dataset, program.model
     of_run = (trajectory.require("train_mask").shape[1], trajectory.i_xy, trajectory.h_x, trajectory.h_y)
     if not np.allclose(of_run, (data.n_patterns, data.information, data.h_x, data.h_y), rtol=0, atol=1e-6):
@@ -184,26 +190,32 @@ def _measure_all(
     rows = _HISTOGRAM_ROWS if further is None else further.rows
     values = np.full((len(params), len(epochs), len(rows), len(trajectory.layer_names)), np.nan, trajectory.i_xt.dtype)
 
-    def measure_block(device: int, task: tuple[int, int], _: threading.Event) -> None:
-        number, epoch = task
+    step = size if further is None else programs[0].networks_per_estimate
+
+    def measure_part(device: int, task: tuple[int, int, int], _: threading.Event) -> tuple[int, int, int] | None:
+        """Some networks of a block at one epoch; what is left of them."""
+        number, epoch, first = task
         vectors = params[blocks[number], epoch]
         if further is None:
             record = programs[device].record(fresh[number], vectors, moments[number])
             found = np.stack([np.asarray(getattr(record, row)) for row in rows], axis=1)
         else:
             vectors = vectors.astype(program.config.precision)
-            (found,) = programs[device].estimates(fresh[number].sample, vectors, epochs[epoch])
-        values[parts[number], epoch] = found[: len(parts[number])]
+            (found,) = programs[device].estimate(fresh[number].sample, vectors, first, epochs[epoch])
+        networks = parts[number][first : first + step]
+        values[networks, epoch] = found[: len(networks)]
+        return (number, epoch, first + step) if first + step < len(parts[number]) else None
 
-    tasks = list(itertools.product(range(len(blocks)), range(len(epochs))))
+    tasks = list(itertools.product(range(len(blocks)), range(len(epochs)), [0]))
+    n_steps = len(epochs) * sum(-(-len(part) // step) for part in parts)
     threads = threads_per_device(used, len(tasks))
-    workers = Workers(measure_block, len(used), threads, lambda: precision(program.config))
+    workers = Workers(measure_part, len(used), threads, lambda: precision(program.config))
     for task in tasks:
         workers.add(task[0] % len(used), task)
-    with contextlib.closing(workers.run(len(tasks))) as steps:
-        for done, _ in enumerate(steps, 1):
+    with contextlib.closing(workers.run(n_steps)) as steps:
+        for done, _ in enumerate(itertools.chain([None], steps)):
             if report is not None:
-                report(done, len(tasks))
+                report(done, n_steps)
     values[~np.isfinite(trajectory.require("train_loss"))] = np.nan
     if further is None and all(program.model.bounded):
         rows = rows[:2]

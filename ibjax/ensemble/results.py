@@ -6,7 +6,6 @@ Shapes: S seeds, E logged epochs, L layers, K seeds of a block, P parameters, n 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +17,6 @@ import numpy.typing as npt
 
 from ibjax.analysis.bounds import check_bounds
 from ibjax.config import Config
-from ibjax.data.dataset import Dataset
 from ibjax.ensemble.blocks import precision
 from ibjax.ensemble.program import Program
 from ibjax.information.estimator import Estimator
@@ -114,6 +112,7 @@ def collect(config: Config, program: Program, buffer: ResultBuffer, patterns: np
         config={
             "config": dataclasses.asdict(config),
             "custom": list(program.custom),
+            **({"dataset_sha256": dataset.sha256} if "dataset" in program.custom else {}),
             "estimators": {estimator.name: describe(estimator) for estimator in program.estimators},
             **origin(jax.local_devices()[0].device_kind),
         },
@@ -171,19 +170,11 @@ def _layer_weights(program: Program, params: npt.NDArray[Any]) -> dict[str, npt.
 
 def describe(estimator: Estimator) -> dict[str, Any]:
     """An estimator as the configuration of a file tells it: what its values are, and its options."""
-    options = dataclasses.asdict(estimator)  # type: ignore[call-overload]  # a protocol cannot say "dataclass"
-    return {"i_xt": estimator.i_xt_is, "i_ty": estimator.i_ty_is, "options": options}
+    return {"i_xt": estimator.i_xt_is, "i_ty": estimator.i_ty_is, "options": estimator.options}
 
 
-def hash_of(dataset: Dataset) -> str:
-    """What tells two data sets apart."""
-    arrays = (dataset.inputs, dataset.conditional, dataset.marginal)
-    parts = [repr((a.shape, dataset.p_x is None)).encode() + a.tobytes() for a in arrays]
-    return hashlib.sha256(b"".join(parts)).hexdigest()
-
-
-def progress_of(logged: Sequence[int], buffer: ResultBuffer) -> Progress:
-    """How far a run is."""
+def progress_of(logged: Sequence[int], buffer: ResultBuffer, resumed: int, seconds: float) -> Progress:
+    """How far a run is; the other arguments are those of `Progress`."""
     counts = list(buffer.n_logged)  # the others go on
     done = sum(logged[count - 1] if count else 0 for count in counts)
     latest = max(min(counts) - 1, 0)
@@ -192,15 +183,25 @@ def progress_of(logged: Sequence[int], buffer: ResultBuffer) -> Progress:
 
     def at(name: str) -> npt.NDArray[Any]:
         array = getattr(values, name)
-        return array[:, latest] if len(rows) == len(counts) else np.concatenate([array[row, latest] for row in rows])
+        if len(rows) == len(counts):
+            return array[:, latest]
+        return np.concatenate([array[:0, latest], *(array[row, latest] for row in rows)])
 
     accuracy = at("test_accuracy")
     if np.isnan(accuracy).all():
         accuracy = at("train_accuracy")
     i_xt = at("i_xt")
     last_hidden = i_xt[:, max(i_xt.shape[1] - 2, 0)]
-    total = logged[-1] * len(counts)
-    return Progress(done, total, logged[-1], logged[latest], _finite_mean(accuracy), _finite_mean(last_hidden))
+    return Progress(
+        done=done,
+        total=logged[-1] * len(counts),
+        last_epoch=logged[-1],
+        epoch=logged[latest],
+        accuracy=_finite_mean(accuracy),
+        i_xt=_finite_mean(last_hidden),
+        resumed=resumed,
+        seconds=seconds,
+    )
 
 
 def _finite_mean(values: npt.NDArray[Any]) -> float:

@@ -11,18 +11,20 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import os
 import threading
-import warnings
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
 import numpy.typing as npt
 import optax
 
-from ibjax.config import PER_SEED, Config
+from ibjax._checks import platforms
+from ibjax._workers import Workers, check_signals, interruptible
+from ibjax.config import Config
 from ibjax.data.dataset import Dataset
 from ibjax.ensemble.assemble import assemble
 from ibjax.ensemble.blocks import (
@@ -30,6 +32,7 @@ from ibjax.ensemble.blocks import (
     DeviceProgram,
     block_size,
     devices_for,
+    from_bytes,
     lower,
     precision,
     split,
@@ -37,15 +40,13 @@ from ibjax.ensemble.blocks import (
     to_bytes,
 )
 from ibjax.ensemble.checkpoint import EVERY, Checkpoint
+from ibjax.ensemble.compiled import CompiledRun, acquire_compiled, check_footprint, expected_seconds
 from ibjax.ensemble.program import Program, Record
-from ibjax.ensemble.results import ResultBuffer, collect, hash_of, progress_of
-from ibjax.ensemble.workers import ProgramCache, Workers, terminable
+from ibjax.ensemble.results import ResultBuffer, collect, progress_of
 from ibjax.progress import Progress, bar, check_progress
 from ibjax.trajectory.provenance import versions
 from ibjax.trajectory.trajectory import Trajectory
 
-_CACHE = ProgramCache(8)
-_CACHED_BYTES = 2**24  # of inputs; programs hold their data set, and large ones train for longer than they compile
 _PROCESS = os.getpid()
 
 
@@ -62,7 +63,7 @@ def run(
     """Train an ensemble and measure the information plane of every layer at each logged epoch.
 
     Args:
-      config: what to train; the paper's by default.
+      config: what to train, the paper's by default; one seed takes as long as its block of ten (accelerators: 128).
       dataset: instead of the task that `config.dataset` names.
       network: instead of the perceptron of `config.hidden_widths`: a flax linen module whose `__call__(x)` returns
         `(logits, activations)` with one activation array (batch, width) or (batch, ...) a layer; a callable
@@ -70,7 +71,8 @@ def run(
         `apply(params, inputs)`. Its layers are binned between their own least and greatest activation, stored as
         `range_low`, `range_high`.
       optimizer: instead of `config.optimizer`.
-      progress: True for a bar on the terminal, or a function called with a `Progress` at each logged epoch.
+      progress: True for a bar on the terminal, or a function called with a `Progress` before training and
+        at each logged epoch.
       checkpoint: a folder in which the run's state is stored: the same call after a crash, at whatever moment, goes on
         from it and returns the same arrays to the bit. SIGTERM, Ctrl-C and exceptions leave it as of that moment.
       checkpoint_every: seconds between two checkpoints of a network, at least; writing takes a twentieth of the time
@@ -86,8 +88,9 @@ def run(
     Raises:
       ValueError, TypeError: an argument that is not allowed, before anything is compiled; a `CheckpointError`: the
         folder belongs to another run, is in use or damaged.
+      MemoryError: the run does not fit into memory; before anything is compiled.
       OSError: the folder cannot be written, or its disk has no room for the run.
-      RuntimeError: the process was forked from one that had loaded JAX.
+      RuntimeError: the process was forked from one that had loaded JAX; JAX_PLATFORMS names none that is here.
 
     Warns:
       RuntimeWarning: some networks diverged (says how many); information values break their bounds (says which); a
@@ -100,61 +103,26 @@ def run(
     _check_process()
     with contextlib.ExitStack() as stack:
         report = stack.enter_context(bar()) if progress is True else progress or None
-        store = None
-        if checkpoint is not None:
-            stack.enter_context(terminable())
-            store = stack.enter_context(Checkpoint(checkpoint, checkpoint_every))
+        stack.enter_context(interruptible(terminate=checkpoint is not None))
+        store = None if checkpoint is None else stack.enter_context(Checkpoint(checkpoint, checkpoint_every))
         with precision(config):
             program = assemble(config, dataset=dataset, network=network, optimizer=optimizer)
-            compiled = stack.enter_context(_acquire_compiled(program, store))
+            compiled = stack.enter_context(_claim_and_compile(program, store))
         buffer, patterns = train(config, compiled, report, store)
         return collect(config, compiled.program, buffer, patterns)
 
 
-class CompiledRun(NamedTuple):
-    """A program compiled for the devices of a run.
-
-    Attributes:
-      program: what was compiled; another run's, with other seeds, where it comes from the cache.
-      devices: the compiled programs of each device.
-      size: K.
-    """
-
-    program: Program
-    devices: list[DeviceProgram]
-    size: int
-
-
-def compile_run(program: Program) -> CompiledRun:
-    """Compile for the devices that the seeds of the configuration are spread over."""
-    size, used = block_size(jax.local_devices()[0]), devices_for(len(program.config.seed_list))
-    with precision(program.config):
-        try:
-            return CompiledRun(program, [DeviceProgram(program, size, device) for device in used], size)
-        except Exception as error:
-            if program.fused is None or program.config.backend != "auto":
-                raise
-            # The kernel is compiled by another compiler, which may not know the GPU at hand; the plain path runs
-            # anywhere.
-            warnings.warn(f"trains on the plain path: the fused kernel does not compile here ({error})", stacklevel=4)
-            return compile_run(dataclasses.replace(program, fused=None))
-
-
 @contextlib.contextmanager
-def _acquire_compiled(program: Program, checkpoint: Checkpoint | None) -> Any:
-    """The compiled program, from the cache where it is there, and back to the cache after the run."""
+def _claim_and_compile(program: Program, checkpoint: Checkpoint | None) -> Iterator[CompiledRun]:
+    """The compiled program of a run, after all that may be refused has been."""
+    check_footprint(program)
     if checkpoint is not None:
         checkpoint.claim(_identity(program))
-    key = _cache_key(program)
-    cached = None if key is None else _CACHE.acquire(key)
-    compiled = compile_run(program) if cached is None else cached
-    if checkpoint is not None:
-        checkpoint.claim({"trainer": "plain" if compiled.program.fused is None else "fused"})
-    try:
+    check_signals()
+    with acquire_compiled(program) as compiled:
+        if checkpoint is not None:
+            checkpoint.claim({"trainer": "plain" if compiled.program.fused is None else "fused"})
         yield compiled
-    finally:
-        if key is not None:
-            _CACHE.release(key, compiled)
 
 
 def train(
@@ -177,36 +145,57 @@ def train(
     logged, devices = config.logged, compiled.devices
     parts, blocks = split(np.array(config.seed_list, np.uint32), compiled.size)
     buffer = ResultBuffer([len(part) for part in parts], len(logged), devices[0].record_shapes)
-    patterns = []
+    guard, closed = threading.Lock(), threading.Event()
 
     def step(device: int, block: Block, stop: threading.Event) -> Block | None:
         return devices[device].advance(block, logged, stop, store)
 
     def store(block: Block, record: Record) -> None:
         """In the thread that trains, where no signal comes between what was measured and the state that follows."""
-        buffer.add(block.number, record)
-        if checkpoint is not None and (block.n_logged == len(logged) or checkpoint.due(block.number)):
-            _save(checkpoint, block, buffer, finished=block.n_logged == len(logged))
+        with guard:
+            if closed.is_set():  # the run was ended while this thread was measuring for too long
+                return
+            buffer.add(block.number, record)
+            if checkpoint is not None and (block.n_logged == len(logged) or checkpoint.due(block.number)):
+                _save(checkpoint, block, buffer, finished=block.n_logged == len(logged))
 
     threads = threads_per_device(devices_for(len(config.seed_list)), len(blocks))
     workers = Workers(step, len(devices), threads, lambda: precision(config))
     with precision(config):
-        for number, (part, seeds) in enumerate(zip(parts, blocks, strict=True)):
-            block, finished = _begin(devices[number % len(devices)], number, seeds, logged, buffer, checkpoint)
-            patterns.append(np.asarray(block.sample.patterns)[: len(part)])
-            if not finished:
-                workers.add(number % len(devices), block)
+        begun = [_begin(devices, number, seeds, logged, buffer, checkpoint) for number, seeds in enumerate(blocks)]
+        seconds = 0.0 if report is None else expected_seconds(config, compiled)
+    for block in begun:
+        if block.n_logged < len(logged):
+            workers.add(block.number % len(devices), block)
+    resumed = sum(block.epoch for block in begun)
     if checkpoint is not None:  # every block's state beside the one that is to replace it
-        nbytes = sum(leaf.nbytes for leaf in jax.tree.leaves(block.state))
+        nbytes = sum(leaf.nbytes for leaf in jax.tree.leaves(begun[0].state))
         checkpoint.reserve(buffer.nbytes + 2 * len(blocks) * nbytes)
+    n_steps = len(blocks) * len(logged) - sum(buffer.n_logged)
+    with _left_resumable(checkpoint, workers, buffer, guard, closed), contextlib.closing(workers.run(n_steps)) as steps:
+        for _ in itertools.chain([None], steps):
+            if checkpoint is not None:
+                checkpoint.watch()
+            if report is not None:
+                report(progress_of(logged, buffer, resumed, seconds))
+    patterns = [np.asarray(block.sample.patterns)[: len(part)] for block, part in zip(begun, parts, strict=True)]
+    return buffer, np.concatenate(patterns)
+
+
+@contextlib.contextmanager
+def _left_resumable(
+    checkpoint: Checkpoint | None,
+    workers: Workers[Block],
+    buffer: ResultBuffer,
+    guard: threading.Lock,
+    closed: threading.Event,
+) -> Iterator[None]:
+    """Whatever ends the block of code, nothing that was trained is lost; threads that go on find the run closed."""
     try:
-        with contextlib.closing(workers.run(len(blocks) * len(logged) - sum(buffer.n_logged))) as steps:
-            for _ in steps:
-                if checkpoint is not None:
-                    checkpoint.watch()
-                if report is not None:
-                    report(progress_of(logged, buffer))
-    except BaseException:  # whatever ends the run, nothing that was trained is lost
+        yield
+    except BaseException:
+        with guard:
+            closed.set()
         if checkpoint is not None:
             for block in workers.waiting:
                 _save(checkpoint, block, buffer, finished=False)
@@ -214,29 +203,29 @@ def train(
     finally:
         if checkpoint is not None:
             checkpoint.finish()
-    return buffer, np.concatenate(patterns)
 
 
 def _begin(
-    device: DeviceProgram,
+    devices: list[DeviceProgram],
     number: int,
     seeds: npt.NDArray[Any],
     logged: tuple[int, ...],
     buffer: ResultBuffer,
     checkpoint: Checkpoint | None,
-) -> tuple[Block, bool]:
-    """A block, from where the checkpoint has it or afresh; whether it is finished."""
+) -> Block:
+    """A block, from where the checkpoint has it or afresh; of a finished one the state is not needed."""
+    check_signals()
+    device = devices[number % len(devices)]
     block = device.start(number, seeds)
     position = None if checkpoint is None else checkpoint.restore(number, logged)
     if checkpoint is None or position is None:
-        return block, False
+        return block
     try:
         buffer.restore(number, position.records)
-        if position.state is None:
-            return block, True
-        return device.resume(block, position.n_logged, position.epoch, position.state), False
+        state = block.state if position.state is None else from_bytes(position.state, block.state)
     except ValueError as error:
         raise checkpoint.damage_error(f"block {number}", error) from error
+    return block._replace(n_logged=position.n_logged, epoch=position.epoch, state=device.put(state))
 
 
 def _save(checkpoint: Checkpoint, block: Block, buffer: ResultBuffer, *, finished: bool) -> None:
@@ -250,25 +239,12 @@ def _check_process() -> None:
             "ibjax.run in a process forked from one that had loaded JAX, whose threads a fork does not copy: it could "
             "wait for ever; allowed: workers of multiprocessing.get_context('spawn')"
         )
-
-
-def _cache_key(program: Program) -> str | None:
-    """All that compiling depends on; None where that has no name (a user's code) or the data are large.
-
-    Seeds are arguments, unless some have hyper-parameters that are part of the program.
-    """
-    config = program.config
-    if {"network", "optimizer"} & set(program.custom) or program.inputs.nbytes > _CACHED_BYTES:
-        return None
-    swept = any(isinstance(getattr(config, field), tuple) for field in PER_SEED)
-    common = config if swept else dataclasses.replace(config, seeds=1)
-    settings = sorted(jax.config.values.items())
-    return f"{common!r} {hash_of(program.dataset)} {devices_for(len(config.seed_list))} {settings}"
+    platforms(jax)
 
 
 def _identity(program: Program) -> dict[str, Any]:
     """What decides about every bit of a run, for its checkpoint; what has no name, by its hash."""
-    hashes, device = {"dataset": hash_of(program.dataset)}, jax.local_devices()[0]
+    hashes, device = {"dataset": program.dataset.sha256}, jax.local_devices()[0]
     size = block_size(device)
     if {"network", "optimizer"} & set(program.custom):  # code has no other name than what it compiles to
         texts = [part.as_text() for part in lower(program, size, device).values()]

@@ -3,7 +3,9 @@
 Shapes: S seeds, E logged epochs, L layers. Both axes in bits.
 """
 
+import errno
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from matplotlib.animation import FFMpegWriter, FuncAnimation, PillowWriter
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
+from ibjax import _checks
 from ibjax._files import atomic_write
 from ibjax.analysis.statistics import mean_over_seeds
 from ibjax.figures.plane import draw_snapshot
@@ -36,16 +39,14 @@ def animate(trajectory: Trajectory, *, frames: int = 200, fps: int = 20) -> Func
     where the training loop gave none).
 
     Args:
-      frames: how many, besides one second's stay on the last.
-      fps: frames per second.
+      frames: how many, 2 to 100,000, besides one second's stay on the last.
+      fps: frames per second, 1 to 100 (a GIF counts hundredths of a second).
 
     Raises:
-      ValueError: fewer than 2 frames, or per second fewer than 1.
+      ValueError, TypeError: another number of frames, in all or per second.
     """
-    if frames < 2:
-        raise ValueError(f"frames = {frames!r}; allowed: at least 2")
-    if fps < 1:
-        raise ValueError(f"fps = {fps!r}; allowed: at least 1")
+    _checks.integer("frames", frames, 2, 100_000)
+    _checks.integer("fps", fps, 1, 100)
     indices = frame_indices(trajectory.epochs, frames)
     indices = np.append(indices, np.full(fps, indices[-1]))
     titles = [f"epoch {epoch}" for epoch in trajectory.epochs]
@@ -75,6 +76,21 @@ def animate(trajectory: Trajectory, *, frames: int = 200, fps: int = 20) -> Func
     return FuncAnimation(figure, update, frames=indices.tolist(), interval=1000.0 / fps, blit=False)
 
 
+def movie_path(path: str | os.PathLike[str]) -> Path:
+    """Where a movie asked for as `path` goes: with no ending it gets `.mp4` where ffmpeg is found, else `.gif`.
+
+    Raises:
+      ValueError: another ending than these, or `.mp4` without ffmpeg.
+    """
+    target, ffmpeg = Path(path), FFMpegWriter.isAvailable()
+    ending = target.suffix.lower()
+    if ending not in (".mp4", ".gif", ""):
+        raise ValueError(f"path = {os.fspath(path)!r}; allowed: the ending .mp4, .gif or none")
+    if ending == ".mp4" and not ffmpeg:
+        raise ValueError(f"path = {os.fspath(path)!r} needs the program ffmpeg, which is not found; allowed: .gif")
+    return target if ending else target.with_name(target.name + (".mp4" if ffmpeg else ".gif"))
+
+
 def save_animation(
     trajectory: Trajectory,
     path: str | os.PathLike[str],
@@ -84,11 +100,11 @@ def save_animation(
     dpi: int = 150,
     progress: Callable[[int, int], object] | None = None,
 ) -> Path:
-    """Write the movie: MP4 where the ffmpeg program is found, GIF otherwise.
+    """Write the movie, MP4 (which needs the program ffmpeg) or GIF.
 
     Args:
-      path: `.mp4`, `.gif`, or no ending (the better one that can be written is appended). An `.mp4` that
-        cannot be written for lack of ffmpeg becomes a `.gif` beside it. An existing file is replaced.
+      path: with the ending `.mp4`, `.gif`, or none: then `.mp4` is appended where ffmpeg is found, else `.gif`. An
+        existing file is replaced.
       frames, fps: as for `animate`.
       dpi: pixels per inch of a movie of 4 x 3.2 inches.
       progress: called with (frames done, frames in all).
@@ -97,17 +113,16 @@ def save_animation(
       Where the movie is.
 
     Raises:
-      ValueError: another ending, or an option out of range.
+      ValueError: another ending, `.mp4` without ffmpeg, or an option out of range.
       OSError: the file cannot be written.
     """
-    target = Path(path)
-    if target.suffix.lower() not in (".mp4", ".gif", ""):
-        raise ValueError(f"path = {os.fspath(path)!r}; allowed: the ending .mp4, .gif or none")
-    mp4 = target.suffix.lower() != ".gif" and FFMpegWriter.isAvailable()
-    if not target.suffix or (target.suffix.lower() == ".mp4" and not mp4):
-        target = target.with_suffix(".mp4" if mp4 else ".gif")
+    target = movie_path(path)
+    mp4 = target.suffix.lower() == ".mp4"
     with atomic_write(target, suffix=target.suffix) as temporary:
         movie = animate(trajectory, frames=frames, fps=fps)
         writer = FFMpegWriter(fps=fps) if mp4 else PillowWriter(fps=fps)
-        movie.save(os.fspath(temporary), writer=writer, dpi=dpi, progress_callback=progress)
+        try:
+            movie.save(os.fspath(temporary), writer=writer, dpi=dpi, progress_callback=progress)
+        except (subprocess.CalledProcessError, BrokenPipeError) as error:  # ffmpeg has written its reason to the log
+            raise OSError(errno.EIO, f"ffmpeg failed ({error})", os.fspath(target)) from error
     return target

@@ -23,7 +23,7 @@ from ibjax.figures.style import (
     canvas,
     epoch_axis,
     fill_band,
-    layer_colours,
+    layer_looks,
     legend_below,
     mean_of,
     solid_and_dashed,
@@ -133,8 +133,7 @@ def _layers(
     """A line per layer: the mean of (S, E, L) values over healthy seeds."""
     estimate = mean_over_seeds(trajectory, values, resamples=1000 if band else 1)
     mean = np.exp(estimate.mean) if exponentiate else estimate.mean
-    names = trajectory.layer_names
-    for layer, (name, colour) in enumerate(zip(names, layer_colours(len(names)), strict=True)):
+    for layer, (name, colour, _) in enumerate(layer_looks(trajectory.layer_names)):
         label = name if named else "_nolegend_"
         ax.plot(trajectory.epochs, mean[:, layer], color=colour, linestyle=linestyle, label=label)
         if band:

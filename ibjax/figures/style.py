@@ -111,9 +111,15 @@ def layer_markers(L: int) -> list[str]:
     return [_MARKERS[layer % len(_MARKERS)] for layer in range(L)]
 
 
+def label(name: str) -> str:
+    """A layer's name as a label: its dollars begin no formula, a leading underscore does not hide it from legends."""
+    text = name.replace("$", r"\$")
+    return rf"$\_${text[1:]}" if text.startswith("_") else text
+
+
 def layer_looks(names: Sequence[str]) -> list[tuple[str, str, str]]:
-    """Name, colour and marker of every layer."""
-    return list(zip(names, layer_colours(len(names)), layer_markers(len(names)), strict=True))
+    """Label, colour and marker of every layer."""
+    return list(zip(map(label, names), layer_colours(len(names)), layer_markers(len(names)), strict=True))
 
 
 def marker_area(marker: str) -> float:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 
-from ibjax._checks import unknown
+from ibjax._checks import choice, distinct, unknown
+from ibjax._fields import from_text, kinds
 
 if TYPE_CHECKING:
     from jax import Array
@@ -78,6 +80,11 @@ class Estimator(Protocol):
     uniform: ClassVar[bool] = False
     rows: ClassVar[tuple[str, ...]] = ("i_xt", "i_ty")
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options by name."""
+        return {name: getattr(self, name) for name in option_names(type(self))}
+
     def for_layer(self, width: int, n_patterns: int, bounded: bool) -> Self:
         """The estimator to apply to a layer, itself but for options that depend on the layer; nothing is compiled.
 
@@ -129,6 +136,11 @@ def estimator_class(name: str) -> type[Any]:
     return getattr(importlib.import_module(f"ibjax.information.{module}"), attribute)
 
 
+def option_names(kind: type[Any]) -> tuple[str, ...]:
+    """The options of an estimator's class."""
+    return tuple(field.name for field in dataclasses.fields(kind))
+
+
 def make(name: str, **options: Any) -> Estimator:
     """An estimator by name, with its options: `make("kde", noise_variance=0.1)`.
 
@@ -136,8 +148,68 @@ def make(name: str, **options: Any) -> Estimator:
       ValueError, TypeError: an unknown name or option, or a value that is not allowed.
     """
     kind = estimator_class(name)
-    allowed = tuple(field.name for field in dataclasses.fields(kind))
+    allowed = option_names(kind)
     for option in options:
         if option not in allowed:
             raise ValueError(unknown(f"option of {name!r}", option, allowed))
     return kind(**options)
+
+
+def specification(estimator: Estimator) -> str:
+    """An estimator in words that `of_specification` reads: its name and the options that differ from their defaults."""
+    default = make(estimator.name).options
+    options = {option: value for option, value in estimator.options.items() if value != default[option]}
+    return ":".join([estimator.name, *(f"{option}={str(value).lower()}" for option, value in options.items())])
+
+
+def of_specification(text: str) -> Estimator:
+    """The estimator of a text such as "kde" or "noisy:noise_std=0.1:samples=16".
+
+    Raises:
+      ValueError, TypeError: an unknown name or option, or a value that is not allowed.
+    """
+    name, *parts = text.split(":")
+    of: Any = estimator_class(name)
+    options = {}
+    for option, equals, value in (part.partition("=") for part in parts):
+        if not equals:
+            raise ValueError(f"{option!r} in the estimator {text!r}; allowed: {name}:OPTION=VALUE:OPTION=VALUE ...")
+        if option not in option_names(of):
+            raise ValueError(unknown(f"option of {name!r}", option, option_names(of)))
+        try:
+            options[option] = from_text(value, kinds(of)[option])
+        except ValueError:
+            raise ValueError(f"{option} = {value!r} in the estimator {text!r}; allowed: a value as in Python") from None
+    return make(name, **options)
+
+
+def specifications(field: str, value: Any) -> tuple[str, ...]:
+    """The estimators of a configuration, however they were given, as their specifications; each name at most once.
+
+    Args:
+      field: of the configuration.
+      value: names or specifications and estimators of `make`, or a mapping of names to options.
+
+    Raises:
+      ValueError, TypeError: another value, or options of the histogram, which are fields of the configuration.
+    """
+    allowed = f"names of {', '.join(ESTIMATORS)}, estimators of ibjax.information.estimator.make, or a mapping of names"
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise TypeError(f"{field} = {value!r}; allowed: a tuple of {allowed} to options")
+    items = [make(name, **options) for name, options in value.items()] if isinstance(value, Mapping) else list(value)
+    found = []
+    for number, item in enumerate(items):
+        if isinstance(item, str) and ":" not in item:
+            found.append(choice(f"{field}[{number}]", item, ESTIMATORS))  # without waiting for the compiler
+        elif isinstance(item, str):
+            found.append(specification(of_specification(item)))
+        elif (name := getattr(item, "name", None)) in _CLASSES and isinstance(item, estimator_class(name)):
+            found.append(specification(item))
+        else:
+            raise TypeError(f"{field}[{number}] = {item!r}; allowed: {allowed} to options")
+    if options := [text for text in found if text.startswith("histogram:")]:
+        raise ValueError(
+            f"{field} holds {options[0]!r}; allowed: the fields bins and compat, which the histogram takes"
+        )
+    distinct(field, tuple(text.partition(":")[0] for text in found))
+    return tuple(found)

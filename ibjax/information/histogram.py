@@ -19,7 +19,7 @@ from jax.typing import ArrayLike
 
 from ibjax import _checks
 from ibjax.information import partition
-from ibjax.information.apply import as_activations, as_distribution
+from ibjax.information.apply import apply, warn_outside
 from ibjax.information.estimator import COMPATS, EXACT, MOST_BINS, Estimator, Information, LayerBatch
 from ibjax.information.partition import Channels, codes_information, pack, words_information
 
@@ -32,25 +32,40 @@ def bin_codes(activations: Array, bins: int, low: Array | float, high: Array | f
 
     Args:
       activations: any shape, float; values outside [low, high] go to the end bins.
-      bins, compat: see `layer_information`.
+      bins, compat: see `layer_information`; for "idnns" see `_released_codes`.
       low, high: range, broadcastable to `activations`.
 
     Returns:
       Codes, the shape of `activations`, int32.
     """
     dtype = activations.dtype
-    intervals = bins - 1 if compat == "idnns" else bins
     low, high = jnp.asarray(low, dtype), jnp.asarray(high, dtype)
+    if compat == "idnns":
+        return _released_codes(activations, bins, low, high)
     offset, offset_rest = _two_sum(jnp.clip(activations, low, high), -low)
     span, span_rest = _two_sum(high, -low)
-    edge = jnp.clip(jnp.round(offset / span * intervals), 0, intervals)
+    edge = jnp.clip(jnp.round(offset / span * bins), 0, bins)
     (o_long, o_short), (s_long, s_short) = _halves(offset), _halves(span)
-    # Sign of intervals * offset - edge * span; every product of a half is exact, and the first difference too.
-    short, short_rest = _two_sum(intervals * o_short, -edge * s_short)
-    total, total_rest = _two_sum(intervals * o_long - edge * s_long, short)
-    below = total + (total_rest + short_rest + (intervals * offset_rest - edge * span_rest)) < 0
-    code = jnp.clip(edge.astype(jnp.int32) - below, 0, intervals - 1)
-    return jnp.where(activations >= high, intervals, code) if compat == "idnns" else code
+    # Sign of bins * offset - edge * span; every product of a half is exact, and the first difference too.
+    short, short_rest = _two_sum(bins * o_short, -edge * s_short)
+    total, total_rest = _two_sum(bins * o_long - edge * s_long, short)
+    below = total + (total_rest + short_rest + (bins * offset_rest - edge * span_rest)) < 0
+    return jnp.clip(edge.astype(jnp.int32) - below, 0, bins - 1)
+
+
+def _released_codes(activations: Array, edges: int, low: Array, high: Array) -> Array:
+    """The cell of each activation in the authors' released code, which takes -1 and 1 for `low` and `high`.
+
+    Its edges are those of `numpy.linspace(-1, 1, edges)` rounded to float32. Cell k lies from edge k, which belongs to
+    it, to the next; the last has no upper end, and also takes the values below the first edge, whose index there is -1.
+    For another range the edges are moved and stretched.
+    """
+    unit = jnp.asarray(np.linspace(-1, 1, edges).astype(np.float32), activations.dtype)
+    nearest = jnp.clip(jnp.round((activations - low) / (high - low) * (edges - 1)), 0, edges - 1).astype(jnp.int32)
+    middle, half = low / 2 + high / 2, high / 2 - low / 2  # 0 and 1, and so no rounding, for [-1, 1]
+    edge = middle + half * unit.at[nearest].get(mode="clip")
+    code = jnp.clip(nearest - (activations < edge), 0, edges - 2)
+    return jnp.where((activations < low) | (activations >= high), edges - 1, code)
 
 
 def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:
@@ -99,17 +114,23 @@ def _layer_information(
     activations: Array,
     p_y_given_x: Array,
     p_x: Array | None,
-    low: float,
-    high: float,
+    low: float | None,
+    high: float | None,
     *,
     bins: int,
     compat: str | None,
 ) -> tuple[Array, Array]:
     batch, (n, units) = activations.shape[:-2], activations.shape[-2:]
     channels = partition.channels(p_y_given_x, p_x, activations.dtype)
-    codes_of = lambda a: bin_codes(a, bins, low, high, compat)  # noqa: E731
+    codes_of = lambda a: _codes(a, bins, low, high, compat)  # noqa: E731
     i_xt, i_ty = codes_information(activations.reshape(-1, n, units), codes_of, bins, channels)
     return i_xt.reshape(batch), i_ty.reshape(batch)
+
+
+def _codes(activations: Array, bins: int, low: Any, high: Any, compat: str | None) -> Array:
+    """`bin_codes` of (m, N, U), over the range of each of the m where none is given."""
+    low, high = activation_range(activations, (1, 2)) if low is None else (low, high)
+    return bin_codes(activations, bins, low, high, compat)
 
 
 def layer_information(
@@ -118,8 +139,8 @@ def layer_information(
     *,
     p_x: ArrayLike | None = None,
     bins: int = 30,
-    low: float = -1.0,
-    high: float = 1.0,
+    low: float | None = -1.0,
+    high: float | None = 1.0,
     compat: str | None = None,
 ) -> tuple[Array, Array]:
     """Information a deterministic layer holds of the input and of the label, from exact counts of its binned states.
@@ -131,26 +152,38 @@ def layer_information(
     called inside `jit`, where the values of traced arguments cannot be checked.
 
     Args:
-      activations: (..., N, U) float32 or float64; leading axes are batch axes. float16 and integers become float32.
-      p_y_given_x: (N,) = p(y=1|x), or (N, C).
+      activations: (..., N, U); leading axes are batch axes. Or (N, ...), such as (N, height, width, channels), where
+        only the first axis has the length N: the others become one. Float32 or float64; float16 and integers become
+        float32. What is no JAX array is read as NumPy reads it, so lists of Python floats are float64.
+      p_y_given_x: (N,) = p(y=1|x), or (N, C), or (N,) integers beyond 0 and 1 that name the classes (not inside `jit`).
       p_x: (N,), or None for uniform.
       bins: 2 to 4096.
-      low, high: range of the bins, finite, low < high.
+      low, high: range of the bins, finite, low < high; None for both takes the least and the greatest activation of
+        each batch element, as `adaptive_layer` does.
       compat: "idnns" takes `bins` as the number of edges instead, and gives values >= high a separate cell: the
-        cells of the authors' released code, which calls this 30 bins.
+        cells of the authors' released code, which calls this 30 bins. Its float32 edges, and its place for values
+        below low, which is that of values >= high.
 
     Returns:
-      I(X;T) and I(T;Y), (...) bits each, of the dtype of the activations; NaN where a batch element holds a non-finite
-      activation.
+      I(X;T) and I(T;Y), (...) bits each, of the dtype of the activations (NumPy arrays for float64 without JAX's x64,
+      which would round them); NaN where a batch element holds a non-finite activation.
 
     Raises:
       ValueError, TypeError: a shape, value or type that is not allowed, named in the message.
+
+    Warns:
+      RuntimeWarning: activations outside [low, high], with their share. Not inside `jit`.
     """
-    a = as_activations(activations)
     check_bins(bins, compat)
-    check_ends(low, high, a.dtype)
-    distribution = as_distribution(p_y_given_x, p_x, a.shape[-2], a.dtype)
-    return _layer_information(a, *distribution, float(low), float(high), bins=int(bins), compat=compat)
+
+    def of_layer(a: Array, conditional: Array, marginal: Array | None) -> tuple[Array, Array]:
+        check_range(low, high, a.dtype)
+        ends = (None, None) if low is None or high is None else (float(low), float(high))
+        if ends[0] is not None:
+            warn_outside(a, *ends)
+        return _layer_information(a, conditional, marginal, *ends, bins=int(bins), compat=compat)
+
+    return apply(of_layer, activations, p_y_given_x, p_x)
 
 
 def check_bins(bins: Any, compat: str | None = None) -> None:
@@ -160,8 +193,12 @@ def check_bins(bins: Any, compat: str | None = None) -> None:
         _checks.choice("compat", compat, COMPATS)
 
 
-def check_ends(low: Any, high: Any, dtype: jnp.dtype) -> None:
-    """The range of the bins, in the type of the activations."""
+def check_range(low: Any, high: Any, dtype: jnp.dtype) -> None:
+    """The range of the bins, in the type of the activations; None for both ends is that of the layer."""
+    if low is None and high is None:
+        return
+    if low is None or high is None:
+        raise ValueError(f"low = {low!r}, high = {high!r}; allowed: two numbers, or None for both")
     for name, value in (("low", low), ("high", high)):
         if not isinstance(value, int | float | np.number) or not math.isfinite(value):
             raise ValueError(f"{name} = {value!r}; allowed: a finite number")
@@ -212,15 +249,10 @@ class Histogram(Binned):
 
     def __post_init__(self) -> None:
         check_bins(self.bins, self.compat)
-        if (self.low is None) != (self.high is None):
-            raise ValueError(f"low = {self.low!r}, high = {self.high!r}; allowed: two numbers, or None for both")
-        if self.low is not None:
-            check_ends(self.low, self.high, jnp.dtype("float32"))
+        check_range(self.low, self.high, jnp.dtype("float32"))
 
     def for_layer(self, width: int, n_patterns: int, bounded: bool) -> Self:
         return dataclasses.replace(self, low=-1.0, high=1.0) if bounded and self.low is None else self
 
     def codes(self, activations: Array) -> Array:
-        given = None if self.low is None or self.high is None else (self.low, self.high)
-        low, high = given or activation_range(activations, (1, 2))
-        return bin_codes(activations, self.bins, low, high, self.compat)
+        return _codes(activations, self.bins, self.low, self.high, self.compat)

@@ -35,11 +35,13 @@ def as_model(network: Any, dataset: Dataset, dtype: jnp.dtype) -> Model:
       dtype: of its inputs.
 
     Raises:
-      TypeError: none of these, or see `check_contract`.
+      TypeError: none of these, a class or one nnx.Module in their place, or see `check_contract`.
       ValueError: a callable that makes no module, or see `check_contract`.
     """
     if isinstance(network, Perceptron):
         return network.model
+    if isinstance(network, type) and isinstance(network, Network):
+        raise TypeError(f"network = {network.__name__}, a class; allowed: an instance of it, {network.__name__}(...)")
     if isinstance(network, Network):
         sample = dataset.inputs[:2].astype(dtype)
         functions = _Functions(lambda key: _in_order(network.init(key, jnp.asarray(sample))), network.apply)
@@ -92,6 +94,12 @@ def _layer_names(init: Callable[[Array], Params], count: int) -> tuple[str, ...]
 def _from_nnx(factory: Callable[[Any], Any]) -> _Functions:
     from flax import nnx  # here, not above: it takes a second, and most runs train the built-in network
 
+    if isinstance(factory, nnx.Module):
+        kind = type(factory).__name__
+        raise TypeError(
+            f"network = {kind}(...), one nnx.Module; allowed: a callable that makes one from the random numbers of a "
+            f"seed, such as lambda rngs: {kind}(..., rngs=rngs)"
+        )
     try:
         module = nnx.eval_shape(lambda: factory(nnx.Rngs(0)))
     except Exception as error:

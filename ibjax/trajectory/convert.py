@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ibjax.trajectory.schema import LABELS, all_axes, entry
+from ibjax.trajectory.schema import LABELS, all_axes
 
 if TYPE_CHECKING:
     import pandas
@@ -40,12 +40,15 @@ _NAMES = {
     "weight_norm": ("Frobenius norm of the kernel", "1"),
     "train_mask": ("the network trained on the pattern", "1"),
     "diverged": ("the network produced a loss that is not finite", "1"),
+    "train_fraction": ("share of the patterns used for training", "1"),
+    "learning_rate": ("step size of the optimizer", "1"),
+    "noise": ("standard deviation of the noise on hidden activations in training", "1"),
     "range_low": ("lower end of the histogram", "1"),
     "range_high": ("upper end of the histogram", "1"),
 }
 
 
-def to_xarray(arrays: Arrays, config: dict[str, Any]) -> xarray.Dataset:
+def to_xarray(arrays: Arrays, config: dict[str, Any], swept: Arrays) -> xarray.Dataset:
     """See `Trajectory.to_xarray`."""
     xarray = _import("xarray", "to_xarray")
     variables: dict[str, Any] = {}
@@ -60,13 +63,14 @@ def to_xarray(arrays: Arrays, config: dict[str, Any]) -> xarray.Dataset:
         "layer": ("layer", arrays["layer_names"], {"long_name": "layer, from the input on"}),
         "layer_width": ("layer", arrays["layer_widths"], {"long_name": "units of the layer"}),
     }
+    coordinates |= {field: ("seed", values, _attributes(config, field)) for field, values in swept.items()}
     if "pattern" in sizes:
         coordinates["pattern"] = ("pattern", np.arange(sizes["pattern"]), {"long_name": "input pattern"})
     attributes = {"schema_version": int(arrays["schema_version"]), "config": arrays["config"].item()}
     return xarray.Dataset(variables, coordinates, attributes)
 
 
-def to_dataframe(arrays: Arrays, config: dict[str, Any]) -> pandas.DataFrame:
+def to_dataframe(arrays: Arrays, config: dict[str, Any], swept: Arrays) -> pandas.DataFrame:
     """See `Trajectory.to_dataframe`."""
     pandas = _import("pandas", "to_dataframe")
     sizes = arrays["i_xt"].shape
@@ -81,6 +85,7 @@ def to_dataframe(arrays: Arrays, config: dict[str, Any]) -> pandas.DataFrame:
         "epoch": column(arrays["epochs"], "E"),
         "layer": pandas.Categorical.from_codes(column(np.arange(len(names)), "L"), names, ordered=True),
         "layer_width": column(arrays["layer_widths"], "L"),
+        **{field: column(values, "S") for field, values in swept.items()},
     }
     for wanted in ("SEL", "SE", "S"):
         columns |= {key: column(array, axes) for key, array, axes in _measured(arrays) if axes == wanted}
@@ -128,10 +133,10 @@ def _attributes(config: dict[str, Any], key: str) -> dict[str, str]:
     if which is None:
         return attributes
     estimator = key.removeprefix(which).removeprefix("_")
-    measured = entry(config, "measured") if not estimator else {}
-    estimator = estimator or measured.get("estimator", "histogram")
-    facts = measured or entry(entry(config, "estimators"), estimator)
-    attributes["estimator"] = str(estimator)
+    measured = config.get("measured", {}) if not estimator else {}
+    estimator = str(estimator or measured.get("estimator", "histogram"))
+    facts = measured or config.get("estimators", {}).get(estimator, {})
+    attributes["estimator"] = estimator
     if which in facts:
         attributes["estimate_is"] = str(facts[which])
     if "options" in facts:

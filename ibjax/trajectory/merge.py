@@ -3,7 +3,7 @@
 Shapes: S seeds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,20 +11,25 @@ import numpy as np
 
 from ibjax.config import PER_SEED
 from ibjax.trajectory.provenance import differing_entries
-from ibjax.trajectory.schema import AXES, TrajectoryError, all_axes, entry, extra_axes
+from ibjax.trajectory.schema import AXES, TrajectoryError, all_axes, extra_axes
 from ibjax.trajectory.trajectory import Trajectory
 
 
-def concatenate(trajectories: Sequence[Trajectory]) -> Trajectory:
+def concatenate(trajectories: Iterable[Trajectory]) -> Trajectory:
     """Join runs of one configuration over different seeds, in the order given.
 
     Runs may differ in a field that holds a value a seed (`setting`) in any of them. The joint `config` is the first's,
     with all seeds and their values; "merged_from" lists seeds, versions, device and command of each run.
 
     Raises:
+      TypeError: something that is no trajectory is among them.
       TrajectoryError: none given, a seed occurs in two, or the runs differ in a field of the configuration other than
         `seeds`, in the epochs, layers, data set, dtypes or the arrays they have; names what differs.
     """
+    trajectories = [trajectories] if isinstance(trajectories, Trajectory) else list(trajectories)
+    for index, one in enumerate(trajectories):
+        if not isinstance(one, Trajectory):
+            raise TypeError(f"trajectories[{index}] = {one!r}; allowed: an ibjax.Trajectory, as ibjax.load reads it")
     if not trajectories:
         raise TrajectoryError("trajectories is empty; allowed: at least one")
     first = trajectories[0]
@@ -38,7 +43,7 @@ def concatenate(trajectories: Sequence[Trajectory]) -> Trajectory:
     if len(trajectories) == 1:
         return first
     config = dict(first.config)
-    if isinstance(config.get("config"), dict):
+    if "config" in config:
         swept = {key: np.concatenate([t.setting(key) for t in trajectories]).tolist() for key in _swept(trajectories)}
         config["config"] = {**config["config"], "seeds": seeds.tolist(), **swept}
     config["merged_from"] = [part for t in trajectories for part in _sources(t)]
@@ -53,7 +58,7 @@ def concatenate(trajectories: Sequence[Trajectory]) -> Trajectory:
 
 def _sources(trajectory: Trajectory) -> list[dict[str, Any]]:
     rest = {key: value for key, value in trajectory.config.items() if key != "config"}
-    return list(rest.get("merged_from", [{"seeds": trajectory.seeds.tolist(), **rest}]))
+    return rest.get("merged_from", [{"seeds": trajectory.seeds.tolist(), **rest}])
 
 
 def _differences(a: Trajectory, b: Trajectory) -> list[str]:
@@ -79,15 +84,13 @@ def _signatures(trajectory: Trajectory) -> dict[str, tuple[Any, ...]]:
 def _decisive(trajectory: Trajectory, free: Sequence[str]) -> dict[str, Any]:
     """The entries of the configuration's file that must agree: all but `free` fields and what tells where and when."""
     config = trajectory.config
-    measured = config.get("measured")
-    if isinstance(measured, dict):
+    if measured := config.get("measured"):
         measured = {part: measured.get(part) for part in ("estimator", "options")}
-    fields = {key: value for key, value in entry(config, "config").items() if key not in free}
+    fields = {key: value for key, value in config.get("config", {}).items() if key not in free}
     others = {key: config.get(key) for key in ("custom", "estimators")}
     return {"config": fields, **others, "measured": measured}
 
 
 def _swept(trajectories: Sequence[Trajectory]) -> list[str]:
     """The fields that hold a value a seed in one of the runs at least."""
-    configs = [entry(t.config, "config") for t in trajectories]
-    return [key for key in PER_SEED if any(isinstance(config.get(key), list) for config in configs)]
+    return [key for key in PER_SEED if any(key in t.swept() for t in trajectories)]

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from typing import Any
 
-from ibjax.config import PER_SEED, Config
-from ibjax.trajectory.schema import entry
+from ibjax.config import Config
 from ibjax.trajectory.trajectory import Trajectory
 
 
@@ -32,24 +31,36 @@ def recorded_config(trajectory: Trajectory) -> Config:
     """The configuration of a run's file, with the seeds the file holds and the per-seed settings of these.
 
     Raises:
-      ValueError: the configuration is not one of this ibjax.
+      ValueError: the configuration is not one of this ibjax, or not that of the file's arrays.
     """
     recorded = trajectory.config.get("config")
-    if not isinstance(recorded, dict):
+    if recorded is None:
         raise ValueError("the trajectory holds no configuration")
     known = {field.name for field in dataclasses.fields(Config)}
     if strange := sorted(map(str, recorded.keys() - known)):
         raise ValueError(f"this ibjax does not know {', '.join(strange)} of its configuration")
-    swept = {name: trajectory.setting(name) for name in PER_SEED if isinstance(recorded.get(name), list)}
     try:
-        return Config(**recorded | swept | {"seeds": trajectory.seeds})
+        config = Config(**recorded | trajectory.swept() | {"seeds": trajectory.seeds})
     except (ValueError, TypeError) as error:
         raise ValueError(f"its configuration is not allowed: {error}") from error
+    sizes = {"logged epochs": (config.logged, tuple(trajectory.epochs.tolist()))}
+    if "network" not in (trajectory.config.get("custom") or ()):
+        sizes["hidden widths"] = (config.hidden_widths, trajectory.layer_widths[:-1])
+    for name, (stated, held) in sizes.items():
+        if stated != held:
+            raise ValueError(f"its configuration states {name} {_short(stated)}, its arrays are of {_short(held)}")
+    return config
+
+
+def _short(numbers: tuple[int, ...]) -> str:
+    return f"({', '.join(map(str, numbers[:6]))}{', ...' if len(numbers) > 6 else ''}), {len(numbers)} in all"
 
 
 def conditions(recorded: Trajectory, again: Trajectory) -> list[str]:
     """What differs between two runs of one configuration in versions and device, a line each."""
-    now, then = ({"device_kind": t.config.get("device_kind"), **entry(t.config, "versions")} for t in (again, recorded))
+    now, then = (
+        {"device_kind": t.config.get("device_kind"), **t.config.get("versions", {})} for t in (again, recorded)
+    )
     return [
         f"{name}: {before} then, {after} now"
         for name, before, after in differing_entries({key: then.get(key) for key in now}, now)

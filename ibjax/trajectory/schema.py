@@ -8,12 +8,13 @@ Shapes: S seeds, E logged epochs, L layers (hidden layers in order, then the out
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ibjax.config import PER_SEED
 from ibjax.npz import Archive
 
 AXES = {
@@ -57,6 +58,18 @@ _EXTRAS_OF_LAYER = {"weights_": "SE*", "biases_": "SE*"}
 _EXTRAS_OF_ESTIMATOR = {"i_xt_error_": "SEL", "i_ty_error_": "SEL", "i_xt_": "SEL", "i_ty_": "SEL"}
 WEIGHTS = ("params", *_EXTRAS_OF_LAYER)
 """Beginnings of the keys that hold parameters."""
+
+
+_CONFIG: dict[str, tuple[type, type, str]] = {
+    "config": (dict, object, "a dict of the fields of ibjax.Config"),
+    "versions": (dict, object, "a dict of versions by package"),
+    "estimators": (dict, dict, "a dict of dicts by estimator"),
+    "measured": (dict, object, "a dict that tells the estimator"),
+    "custom": (list, str, "a list of names"),
+    "merged_from": (list, dict, "a list of dicts"),
+}
+"""Entries of `config`, each optional: the type of the entry, of its items, and both in words."""
+_DEEPEST = 32  # levels of the config; what compares or prints two of them recurses
 
 
 class TrajectoryError(ValueError):
@@ -149,20 +162,38 @@ def check_names(key: str, value: Sequence[str]) -> tuple[str, ...]:
 
 
 def check_config(value: object) -> dict[str, Any]:
-    """A copy of a JSON object as JSON gives it back: tuples become lists, now and not only after loading."""
+    """A copy of a JSON object as JSON gives it back: tuples become lists, now and not only after loading.
+
+    Raises:
+      TrajectoryError: it is no dict, cannot be JSON, or an entry that the library reads is of another type; names it.
+    """
     if not isinstance(value, dict):
         raise TrajectoryError(f"config is of type {type(value).__name__}; allowed: a dict")
     try:
-        copy = json.loads(json.dumps(value))
+        copy: dict[str, Any] = json.loads(json.dumps(value))
     except (TypeError, ValueError, RecursionError) as error:
         raise TrajectoryError(f"config cannot be written as JSON: {error}") from error
-    return dict(copy)
+    level: list[Any] = [copy]
+    for _ in range(_DEEPEST):
+        parts = [part.values() if isinstance(part, dict) else part for part in level if isinstance(part, dict | list)]
+        level = [item for part in parts for item in part]
+    if level:
+        raise TrajectoryError(f"config is nested too deeply; allowed: {_DEEPEST} levels")
+    for key, (kind, item, words) in _CONFIG.items():
+        held = copy.get(key, kind())
+        items = held.values() if isinstance(held, dict) else held
+        if not isinstance(held, kind) or not all(isinstance(one, item) for one in items):
+            raise TrajectoryError(f"{key} of the config = {_brief(held)}; allowed: {words}")
+    for key, numbers in (("seeds", int), *((key, int | float) for key in PER_SEED)):
+        held = copy.get("config", {}).get(key, 0)
+        if not all(isinstance(one, numbers) for one in (held if isinstance(held, list) else [held])):
+            raise TrajectoryError(f"{key} of the configuration = {_brief(held)}; allowed: a number, or a list of them")
+    return copy
 
 
-def entry(config: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """A part of a trajectory's `config` that should be a dict, and in a file may be anything: then an empty one."""
-    value = config.get(key)
-    return value if isinstance(value, dict) else {}
+def _brief(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def read_fields(archive: Archive) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from ibjax.config import PER_SEED
 from ibjax.npz import Archive, ArchiveError, write_arrays
 from ibjax.trajectory import schema
 from ibjax.trajectory.convert import to_dataframe, to_xarray
-from ibjax.trajectory.schema import AXES, TrajectoryError, entry, extra_axes
+from ibjax.trajectory.schema import AXES, TrajectoryError, extra_axes
 
 if TYPE_CHECKING:
     import pandas
@@ -157,17 +157,23 @@ class Trajectory:
         Raises:
           TrajectoryError: the configuration has no such field, or not one value for each of its seeds.
         """
-        config = entry(self.config, "config")
+        config = self.config.get("config", {})
         if field not in config:
             raise TrajectoryError(f"the configuration has no field {field!r}")
         value, seeds = config[field], config.get("seeds")
         if not isinstance(value, list) or field not in PER_SEED:
             return np.array([value] * self.seeds.size)
-        named = list(range(seeds)) if isinstance(seeds, int) else seeds
-        if not isinstance(named, list) or len(named) != len(value) or not set(self.seeds.tolist()) <= set(named):
+        # A file may name any number of them: no more are counted than tell that they are too many.
+        named = list(range(min(seeds, len(value) + 1))) if isinstance(seeds, int) else seeds or []
+        if len(named) != len(value) or not set(self.seeds.tolist()) <= set(named):
             raise TrajectoryError(f"{field} of the configuration has not one value for each of its seeds")
         of_seed = dict(zip(named, value, strict=True))
         return np.array([of_seed[seed] for seed in self.seeds.tolist()])
+
+    def swept(self) -> dict[str, npt.NDArray[Any]]:
+        """The fields that hold one value a seed (a sweep), by name: `setting` of each, (S,)."""
+        recorded = self.config.get("config", {})
+        return {field: self.setting(field) for field in PER_SEED if isinstance(recorded.get(field), list)}
 
     def of_seeds(self, seeds: Iterable[int]) -> "Trajectory":
         """The same trajectory with these seeds only, in the order given.
@@ -226,23 +232,25 @@ class Trajectory:
 
         Every array of the file is a variable under its key with `long_name` and `units` (bits, nats, epochs, or 1), the
         informations also with the estimator, its options and what it gives (`estimate_is`: exact, upper bound, ...).
-        Scalars are variables too. The attributes hold `schema_version` and `config` as JSON. Nothing is copied.
+        Scalars are variables too, what was swept over seeds (`swept`) is a coordinate. The attributes hold
+        `schema_version` and `config` as JSON. Nothing is copied.
 
         Raises:
           ModuleNotFoundError: xarray is not installed.
         """
-        return to_xarray(self.arrays(), self.config)
+        return to_xarray(self.arrays(), self.config, self.swept())
 
     def to_dataframe(self) -> "pandas.DataFrame":
         """The trajectory as a tidy `pandas.DataFrame`, a row for each seed, epoch and layer, in this order.
 
-        Columns: `seed`, `epoch`, `layer` (ordered from the input on), `layer_width`; the arrays of (S, E, L) under
-        their keys; those of a whole network, (S, E) and (S,), repeated for its layers. `attrs["units"]` names units.
+        Columns: `seed`, `epoch`, `layer` (ordered from the input on), `layer_width`, what was swept over seeds
+        (`swept`); the arrays of (S, E, L) under their keys; those of a whole network, (S, E) and (S,), repeated for its
+        layers. `attrs["units"]` names units.
 
         Raises:
           ModuleNotFoundError: pandas is not installed.
         """
-        return to_dataframe(self.arrays(), self.config)
+        return to_dataframe(self.arrays(), self.config, self.swept())
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = True) -> Path:
         """Write the npz file, whole or not at all, and return its path.

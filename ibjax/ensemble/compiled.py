@@ -1,0 +1,227 @@
+"""Compiled programs: made for a run, stored between runs; and what a run will take in memory, on the disk and in time.
+
+Shapes: S seeds, E logged epochs, L layers, K seeds of a block, P parameters, N patterns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+from ibjax._checks import platforms
+from ibjax._files import size
+from ibjax._workers import interruptible
+from ibjax.config import PER_SEED, Config
+from ibjax.data.dataset import Dataset
+from ibjax.ensemble.assemble import assemble
+from ibjax.ensemble.blocks import DeviceProgram, block_size, devices_for, precision, split, threads_per_device
+from ibjax.ensemble.program import Program
+
+_CACHED_BYTES = 2**24  # of inputs; programs hold their data set, and large ones train for longer than they compile
+
+
+class CompiledRun(NamedTuple):
+    """A program compiled for the devices of a run.
+
+    Attributes:
+      program: what was compiled; another run's, with other seeds, where it comes from the cache.
+      devices: the compiled programs of each device.
+      size: K.
+    """
+
+    program: Program
+    devices: list[DeviceProgram]
+    size: int
+
+
+class ProgramCache:
+    """Compiled programs that no run uses at the moment, the newest few; safe to share between threads."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._lock = threading.Lock()
+        self._entries: list[tuple[str, CompiledRun]] = []
+
+    def acquire(self, key: str) -> CompiledRun | None:
+        """What was released last under a key, which is then the caller's alone; None where there is nothing."""
+        with self._lock:
+            found = next((entry for entry in reversed(self._entries) if entry[0] == key), None)
+            if found is not None:
+                self._entries.remove(found)
+        return found[1] if found is not None else None
+
+    def release(self, key: str, value: CompiledRun) -> None:
+        """Leave something for the next run that asks for the key."""
+        with self._lock:
+            self._entries = [*self._entries, (key, value)][-self._capacity :]
+
+    def clear(self) -> None:
+        """Forget all."""
+        with self._lock:
+            self._entries = []
+
+
+CACHE = ProgramCache(8)
+
+
+def cache_key(program: Program) -> str | None:
+    """All that compiling depends on; None where that has no name (a user's code) or the data are large.
+
+    Seeds are arguments, unless some have hyper-parameters that are part of the program.
+    """
+    config = program.config
+    if {"network", "optimizer"} & set(program.custom) or program.inputs.nbytes > _CACHED_BYTES:
+        return None
+    swept = any(isinstance(getattr(config, field), tuple) for field in PER_SEED)
+    common = config if swept else dataclasses.replace(config, seeds=1)
+    settings = sorted(jax.config.values.items())
+    return f"{common!r} {program.dataset.sha256} {devices_for(len(config.seed_list))} {settings}"
+
+
+@contextlib.contextmanager
+def acquire_compiled(program: Program) -> Iterator[CompiledRun]:
+    """The compiled program, from the cache where it is there, and back to the cache after the run."""
+    key = cache_key(program)
+    cached = None if key is None else CACHE.acquire(key)
+    compiled = compile_run(program) if cached is None else cached
+    try:
+        yield compiled
+    finally:
+        if key is not None:
+            CACHE.release(key, compiled)
+
+
+def compile_run(program: Program) -> CompiledRun:
+    """Compile for the devices that the seeds of the configuration are spread over."""
+    size, used = block_size(jax.local_devices()[0]), devices_for(len(program.config.seed_list))
+    with precision(program.config):
+        try:
+            return CompiledRun(program, [DeviceProgram(program, size, device) for device in used], size)
+        except Exception as error:
+            if program.fused is None or program.config.backend != "auto":
+                raise
+            # The kernel is compiled by another compiler, which may not know the GPU at hand; the plain path runs
+            # anywhere.
+            warnings.warn(f"trains on the plain path: the fused kernel does not compile here ({error})", stacklevel=4)
+            return compile_run(dataclasses.replace(program, fused=None))
+
+
+class Forecast(NamedTuple):
+    """What a run will take, about.
+
+    Attributes:
+      memory_bytes: at its end: results, states of all networks, and what the programs work with.
+      file_bytes: of its file, at most; also those of the results in memory.
+      seconds: on the devices of this process if they do nothing else; compiling not included. None where nothing was
+        timed.
+    """
+
+    memory_bytes: int
+    file_bytes: int
+    seconds: float | None = None
+
+
+def forecast(
+    config: Config,
+    *,
+    dataset: Dataset | None = None,
+    network: Any = None,
+    optimizer: optax.GradientTransformation | None = None,
+    timed: bool = True,
+) -> Forecast:
+    """What a run will take; its arguments and errors are those of `ibjax.run`, but for one.
+
+    Args:
+      timed: whether one block of networks is trained and measured for a moment. That compiles what the run needs, which
+        then finds it compiled but where network or optimizer are user-supplied.
+    """
+    platforms(jax)
+    with interruptible(), contextlib.ExitStack() as stack:
+        stack.enter_context(precision(config))
+        program = assemble(config, dataset=dataset, network=network, optimizer=optimizer)
+        needs = check_footprint(program)
+        if not timed:
+            return needs
+        compiled = stack.enter_context(acquire_compiled(program))
+        return needs._replace(seconds=expected_seconds(config, compiled))
+
+
+def expected_seconds(config: Config, compiled: CompiledRun) -> float:
+    """What a run will take, from training and measuring its first block for a moment."""
+    blocks = split(np.array(config.seed_list, np.uint32), compiled.size)[1]
+    epoch, measure = compiled.devices[0].seconds(blocks[0])
+    used = devices_for(len(config.seed_list))
+    rounds = max(len(blocks) / (len(used) * threads_per_device(used, len(blocks))), 1)
+    return rounds * (config.logged[-1] * epoch + len(config.logged) * measure)
+
+
+def footprint(program: Program) -> Forecast:
+    """What a run will take, from the shapes alone: nothing is compiled, and hardly anything computed."""
+    config, model, n = program.config, program.model, program.dataset.n_patterns
+    n_seeds, n_layers, itemsize = len(config.seed_list), len(model.layer_names), np.dtype(config.precision).itemsize
+    # Two informations, the two ends of the range, three norms; four losses and accuracies.
+    numbers = (7 + len(program.estimate_keys)) * n_layers + 4 + (model.n_params if config.store_weights else 0)
+    results = n_seeds * (len(config.logged) * (numbers * itemsize + 1) + n)
+    width = block_size(jax.local_devices()[0])
+    data = (program.inputs, program.conditional)
+    with precision(config):
+        shapes = jax.eval_shape(program.start, jax.ShapeDtypeStruct((width,), np.uint32), *data)
+    state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
+    n_blocks = -(-n_seeds // width)
+    used = devices_for(n_seeds)
+    # Activations of a block and the codes of their cells; weights, gradients and their moments.
+    work = 2 * width * (n * sum(model.layer_widths) + 2 * model.n_params) * itemsize
+    work *= len(used) * threads_per_device(used, n_blocks)
+    return Forecast(results + n_blocks * state + work + sum(a.nbytes for a in data), results + 10_000)
+
+
+def check_footprint(program: Program) -> Forecast:
+    """What a run will take, unless that cannot fit.
+
+    Raises:
+      MemoryError: says how much memory the run takes, and how much this process may take.
+    """
+    needs, available = footprint(program), available_memory()
+    if available is not None and needs.memory_bytes > available:
+        config, model = program.config, program.model
+        raise MemoryError(
+            f"{len(config.seed_list)} seeds of {model.n_params} parameters in layers of {model.layer_widths}, "
+            f"{len(config.logged)} logged epochs: about {size(needs.memory_bytes)} of memory; allowed: the "
+            f"{size(available)} available (fewer seeds at a time, their files merged; fewer logged epochs; narrower "
+            "layers)"
+        )
+    return needs
+
+
+def available_memory() -> int | None:
+    """Bytes of memory that this process may still take, by the machine and by its control groups; None if unknown."""
+    try:
+        machine = {line.split()[0]: int(line.split()[1]) for line in Path("/proc/meminfo").read_text().splitlines()}
+        groups = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
+        bounds = [1024 * (machine["MemAvailable:"] + machine["SwapFree:"])]
+    except (OSError, ValueError, LookupError):  # not Linux
+        return None
+    for _, controllers, path in groups:
+        if not controllers:  # version 2
+            root, limit, used = Path("/sys/fs/cgroup"), "memory.max", "anon"
+        elif "memory" in controllers.split(","):
+            root, limit, used = Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "total_rss"
+        else:
+            continue
+        group = root / path.lstrip("/")
+        for folder in (group, *group.parents):  # in a container only the root may be there, and is the container's
+            with contextlib.suppress(OSError, ValueError, LookupError):  # "max", or another controller
+                taken = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())[used]
+                bounds.append(int((folder / limit).read_text()) - int(taken))
+            if folder == root:
+                break
+    return max(min(bounds), 0)
