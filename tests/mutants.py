@@ -264,6 +264,18 @@ MUTANTS = (
     ),
     Mutant(
         "ensemble/assemble.py",
+        "elementwise=optimizer is None",
+        "elementwise=True",
+        "test_ensemble.py::test_own_optimizer_sees_the_layers",
+    ),
+    Mutant(
+        "ensemble/assemble.py",
+        "batch_size=config.batch_size or max(counts)",
+        "batch_size=config.batch_size or min(counts)",
+        "test_ensemble.py::test_full_batch_of_seeds_with_more_and_fewer_patterns",
+    ),
+    Mutant(
+        "ensemble/assemble.py",
         "learning_rate=of_seeds(config.learning_rate, config.precision)",
         'learning_rate=of_seeds(config.learning_rate, "float32")',
         "test_ensemble.py::test_float64_stays_inside_the_run",
@@ -318,15 +330,27 @@ MUTANTS = (
     ),
     Mutant(
         "ensemble/blocks.py",
-        "starts = range(block.epoch, target, _EPOCHS_PER_CALL)",
-        "starts = range(logged[max(block.n_logged - 1, 0)], target, _EPOCHS_PER_CALL)",
-        "test_checkpoint.py::test_a_stop_between_two_logged_epochs",
+        "return before",
+        "return block",
+        "test_checkpoint.py::test_a_stop_while_an_estimator_is_at_work",
     ),
     Mutant(
         "ensemble/blocks.py",
-        "or [(0, 1, False)]",
-        "or [(0, 1, True)]",
+        "np.int32(1), np.False_)",
+        "np.int32(1), np.True_)",
         "test_ensemble.py::test_logging_does_not_change_the_training",
+    ),
+    Mutant(
+        "ensemble/blocks.py",
+        "jax.lax.dynamic_slice_in_dim(leaf, first, count)",
+        "jax.lax.dynamic_slice_in_dim(leaf, 0, count)",
+        "test_measure.py::test_patterns_that_are_not_equally_likely",
+    ),
+    Mutant(
+        "ensemble/run.py",
+        "epoch=position.epoch,",
+        "epoch=logged[max(position.n_logged - 1, 0)],",
+        "test_checkpoint.py::test_a_stop_between_two_logged_epochs",
     ),
     Mutant(
         "ensemble/checkpoint.py",
@@ -378,8 +402,8 @@ MUTANTS = (
     ),
     Mutant(
         "ensemble/remeasure.py",
-        "fresh[number].sample, vectors, epochs[epoch])",
-        "fresh[number].sample, vectors, epoch)",
+        "vectors, first, epochs[epoch])",
+        "vectors, first, epoch)",
         "test_measure.py::test_estimators_of_a_run_are_found_again[noisy]",
     ),
     Mutant(

@@ -197,6 +197,7 @@ def test_exceptions_lose_nothing(truth: Trajectory, tmp_path: Path) -> None:
 
 def test_a_stop_between_two_logged_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped after every call of the compiled program, of which an interval takes several."""
+    monkeypatch.setattr("ibjax.ensemble.blocks._SECONDS_PER_CALL", 1e9)  # fifty epochs a call, however slow they are
     config = replace(CONFIG, seeds=3, epochs=200, logged_epochs=(0, 120, 200))
     whole, advance, positions = ibjax.run(config), DeviceProgram.advance, []
 
@@ -208,8 +209,41 @@ def test_a_stop_between_two_logged_epochs(tmp_path: Path, monkeypatch: pytest.Mo
     with monkeypatch.context() as patched:
         patched.setattr(DeviceProgram, "advance", stopped)
         for _ in range(6):
-            begun(tmp_path / "a", config, 1)
+            begun(tmp_path / "a", config, 2)
     assert positions == [(0, 0), (1, 0), (1, 50), (1, 100), (2, 120), (2, 170)]
+    assert whole.differences(ibjax.run(config, checkpoint=tmp_path / "a")) == {}
+
+
+class Late:
+    """An event that is set when it is asked for the n-th time, and sets another."""
+
+    def __init__(self, event: threading.Event, n: int) -> None:
+        self._event, self._left = event, n
+
+    def is_set(self) -> bool:
+        self._left -= 1
+        if not self._left:
+            self._event.set()
+        return self._event.is_set()
+
+
+def test_a_stop_while_an_estimator_is_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on an epoch before, to measure the gradients of that epoch again."""
+    monkeypatch.setattr("ibjax.ensemble.blocks._SECONDS_PER_CALL", 1e9)
+    config = replace(CONFIG, seeds=3, epochs=60, logged_epochs=(0, 40, 60), estimators=("quantized",))
+    whole, advance = ibjax.run(config), DeviceProgram.advance
+
+    def stopped(self: DeviceProgram, block: Any, logged: Any, stop: threading.Event, store: Any) -> Any:
+        late: Any = Late(stop, 3 if block.n_logged == 1 else 1000)  # after 39 epochs, after one, before the estimator
+        return advance(self, block, logged, late, store)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DeviceProgram, "advance", stopped)
+        begun(tmp_path / "a", config, 3)
+    with Checkpoint(tmp_path / "a") as checkpoint:
+        position = checkpoint.restore(0, config.logged)
+    assert position is not None
+    assert (position.n_logged, position.epoch) == (1, 39)
     assert whole.differences(ibjax.run(config, checkpoint=tmp_path / "a")) == {}
 
 

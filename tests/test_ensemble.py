@@ -383,6 +383,24 @@ def test_own_optimizer_equals_the_configured_one() -> None:
     np.testing.assert_allclose(a.train_loss, b.train_loss, rtol=1e-6)
 
 
+def test_own_optimizer_sees_the_layers() -> None:
+    """The network's tree of parameters, whose layers it may treat apart: a kernel and a bias for each of three."""
+    seen: list[int] = []
+
+    def init(params: Any) -> Any:
+        seen.append(len(jax.tree.leaves(params)))
+        return optax.EmptyState()
+
+    optimizer = optax.GradientTransformation(init, lambda updates, state, params=None: (updates, state))
+    program = assemble(TINY, optimizer=optimizer)
+    jax.eval_shape(program.start, np.zeros(2, np.uint32), program.inputs, program.conditional)
+    assert seen == [6]
+
+
+def test_full_batch_of_seeds_with_more_and_fewer_patterns() -> None:
+    assert assemble(replace(TINY, batch_size=None, train_fraction=(0.3, 0.85))).trainer.batch_size == 3481
+
+
 def test_float64_stays_inside_the_run() -> None:
     """Where every pattern has a cell of its own, the informations are those of the data, to more than float32 holds."""
     traj = ibjax.run(replace(TINY, precision="float64", bins=4096))
