@@ -50,7 +50,7 @@ MUTANTS = (
         "information/partition.py",
         "same &= (theirs == w).all(axis=0)",
         "same &= (theirs == w).any(axis=0)",
-        "test_histogram.py::TestCells::test_words_that_always_collide",
+        "test_histogram.py::TestAgainstReference::test_float32",
     ),
     Mutant(
         "information/partition.py",
@@ -146,7 +146,7 @@ MUTANTS = (
         "information/pairs.py",
         "jnp.where(finite, values, jnp.nan)",
         "values",
-        "test_estimators.py::TestProtocol::test_infinite_is_nan",
+        "test_estimators.py::TestProtocol::test_networks_do_not_see_each_other",
     ),
     Mutant(
         "training/trainer.py",
@@ -263,6 +263,30 @@ MUTANTS = (
         "test_ensemble.py::test_kept_programs_do_not_mix_up_the_settings_of_seeds",
     ),
     Mutant(
+        "ensemble/assemble.py",
+        "elementwise=optimizer is None",
+        "elementwise=True",
+        "test_ensemble.py::test_own_optimizer_sees_the_layers",
+    ),
+    Mutant(
+        "ensemble/assemble.py",
+        "batch_size=config.batch_size or max(counts)",
+        "batch_size=config.batch_size or min(counts)",
+        "test_ensemble.py::test_full_batch_of_seeds_with_more_and_fewer_patterns",
+    ),
+    Mutant(
+        "ensemble/assemble.py",
+        "learning_rate=of_seeds(config.learning_rate, config.precision)",
+        'learning_rate=of_seeds(config.learning_rate, "float32")',
+        "test_ensemble.py::test_float64_stays_inside_the_run",
+    ),
+    Mutant(
+        "ensemble/program.py",
+        "jnp.isfinite(train_loss) & jnp.isfinite(state.params).all(axis=1)",
+        "jnp.isfinite(train_loss)",
+        "test_ensemble.py::test_a_diverging_seed_leaves_the_others_alone",
+    ),
+    Mutant(
         "ensemble/program.py",
         "return self.dataset.conditional.astype(self.config.precision)",
         'return self.dataset.conditional.astype("float32").astype(self.config.precision)',
@@ -306,15 +330,27 @@ MUTANTS = (
     ),
     Mutant(
         "ensemble/blocks.py",
-        "starts = range(block.epoch, target, _EPOCHS_PER_CALL)",
-        "starts = range(logged[max(block.n_logged - 1, 0)], target, _EPOCHS_PER_CALL)",
-        "test_checkpoint.py::test_a_stop_between_two_logged_epochs",
+        "return before",
+        "return block",
+        "test_checkpoint.py::test_a_stop_while_an_estimator_is_at_work",
     ),
     Mutant(
         "ensemble/blocks.py",
-        "or [(0, 1, False)]",
-        "or [(0, 1, True)]",
+        "np.int32(1), np.False_)",
+        "np.int32(1), np.True_)",
         "test_ensemble.py::test_logging_does_not_change_the_training",
+    ),
+    Mutant(
+        "ensemble/blocks.py",
+        "jax.lax.dynamic_slice_in_dim(leaf, first, count)",
+        "jax.lax.dynamic_slice_in_dim(leaf, 0, count)",
+        "test_measure.py::test_patterns_that_are_not_equally_likely",
+    ),
+    Mutant(
+        "ensemble/run.py",
+        "epoch=position.epoch,",
+        "epoch=logged[max(position.n_logged - 1, 0)],",
+        "test_checkpoint.py::test_a_stop_between_two_logged_epochs",
     ),
     Mutant(
         "ensemble/checkpoint.py",
@@ -333,6 +369,18 @@ MUTANTS = (
         "self._written[number] = done\n",
         "self._written[number] = 0\n",
         "test_checkpoint.py::test_exceptions_lose_nothing",
+    ),
+    Mutant(
+        "ensemble/checkpoint.py",
+        "if not low <= epoch < max(high, 1):",
+        "if not 0 <= epoch:",
+        "test_checkpoint.py::test_a_state_of_another_interval_is_refused",
+    ),
+    Mutant(
+        "ensemble/checkpoint.py",
+        "elif first != reached or last > done:",
+        "elif first > reached or last > done:",
+        "test_checkpoint.py::test_records_that_overlap_are_refused",
     ),
     Mutant(
         "ensemble/results.py",
@@ -354,8 +402,8 @@ MUTANTS = (
     ),
     Mutant(
         "ensemble/remeasure.py",
-        "fresh[number].sample, vectors, epochs[epoch])",
-        "fresh[number].sample, vectors, epoch)",
+        "vectors, first, epochs[epoch])",
+        "vectors, first, epoch)",
         "test_measure.py::test_estimators_of_a_run_are_found_again[noisy]",
     ),
     Mutant(
@@ -422,7 +470,7 @@ MUTANTS = (
         "config.py",
         "and len(value) != len(self.seed_list):",
         "and len(value) < len(self.seed_list):",
-        "test_config.py::test_a_value_a_seed",
+        "test_config.py::test_bad_input_is_refused",
     ),
     Mutant(
         "config.py",

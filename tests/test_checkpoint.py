@@ -219,6 +219,7 @@ def test_exceptions_lose_nothing(truth: Trajectory, tmp_path: Path) -> None:
 
 def test_a_stop_between_two_logged_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped after every call of the compiled program, of which an interval takes several."""
+    monkeypatch.setattr("ibjax.ensemble.blocks._SECONDS_PER_CALL", 1e9)  # fifty epochs a call, however slow they are
     config = replace(CONFIG, seeds=3, epochs=200, logged_epochs=(0, 120, 200))
     whole, advance, positions = ibjax.run(config), DeviceProgram.advance, []
 
@@ -230,8 +231,41 @@ def test_a_stop_between_two_logged_epochs(tmp_path: Path, monkeypatch: pytest.Mo
     with monkeypatch.context() as patched:
         patched.setattr(DeviceProgram, "advance", stopped)
         for _ in range(6):
-            begun(tmp_path / "a", config, 1)
+            begun(tmp_path / "a", config, 2)
     assert positions == [(0, 0), (1, 0), (1, 50), (1, 100), (2, 120), (2, 170)]
+    assert whole.differences(ibjax.run(config, checkpoint=tmp_path / "a")) == {}
+
+
+class Late:
+    """An event that is set when it is asked for the n-th time, and sets another."""
+
+    def __init__(self, event: threading.Event, n: int) -> None:
+        self._event, self._left = event, n
+
+    def is_set(self) -> bool:
+        self._left -= 1
+        if not self._left:
+            self._event.set()
+        return self._event.is_set()
+
+
+def test_a_stop_while_an_estimator_is_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on an epoch before, to measure the gradients of that epoch again."""
+    monkeypatch.setattr("ibjax.ensemble.blocks._SECONDS_PER_CALL", 1e9)
+    config = replace(CONFIG, seeds=3, epochs=60, logged_epochs=(0, 40, 60), estimators=("quantized",))
+    whole, advance = ibjax.run(config), DeviceProgram.advance
+
+    def stopped(self: DeviceProgram, block: Any, logged: Any, stop: threading.Event, store: Any) -> Any:
+        late: Any = Late(stop, 3 if block.n_logged == 1 else 1000)  # after 39 epochs, after one, before the estimator
+        return advance(self, block, logged, late, store)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DeviceProgram, "advance", stopped)
+        begun(tmp_path / "a", config, 3)
+    with Checkpoint(tmp_path / "a") as checkpoint:
+        position = checkpoint.restore(0, config.logged)
+    assert position is not None
+    assert (position.n_logged, position.epoch) == (1, 39)
     assert whole.differences(ibjax.run(config, checkpoint=tmp_path / "a")) == {}
 
 
@@ -338,6 +372,15 @@ def test_other_versions_and_devices_are_refused(folder: Path) -> None:
         ibjax.run(CONFIG, checkpoint=folder)
 
 
+def test_another_trainer_is_refused(folder: Path) -> None:
+    """Known only when the program is compiled: "auto" takes the plain one where the GPU's does not compile."""
+    facts = json.loads((folder / "run.json").read_text())
+    assert facts["trainer"] == "plain"
+    (folder / "run.json").write_text(json.dumps({**facts, "trainer": "fused"}))
+    with pytest.raises(CheckpointError, match=r'trainer \("fused" there, "plain" asked for\)'):
+        ibjax.run(CONFIG, checkpoint=folder)
+
+
 def restored(folder: Path) -> list[Any]:
     with Checkpoint(folder) as kept:
         return [kept.restore(number, CONFIG.logged) for number in range(2)]
@@ -384,6 +427,26 @@ def test_files_of_other_blocks_and_shapes_are_refused_by_the_run(folder: Path) -
     np.savez(states[0], **{**arrays, "leaf_001": arrays["leaf_001"][:-4]})
     with pytest.raises(CheckpointError, match="damaged: block 0"):
         ibjax.run(CONFIG, checkpoint=folder)
+
+
+@pytest.mark.parametrize("moved", [-6, 6])
+def test_a_state_of_another_interval_is_refused(moved: int, folder: Path) -> None:
+    """The epoch a state has reached lies between its last logged epoch and the next; here these are 6 apart."""
+    path = folder / "state_00001.npz"
+    with np.load(path) as state:
+        arrays = dict(state)
+    np.savez(path, **{**arrays, "leaf_000": arrays["leaf_000"] + [0, moved]})
+    with pytest.raises(CheckpointError, match=r"damaged: state_00001\.npz: epoch \d+ after \d+ logged epochs"):
+        restored(folder)
+
+
+def test_records_that_overlap_are_refused(folder: Path) -> None:
+    first, second = sorted(folder.glob("records_00001_*"))[:2]
+    _, _, _, last = second.stem.split("_")
+    second.rename(folder / f"{first.stem[:-7]}{last}.npz")
+    shutil.copy(first, folder / f"records_00001_{1:07}_{last}.npz")
+    with pytest.raises(CheckpointError, match="is damaged: records_00001"):
+        restored(folder)
 
 
 @pytest.mark.parametrize("missing", ["run.json", "records_00001_*_*.npz"])

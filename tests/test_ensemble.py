@@ -172,10 +172,11 @@ def test_a_diverging_seed_leaves_the_others_alone() -> None:
     """A learning rate at which some networks overflow and some do not."""
 
     class Fragile:
-        """Overflows in the seeds whose first weight is negative."""
+        """Overflows in the seeds whose first weight is negative; some others have an infinite weight of no effect."""
 
         def init(self, key: jax.Array, inputs: jax.Array) -> Any:
-            return {"one": jax.random.normal(key, (inputs.shape[1], 3)), "out": jnp.ones((3, 1))}
+            one = jax.random.normal(key, (inputs.shape[1], 3))
+            return {"one": one, "out": jnp.ones((3, 1)), "idle": jnp.where(one[0, 1] > 0.5, jnp.inf, 0)}
 
         def apply(self, params: Any, inputs: jax.Array) -> Any:
             scale = jnp.where(params["one"][0, 0] < 0, 1e38, 1.0)
@@ -183,10 +184,11 @@ def test_a_diverging_seed_leaves_the_others_alone() -> None:
             logits = a @ params["out"] * scale * scale
             return logits, [a, jax.nn.sigmoid(logits)]
 
-    config = Config(seeds=6, epochs=4, logged_epochs=4, batch_size=16)
-    with pytest.warns(RuntimeWarning, match=r"[1-5] of 6 networks diverged"):
+    config = Config(seeds=9, epochs=4, logged_epochs=4, batch_size=16, store_weights=True)
+    with pytest.warns(RuntimeWarning, match=r"[1-8] of 9 networks diverged"):
         traj = ibjax.run(config, dataset=toy_dataset(), network=Fragile())
-    assert 0 < traj.diverged.sum() < 6
+    assert 0 < traj.diverged.sum() < 9
+    assert np.isfinite(traj.extras["params"][~traj.diverged]).all()
     assert np.isnan(traj.i_xt[traj.diverged, -1]).all()
     assert np.isfinite(traj.i_xt[~traj.diverged]).all()
     healthy = traj.seeds[~traj.diverged].tolist()
@@ -381,6 +383,24 @@ def test_own_optimizer_equals_the_configured_one() -> None:
     np.testing.assert_allclose(a.train_loss, b.train_loss, rtol=1e-6)
 
 
+def test_own_optimizer_sees_the_layers() -> None:
+    """The network's tree of parameters, whose layers it may treat apart: a kernel and a bias for each of three."""
+    seen: list[int] = []
+
+    def init(params: Any) -> Any:
+        seen.append(len(jax.tree.leaves(params)))
+        return optax.EmptyState()
+
+    optimizer = optax.GradientTransformation(init, lambda updates, state, params=None: (updates, state))
+    program = assemble(TINY, optimizer=optimizer)
+    jax.eval_shape(program.start, np.zeros(2, np.uint32), program.inputs, program.conditional)
+    assert seen == [6]
+
+
+def test_full_batch_of_seeds_with_more_and_fewer_patterns() -> None:
+    assert assemble(replace(TINY, batch_size=None, train_fraction=(0.3, 0.85))).trainer.batch_size == 3481
+
+
 def test_float64_stays_inside_the_run() -> None:
     """Where every pattern has a cell of its own, the informations are those of the data, to more than float32 holds."""
     traj = ibjax.run(replace(TINY, precision="float64", bins=4096))
@@ -388,6 +408,8 @@ def test_float64_stays_inside_the_run() -> None:
     np.testing.assert_allclose(traj.i_xt[:, 0, 0], 12, rtol=0, atol=1e-12)
     np.testing.assert_allclose(traj.i_ty[:, 0, 0], traj.i_xy, rtol=0, atol=1e-12)
     assert jnp.ones(2).dtype == jnp.float32
+    rates = assemble(replace(TINY, precision="float64", learning_rate=(0.1, 0.7), noise=0.3)).per_seed.values
+    assert [np.asarray(rate).tolist() for rate in rates[1:]] == [[0.1, 0.7], [0.3, 0.3]]
     single = ibjax.run(TINY)
     assert single.i_xt.dtype == np.float32
     np.testing.assert_array_equal(traj.train_mask, single.train_mask)

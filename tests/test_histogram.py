@@ -277,7 +277,7 @@ class TestByHand:
         values = GRID.copy()
         values[1::2] = values[::2]
         p_x = np.tile([2 / 16, 0], 8)
-        weighted = layer_information(layer_of(values), self.labels, p_x=p_x, bins=4)
+        weighted = layer_information(layer_of(GRID), self.labels, p_x=p_x, bins=4)
         np.testing.assert_allclose(weighted, self.measure(values), rtol=0, atol=1e-6)
         np.testing.assert_allclose(weighted, (3, 2), rtol=0, atol=1e-6)
 
