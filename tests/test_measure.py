@@ -225,7 +225,7 @@ def test_weights_are_compressed_where_they_can_be_read_again(
 def test_other_bins_with_progress_and_an_interrupt(stored: Trajectory) -> None:
     seen: list[tuple[int, int]] = []
     coarse = ibjax.measure(stored, bins=2, dataset=toy_dataset(), progress=lambda *now: seen.append(now))
-    assert seen == [(done, 6) for done in range(1, 7)]  # two blocks at three epochs
+    assert seen == [(done, 6) for done in range(7)]  # two blocks at three epochs, told before the first
     assert np.all(coarse.i_xt <= np.array(stored.layer_widths))  # a bit a unit
     assert np.all(coarse.i_xt.mean(axis=(0, 1)) < stored.i_xt.mean(axis=(0, 1)))
 

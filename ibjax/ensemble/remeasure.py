@@ -60,7 +60,8 @@ def measure(
       estimator: "histogram" (with the run's bins where none are given) or another of
         `ibjax.information.estimator.ESTIMATORS`.
       dataset, network: what `ibjax.run` was given as these, if it was given any.
-      progress: True for a bar on the terminal, or a function called with (done, total) after each block and epoch.
+      progress: True for a bar on the terminal, or a function called with (done, total), first with
+        (0, total) and then after each block and epoch.
       options: of the estimator, such as `noise_variance=1e-3`.
 
     Returns:
@@ -168,6 +169,9 @@ def _measure_all(
     epochs = trajectory.epochs.tolist()
     size = block_size(jax.local_devices()[0])
     parts, blocks = split(np.arange(len(params)), size)  # which networks, by their places in the trajectory
+    tasks = list(itertools.product(range(len(blocks)), range(len(epochs))))
+    if report is not None:
+        report(0, len(tasks))
     used = devices_for(len(params))
     further = program.measurements[0] if program.measurements else None
     with precision(program.config):
@@ -195,7 +199,6 @@ def _measure_all(
             (found,) = programs[device].estimates(fresh[number].sample, vectors, epochs[epoch])
         values[parts[number], epoch] = found[: len(parts[number])]
 
-    tasks = list(itertools.product(range(len(blocks)), range(len(epochs))))
     threads = threads_per_device(used, len(tasks))
     workers = Workers(measure_block, len(used), threads, lambda: precision(program.config))
     for task in tasks:
