@@ -209,22 +209,29 @@ class _Blocks(NamedTuple):
     def of(cls, cloud: Cloud, radius: Array, samples: int) -> _Blocks:
         """By halves, each time along the widest axis."""
         points, units = cloud.centers.shape
-        n_blocks = 1 << max(0, round(math.log2(points / _BLOCK)))
-        size = -(-points // n_blocks) * n_blocks
+        levels = max(0, round(math.log2(points / _BLOCK)))
+        size = -(-points >> levels) << levels
+        number = jnp.arange(size, dtype=jnp.int32) // (size >> levels)  # of the block
         where = cloud.scale * (cloud.centers - cloud.centers.mean(axis=0)) + cloud.noise
         where = jnp.concatenate([where, jnp.broadcast_to(where[:1], (size - points, units))])
-        order = jnp.arange(size, dtype=jnp.int32)[None]
-        while len(order) < n_blocks:
-            places = where[order]
-            axis = jnp.argmax(jnp.ptp(places, axis=1), axis=1)
-            along = jnp.take_along_axis(places, axis[:, None, None], axis=2)[..., 0]
-            order = jnp.take_along_axis(order, jnp.argsort(along, axis=1), axis=1).reshape(2 * len(order), -1)
-        box = where[order].min(axis=1), where[order].max(axis=1)
-        order = order.reshape(-1)
+
+        def box(order: Array) -> tuple[Array, Array]:
+            of_block = where[order].reshape(1 << levels, -1, units)
+            return of_block.min(axis=1), of_block.max(axis=1)
+
+        def halve(level: Array, order: Array) -> Array:
+            group = number >> (levels - level)
+            low, high = box(order)
+            blocks = group.reshape(1 << levels, -1)[:, 0]
+            width = jnp.full_like(high, -jnp.inf).at[blocks].max(high) - jnp.full_like(low, jnp.inf).at[blocks].min(low)
+            along = where[order, jnp.argmax(width, axis=1)[group]]
+            return lax.sort((group, along, order), num_keys=2)[2]
+
+        order = lax.fori_loop(0, levels, halve, jnp.arange(size, dtype=jnp.int32))
         real = order < points
         first = jnp.where(real, order, 0)
         radius = jnp.where(real, radius[first], -1)
-        return cls(cloud.take(first), order, order // samples, radius, where[order], *box, points)
+        return cls(cloud.take(first), order, order // samples, radius, where[order], *box(order), points)
 
     def bounds(self, j: Array) -> tuple[Array, Array]:
         """Squares of the least and the greatest distance of every sample (M',) to a place in the box of block j."""
