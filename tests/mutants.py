@@ -1,6 +1,6 @@
 """A fast mutation run: small errors put into copies of the tree one by one, each of which the named tests must find.
 
-    python tests/mutants.py              # all: a quarter of an hour on two cores
+    python tests/mutants.py              # all: ten minutes on two cores
     python tests/mutants.py checkpoint   # those of the files whose name has this in it
 
 It says of each whether it was killed, and ends with status 1 where one survived its tests or they took more than two
@@ -465,6 +465,12 @@ MUTANTS = (
         "np.stack([self.i_x, self.i_y], axis=1)[self.converged]",
         "np.stack([self.i_x, self.i_y], axis=1)",
         "test_bottleneck.py::test_relevance_is_the_concave_envelope",
+    ),
+    Mutant(
+        "bottleneck/curve.py",
+        "converged=(points.residual <= tolerance) & (points.excess / LN2 <= SAVING)",
+        "converged=points.residual <= tolerance",
+        "test_bottleneck.py::test_a_solution_on_which_a_cluster_could_save_is_reported",
     ),
     Mutant(
         "config.py",
