@@ -588,7 +588,9 @@ def test_what_is_printed_fits_a_terminal_of_80_columns(
 @pytest.mark.parametrize("value", ["cuda", "nonsense"])
 def test_a_platform_that_is_not_there(value: str, tmp_path: Path) -> None:
     """In processes of their own: JAX looks for its devices once."""
-    synthetic_trajectory().save("a.npz")
+    run = synthetic_trajectory()
+    recorded = {"logged_epochs": run.epochs.tolist(), "hidden_widths": run.layer_widths[:-1]}
+    dataclasses.replace(run, config={"config": recorded}).save("a.npz")
     code = (
         "import sys, ibjax; from ibjax.cli.main import main\n"
         "commands = ['run --quiet', 'bound', 'measure a.npz --estimator kde', 'rerun a.npz']\n"

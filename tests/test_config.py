@@ -10,6 +10,7 @@ import pytest
 
 from ibjax.config import PRESETS, Config, field_rows
 from ibjax.data import Dataset, spherical_dataset
+from ibjax.information.estimator import ESTIMATORS, make, of_specification, specification
 from ibjax.information.histogram import layer_information
 
 X = np.eye(4)
@@ -90,7 +91,14 @@ BAD: list[Case] = [
     (Config, "store_weights", "no", TypeError, "'no'", "True or False"),
     (Config, "estimators", ("kde", "kd"), ValueError, "estimators[1] = 'kd'", "did you mean 'kde'?"),
     (Config, "estimators", "kde", TypeError, "'kde'", "a tuple"),
-    (Config, "estimators", (3,), TypeError, "estimators[0] = 3", "'histogram'"),
+    (Config, "estimators", (3,), TypeError, "estimators[0] = 3", "histogram"),
+    (Config, "estimators", ("kde:noise_varianse=1",), ValueError, "'noise_varianse'", "'noise_variance'?"),
+    (Config, "estimators", {"kde": {"noise_variance": -1}}, ValueError, "noise_variance = -1", "more than 0"),
+    (Config, "estimators", {"kde": {"lower": True}}, ValueError, "'lower'", "'noise_variance'"),
+    (Config, "estimators", ("noisy:samples=2.5",), ValueError, "samples = '2.5'", "'noisy:samples=2.5'"),
+    (Config, "estimators", ("noisy:samples",), ValueError, "'samples'", "noisy:OPTION=VALUE"),
+    (Config, "estimators", {"histogram": {"bins": 5}}, ValueError, "'histogram:bins=5'", "the fields bins"),
+    (Config, "estimators", ("kde", "kde:noise_variance=1"), ValueError, "'kde'", "once"),
     (Config, "estimators", ("kde", "kde"), ValueError, "'kde'", "once"),
     (Config, "optimizer", "adamw", ValueError, "'adamw'", "did you mean 'adam'?"),
     (Config, "optimizer", "SGD", ValueError, "'SGD'", "'sgd'"),
@@ -399,3 +407,27 @@ def test_a_value_a_seed() -> None:
     assert hash(config) == hash(Config(seeds=(7, 3), learning_rate=(1.0, 2.0), noise=(0.0, 0.5)))
     with pytest.raises(ValueError, match="learning_rate holds 2 numbers for 3 seeds"):
         dataclasses.replace(config, seeds=3)
+
+
+def test_options_of_estimators_however_they_are_written() -> None:
+    """As a mapping, in words, or as estimators: the same configuration, which its file can hold."""
+    kde, noisy = make("kde", noise_variance=0.1), make("noisy", noise_std=1e-5, samples=16)
+    words = ("histogram", "kde:noise_variance=0.1", "noisy:noise_std=1e-05:samples=16", "quantile:distinct=true")
+    written = [
+        {
+            "histogram": {},
+            "kde": {"noise_variance": 0.1},
+            "noisy": {"samples": 16, "noise_std": 1e-5},
+            "quantile": {"distinct": True},
+        },
+        ("histogram", kde, "noisy:samples=16:noise_std=0.00001", make("quantile", bins=30, distinct=True)),
+        words,
+    ]
+    configs = [Config(estimators=estimators) for estimators in written]  # type: ignore[arg-type]
+    assert configs[0].estimators == words
+    assert configs[0] == configs[1] == configs[2]
+    assert configs[0].further_estimators == (kde, noisy, make("quantile", distinct=True))
+    assert Config(estimators={"kde": {"noise_variance": 1e-3}}) == Config(estimators=("kde",))
+    for name in ESTIMATORS:
+        options: Any = {"histogram": {"bins": 7, "compat": "idnns"}, "quantized": {"bits": 3}}.get(name, {})
+        assert of_specification(specification(make(name, **options))) == make(name, **options)

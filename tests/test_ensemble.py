@@ -454,7 +454,10 @@ def test_full_batch_and_patterns_in_order() -> None:
 def test_progress_is_told_of_every_logged_epoch() -> None:
     seen: list[ibjax.Progress] = []
     ibjax.run(replace(TINY, seeds=12), progress=seen.append)
-    assert len(seen) == 2 * len(TINY.logged)
+    assert len(seen) == 1 + 2 * len(TINY.logged)
+    assert (seen[0].done, seen[0].total, seen[0].resumed) == (0, 6, 0)
+    assert np.isnan([seen[0].accuracy, seen[0].i_xt]).all()
+    assert all(0 < state.seconds == seen[0].seconds for state in seen)
     assert seen[-1].done == seen[-1].total == 6
     assert seen[-1].epoch == 3
     assert 0 <= seen[-1].accuracy <= 1

@@ -224,6 +224,18 @@ def test_files_that_do_not_hold_enough(stored: Trajectory, trajectory: Trajector
         ibjax.measure(replace(trajectory, config={}))
 
 
+def test_a_run_measures_with_the_options_of_its_configuration(stored: Trajectory) -> None:
+    """To the bit what `measure` finds with these on the stored weights, and not what the defaults give."""
+    estimators: dict[str, dict[str, Any]] = {"kde": {"noise_variance": 0.1}, "noisy": {"noise_std": 0.3, "samples": 2}}
+    traj = ibjax.run(replace(TINY, estimators=estimators, store_weights=True), dataset=toy_dataset())
+    for name, options in estimators.items():
+        measured = ibjax.measure(traj, name, dataset=toy_dataset(), **options)
+        np.testing.assert_array_equal(traj.extras[f"i_xt_{name}"], measured.i_xt)
+        assert traj.config["estimators"][name]["options"] == measured.config["measured"]["options"]
+        assert not np.allclose(measured.i_xt, ibjax.measure(traj, name, dataset=toy_dataset()).i_xt)
+    assert list(traj.config["config"]["estimators"]) == ["kde:noise_variance=0.1", "noisy:noise_std=0.3:samples=2"]
+
+
 def test_a_layer_out_of_reach_is_refused_before_training() -> None:
     config = replace(TINY, hidden_widths=(3, 17), estimators=("knn",))
     with pytest.raises(ValueError, match=r"'knn', layer hidden_2: .*17 units; allowed: at most 16.*'noisy'"):
@@ -259,7 +271,7 @@ def test_weights_are_compressed_where_they_can_be_read_again(
 def test_other_bins_with_progress_and_an_interrupt(stored: Trajectory) -> None:
     seen: list[tuple[int, int]] = []
     coarse = ibjax.measure(stored, bins=2, dataset=toy_dataset(), progress=lambda *now: seen.append(now))
-    assert seen == [(done, 6) for done in range(1, 7)]  # two blocks at three epochs
+    assert seen == [(done, 39) for done in range(40)]  # thirteen networks at three epochs
     assert np.all(coarse.i_xt <= np.array(stored.layer_widths))  # a bit a unit
     assert np.all(coarse.i_xt.mean(axis=(0, 1)) < stored.i_xt.mean(axis=(0, 1)))
 
@@ -284,7 +296,7 @@ def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
     run = "run --preset quick --seeds 2 --epochs 1 --logged-epochs 0,1 --hidden-widths 2 --out a.npz"
     assert main([*run.split(), "--store-weights", "--estimators", "quantized"]) == 0
-    assert "2 networks; the file takes about" in capsys.readouterr().out
+    assert "2 networks: about " in capsys.readouterr().out
     traj = ibjax.load("a.npz")
     assert traj.config["estimators"]["quantized"]["options"] == {"bits": 8}
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import threading
@@ -20,12 +23,12 @@ import pytest
 import ibjax
 from ibjax import Config, Trajectory
 from ibjax._files import check_space, size
-from ibjax._workers import Workers
+from ibjax._workers import Workers, check_signals, interrupted_threads, interruptible
 from ibjax.cli.main import main
 from ibjax.ensemble import run as ensemble
 from ibjax.ensemble.assemble import assemble
 from ibjax.ensemble.blocks import lower
-from ibjax.ensemble.compiled import CACHE, cache_key
+from ibjax.ensemble.compiled import CACHE, available_memory, cache_key
 from ibjax.ensemble.results import ResultBuffer
 from ibjax.trajectory.provenance import recorded_config
 
@@ -96,6 +99,151 @@ def test_cached_programs_train_on_as_many_cores_as_there_are_blocks(
     for seeds in (1, 12):
         ibjax.run(replace(TINY, seeds=seeds))
     assert threads == [1, 2]
+
+
+def test_an_interrupt_in_a_callback_is_not_swallowed(truth: Trajectory) -> None:
+    """What a signal handler raises inside a callback of the garbage collector is dropped; jax has one there."""
+    sent: list[str] = []
+
+    def interrupt(phase: str, _: dict[str, int]) -> None:
+        if not sent and threading.current_thread() is threading.main_thread():
+            sent.append(phase)
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+
+    class Collecting:
+        """A network whose trace calls the garbage collector, in which the signal comes."""
+
+        def init(self, key: Any, inputs: Any) -> Any:
+            return np.zeros(inputs.shape[1], np.float32)
+
+        def apply(self, params: Any, inputs: Any) -> Any:
+            gc.callbacks.append(interrupt)
+            gc.collect()
+            gc.callbacks.remove(interrupt)
+            return inputs @ params, [inputs]
+
+    with pytest.raises(KeyboardInterrupt):
+        ibjax.run(TINY, network=Collecting())
+    assert sent
+    assert signal.getsignal(signal.SIGINT) is before
+    assert truth.differences(ibjax.run(TINY)) == {}  # nothing of it is left
+
+
+def test_an_interrupt_does_not_wait_for_a_long_call() -> None:
+    """Here one that ends only when the test says so."""
+    release, begun = threading.Event(), threading.Event()
+
+    def step(*_: object) -> None:
+        begun.set()
+        release.wait(60)
+
+    def interrupt() -> None:
+        begun.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    workers = Workers[int](step, 1, 1)
+    workers.add(0, 1)
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt), interruptible(), contextlib.closing(workers.run(1)) as steps:
+        list(steps)
+    assert len(interrupted_threads()) == 1
+    release.set()
+    interrupted_threads()[0].join()
+
+
+@pytest.mark.parametrize("kills", [False, True])
+def test_a_second_signal_ends_at_once(kills: bool) -> None:
+    code = (
+        "import os, signal, time; from ibjax._workers import interruptible\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"with interruptible(second_kills={kills}):\n"
+        "    os.kill(os.getpid(), signal.SIGINT); print('on', flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGINT); time.sleep(60); print('too far', flush=True)\n"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
+    assert found.stdout == "on\n"
+    assert found.returncode == -signal.SIGINT  # also how Python ends after a KeyboardInterrupt
+    assert ("KeyboardInterrupt" in found.stderr) != kills
+
+
+def test_signals_that_others_handle_stay_theirs() -> None:
+    def theirs(*_: object) -> None:
+        """Not ours."""
+
+    before = signal.signal(signal.SIGINT, theirs)
+    try:
+        with interruptible(terminate=True, second_kills=True):
+            assert signal.getsignal(signal.SIGINT) is theirs
+            os.kill(os.getpid(), signal.SIGINT)
+            check_signals()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_what_cannot_fit_is_refused_before_anything_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ibjax.ensemble.compiled.compile_run", lambda _: pytest.fail("compiled"))
+    for config, words in (
+        (Config(seeds=10**7), "10000000 seeds"),
+        (Config(hidden_widths=(65_536, 65_536)), r"4295950337 parameters .*\(65536, 65536, 1\)"),
+    ):
+        for work in (ibjax.run, ibjax.forecast):
+            with pytest.raises(MemoryError, match=rf"{words}.*about [0-9.]+ [GT]B of memory; allowed: the [0-9.]+ .B"):
+                work(config)
+    monkeypatch.setattr("ibjax.ensemble.compiled.available_memory", lambda: 10_000)
+    with pytest.raises(MemoryError, match=r"12 seeds of .*allowed: the 10 kB available \(fewer seeds"):
+        ibjax.run(TINY)
+    assert main(["run", "--preset", "quick", "--out", os.devnull + "x"]) == 2
+
+
+def test_available_memory_is_the_least_of_machine_and_control_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {
+        "/proc/meminfo": "MemTotal: 9000 kB\nMemAvailable: 4000 kB\nSwapFree: 96 kB\n",
+        "/proc/self/cgroup": "0::/a/b\n",
+        "/sys/fs/cgroup/a/b/memory.max": "max\n",
+        "/sys/fs/cgroup/a/b/memory.stat": "anon 0\n",
+        "/sys/fs/cgroup/a/memory.max": "3000000\n",
+        "/sys/fs/cgroup/a/memory.stat": "anon 1000000\nfile 7\n",
+    }
+    one = {**files, "/proc/self/cgroup": "4:cpu,memory:/c\n1:cpu:/c\n0::/\n"}
+    one |= {"/sys/fs/cgroup/memory/memory.limit_in_bytes": "5000\n"}
+    one |= {"/sys/fs/cgroup/memory/memory.stat": "total_rss 6000\n"}
+    for given, bytes_left in (
+        (files, 2_000_000),
+        (one, 0),
+        ({}, None),
+        ({**files, "/proc/self/cgroup": ""}, 4_194_304),
+    ):
+
+        def read(path: Path, given: dict[str, str] = given) -> str:
+            try:
+                return given[str(path)]
+            except KeyError:
+                raise FileNotFoundError from None
+
+        monkeypatch.setattr(Path, "read_text", read)
+        found = available_memory()
+        monkeypatch.undo()
+        assert found == bytes_left
+
+
+def test_a_forecast_is_about_right(truth: Trajectory) -> None:
+    """Of sizes; of times only that they are of the right kind: longer for more."""
+    config = replace(TINY, seeds=30, logged_epochs=(0, 1, 2), store_weights=True)
+    traj = ibjax.run(config)
+    forecast = ibjax.forecast(config)
+    nbytes = sum(np.asarray(array).nbytes for array in traj.arrays().values())
+    assert nbytes < forecast.file_bytes < 1.3 * nbytes + 10_000
+    assert forecast.file_bytes < forecast.memory_bytes
+    assert forecast.seconds is not None
+    longer = ibjax.forecast(replace(config, epochs=10**6, logged_epochs=(0, 10**6)))
+    assert longer.seconds is not None
+    assert longer.seconds > 100 * forecast.seconds > 0
+    assert ibjax.forecast(config, timed=False) == forecast._replace(seconds=None)
 
 
 def test_runs_in_two_threads_do_not_mix(truth: Trajectory) -> None:
@@ -208,7 +356,8 @@ class TestCommandLine:
         Path("link").symlink_to("über uns")
         assert main([*self.options(TINY), "--checkpoint", "link/a b", "--checkpoint-every", "0.5"]) == 0
         printed = capsys.readouterr()
-        assert "12 networks; the file takes about" in printed.out
+        pattern = r"12 networks: about [0-9.]+ (s|min); arrays of [0-9.]+ MB; file of about [0-9.]+ kB, .* free\n"
+        assert re.match(pattern, printed.out), printed.out
         assert printed.err == ""
         assert truth.differences(ibjax.load("run.npz")) == {}
         assert Path("über uns/a b/run.json").exists()
@@ -230,6 +379,68 @@ class TestCommandLine:
         message = capsys.readouterr().err
         assert all(word in message for word in words), message
         assert not Path("d").exists()
+
+    def test_the_same_command_again_finds_its_output(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """Also where the process was killed after it had written; another run is refused and nothing is lost."""
+        np.savez("data.npz", F=np.arange(8.0).reshape(4, 2), y=np.array([0, 1, 0, 1]))
+        np.savez("other.npz", F=np.arange(8.0).reshape(4, 2), y=np.array([1, 1, 0, 1]))
+        for number, more in enumerate(([], ["--estimators", "kde:noise_variance=0.1"], ["--dataset", "data.npz"])):
+            command = [*self.options(TINY)[:-1], f"run{number}.npz", "--batch-size", "all", *more]
+            assert main([*command, "--checkpoint", f"state{number}"]) == 0
+            before = Path(f"run{number}.npz").stat()
+            capsys.readouterr()
+            for again in (command, [*command, "--checkpoint", f"state{number}"]):
+                assert main(again) == 0
+                printed = capsys.readouterr().out
+                assert printed.endswith(f"run{number}.npz held this run already, finished; --force trains it again\n")
+                assert "bounds: all values" in printed
+            changes = [["--bins", "29"], ["--seeds", "11"], ["--estimators", "kde"]]
+            for change in [*changes, *([["--dataset", "other.npz"]] if number == 2 else [])]:
+                assert main([*command, *change]) == 2
+                assert "exists; --force" in capsys.readouterr().err
+            assert Path(f"run{number}.npz").stat() == before
+        assert main(["measure", "run0.npz", "--estimator", "kde"]) == 2  # no weights: nothing is written
+
+    def test_where_a_run_goes_on_is_said(self, capsys: pytest.CaptureFixture[str]) -> None:
+        config = replace(TINY, epochs=400, logged_epochs=(0, 100, 200, 400))
+        command = [*self.options(config), "--logged-epochs", "0,100,200,400", "--checkpoint", "state"]
+        seen = []
+
+        def stop(state: ibjax.Progress) -> None:
+            seen.append(state)
+            if len(seen) == 5:
+                raise RuntimeError
+
+        with pytest.raises(RuntimeError):
+            ibjax.run(config, checkpoint="state", progress=stop)
+        assert main(command) == 0
+        found = re.search(r"goes on from epoch ([0-9]+), where 'state' has it", capsys.readouterr().out)
+        assert found is not None
+        assert 100 <= int(found[1]) < 400
+
+    def test_a_measured_file_is_repeated_and_measured_again(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main([*self.options(TINY), "--store-weights", "--quiet"]) == 0
+        for estimator, options in (("kde", ["--noise-variance", "0.1"]), ("histogram", ["--bins", "5"])):
+            assert main(["measure", "run.npz", "--estimator", estimator, *options, "--force"]) == 0
+            assert re.search(r"^measuring takes about [0-9.]+ s$", capsys.readouterr().out, re.MULTILINE)
+            assert main(["rerun", f"run_{estimator}.npz"]) == 0
+            assert "arrays agree to the bit" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("field", "value", "words"),
+        [
+            ("hidden_widths", [65_536], "states hidden widths (65536), 1 in all, its arrays are of (2), 1 in all"),
+            ("epochs", 10**9, "states logged epochs (0, 1, 1000000000), 3 in all, its arrays are of (0, 1, 4)"),
+            ("logged_epochs", [0, 4], "states logged epochs (0, 4), 2 in all"),
+        ],
+    )
+    def test_a_file_that_contradicts_itself_is_not_repeated(
+        self, field: str, value: Any, words: str, truth: Trajectory, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        settings = {**truth.config["config"], field: value}
+        replace(truth, config={**truth.config, "config": settings}).save("a.npz")
+        assert main(["rerun", "a.npz"]) == 2
+        assert words in capsys.readouterr().err
 
     def test_no_room_for_the_file(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(ibjax, "run", lambda *_, **__: pytest.fail("trained"), raising=False)

@@ -277,6 +277,10 @@ BAD_FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     "versions a list": ({"config": {"versions": [1]}}, r"versions of the config = \[1\]; allowed: a dict"),
     "estimators numbers": ({"config": {"estimators": {"kde": 3}}}, "estimators of the config = .*a dict of dicts"),
     "measured a list": ({"config": {"measured": []}}, "measured of the config"),
+    "options a number": (
+        {"config": {"measured": {"options": 3}}},
+        "measured options of the config = 3; allowed: a dict",
+    ),
     "custom a number": ({"config": {"custom": 5}}, "custom of the config = 5; allowed: a list of names"),
     "custom of numbers": ({"config": {"custom": [5]}}, r"custom of the config = \[5\]; allowed: a list of names"),
     "merged from numbers": ({"config": {"merged_from": 3}}, "merged_from of the config = 3; allowed: a list of dicts"),

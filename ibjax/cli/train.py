@@ -78,7 +78,7 @@ def rerun(arguments: argparse.Namespace) -> int:
             config = recorded_config(recorded)
             measured = recorded.config.get("measured")  # by `ibjax measure`, after the run
             if measured:
-                estimator = make(str(measured.get("estimator")), **(measured.get("options") or {}))
+                estimator = make(str(measured.get("estimator")), **measured.get("options", {}))
         prepare_compiler()
         again = _train(config, "trained again", quiet=arguments.quiet)
         if measured:

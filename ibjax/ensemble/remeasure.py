@@ -74,9 +74,8 @@ def measure(
     Raises:
       ValueError: no weights are stored; `dataset` or `network` is needed, or not the one of the run; an unknown
         estimator or option; a layer beyond the estimator's reach.
-      RuntimeError: JAX_PLATFORMS names none that is here.
       TypeError: an argument of the wrong type. All before anything is compiled but for a network that is not the run's.
-      MemoryError: it does not fit into memory.
+          RuntimeError, MemoryError: JAX_PLATFORMS names none that is here; it does not fit into memory.
     """
     if not isinstance(trajectory, Trajectory):
         raise TypeError(f"trajectory = {trajectory!r}; allowed: an ibjax.Trajectory")
@@ -102,8 +101,8 @@ def measure(
     extras = {key: value for key, value in trajectory.extras.items() if key not in _REPLACED}
     extras |= {key: value for key, value in rows.items() if key not in ("i_xt", "i_ty")}
     measured = {"estimator": chosen.name, **describe(chosen), **origin(jax.local_devices()[0].device_kind)}
-    facts = trajectory.config | {"measured": measured}
-    return dataclasses.replace(trajectory, config=facts, i_xt=rows["i_xt"], i_ty=rows["i_ty"], extras=extras)
+    measured_config = trajectory.config | {"measured": measured}
+    return dataclasses.replace(trajectory, config=measured_config, i_xt=rows["i_xt"], i_ty=rows["i_ty"], extras=extras)
 
 
 def weight_bytes(config: Config, *, dataset: Dataset | None = None, network: Any = None) -> int:

@@ -184,6 +184,8 @@ def check_config(value: object) -> dict[str, Any]:
         items = held.values() if isinstance(held, dict) else held
         if not isinstance(held, kind) or not all(isinstance(one, item) for one in items):
             raise TrajectoryError(f"{key} of the config = {_brief(held)}; allowed: {words}")
+    if not isinstance(options := copy.get("measured", {}).get("options", {}), dict):
+        raise TrajectoryError(f"measured options of the config = {_brief(options)}; allowed: a dict")
     for key, numbers in (("seeds", int), *((key, int | float) for key in PER_SEED)):
         held = copy.get("config", {}).get(key, 0)
         if not all(isinstance(one, numbers) for one in (held if isinstance(held, list) else [held])):
