@@ -93,7 +93,7 @@ BAD: list[Case] = [
     (Config, "estimators", "kde", TypeError, "'kde'", "a tuple"),
     (Config, "estimators", (3,), TypeError, "estimators[0] = 3", "histogram"),
     (Config, "estimators", ("kde:noise_varianse=1",), ValueError, "'noise_varianse'", "'noise_variance'?"),
-    (Config, "estimators", {"kde": {"noise_variance": -1}}, ValueError, "noise_variance = -1", "more than 0"),
+    (Config, "estimators", {"kde": {"noise_variance": -1}}, ValueError, "noise_variance = -1", "1e-30"),
     (Config, "estimators", {"kde": {"lower": True}}, ValueError, "'lower'", "'noise_variance'"),
     (Config, "estimators", ("noisy:samples=2.5",), ValueError, "samples = '2.5'", "'noisy:samples=2.5'"),
     (Config, "estimators", ("noisy:samples",), ValueError, "'samples'", "noisy:OPTION=VALUE"),

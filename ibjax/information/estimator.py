@@ -128,8 +128,10 @@ def estimator_class(name: str) -> type[Any]:
     """The class of an estimator; its dataclass fields are the options, with their defaults.
 
     Raises:
-      ValueError: an unknown name; the message suggests the nearest.
+      ValueError: an unknown name; the message suggests the nearest. TypeError: no name.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"estimator = {name!r}; allowed: {', '.join(map(repr, ESTIMATORS))}")
     if name not in _CLASSES:
         raise ValueError(unknown("estimator", name, ESTIMATORS))
     module, attribute = _CLASSES[name]
@@ -196,17 +198,22 @@ def specifications(field: str, value: Any) -> tuple[str, ...]:
     allowed = f"names of {', '.join(ESTIMATORS)}, estimators of ibjax.information.estimator.make, or a mapping of names"
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise TypeError(f"{field} = {value!r}; allowed: a tuple of {allowed} to options")
-    items = [make(name, **options) for name, options in value.items()] if isinstance(value, Mapping) else list(value)
-    found = []
-    for number, item in enumerate(items):
-        if isinstance(item, str) and ":" not in item:
-            found.append(choice(f"{field}[{number}]", item, ESTIMATORS))  # without waiting for the compiler
-        elif isinstance(item, str):
-            found.append(specification(of_specification(item)))
+    found: list[str] = []
+    for number, item in enumerate(value):
+        place = f"{field}[{number}]"
+        try:
+            if isinstance(value, Mapping):
+                item = make(item, **value[item])
+            elif isinstance(item, str) and ":" in item:
+                item = of_specification(item)
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"{place}: {error}") from None
+        if isinstance(item, str):
+            found.append(choice(place, item, ESTIMATORS))  # without waiting for the compiler
         elif (name := getattr(item, "name", None)) in _CLASSES and isinstance(item, estimator_class(name)):
             found.append(specification(item))
         else:
-            raise TypeError(f"{field}[{number}] = {item!r}; allowed: {allowed} to options")
+            raise TypeError(f"{place} = {item!r}; allowed: {allowed} to options")
     if options := [text for text in found if text.startswith("histogram:")]:
         raise ValueError(
             f"{field} holds {options[0]!r}; allowed: the fields bins and compat, which the histogram takes"
