@@ -22,6 +22,7 @@ from ibjax.bottleneck import (
     encoder,
     information_curve,
 )
+from ibjax.bottleneck.annealing import anneal
 from ibjax.data import spherical_dataset
 
 Array = npt.NDArray[np.float64]
@@ -177,6 +178,17 @@ def test_a_cap_is_reported() -> None:
     curve = information_curve(channel(0.11), [1.65], max_iterations=6)
     assert not curve.converged[0]
     assert curve.residual[0] > 1e-10
+
+
+def test_a_solution_on_which_a_cluster_could_save_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def saving(*arguments: Any) -> Any:
+        return anneal(*arguments)._replace(excess=np.full(1, 1e-3))
+
+    assert information_curve(channel(0.11), [3.0]).converged[0]
+    monkeypatch.setattr("ibjax.bottleneck.curve.anneal", saving)
+    curve = information_curve(channel(0.11), [3.0])
+    assert not curve.converged[0]
+    assert curve.excess[0] == pytest.approx(1e-3 / math.log(2))
 
 
 def test_the_curve_may_leave_the_origin_before_the_instability() -> None:
