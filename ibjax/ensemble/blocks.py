@@ -77,12 +77,14 @@ class Block(NamedTuple):
 
     Attributes:
       number: which block.
+      n_seeds: how many networks there are before those that fill it up.
       n_logged: how many logged epochs it has behind it.
       epoch: completed epochs.
       sample, state: of its networks, (K,) each.
     """
 
     number: int
+    n_seeds: int
     n_logged: int
     epoch: int
     sample: Sample
@@ -124,7 +126,7 @@ class DeviceProgram:
 
     def start(self, number: int, seeds: Integers) -> Block:
         """A block of fresh networks, (K,)."""
-        return Block(number, 0, 0, *self._programs["start"](self.put(seeds), *self._data))
+        return Block(number, len(np.unique(seeds)), 0, 0, *self._programs["start"](self.put(seeds), *self._data))
 
     def advance(
         self, block: Block, logged: Sequence[int], stop: threading.Event, store: Callable[[Block, Record], None]
@@ -145,7 +147,7 @@ class DeviceProgram:
                 return block
         record = self._programs["measure"](block.sample, block.state, moments, *self._data)
         parts = []
-        for first in range(0, len(block.state.params) if self.n_estimates else 0, self.networks_per_estimate):
+        for first in range(0, block.n_seeds if self.n_estimates else 0, self.networks_per_estimate):
             if stop.is_set():
                 return before
             parts.append(np.concatenate(self.estimate(block.sample, block.state.params, first, target), axis=1))
@@ -192,7 +194,7 @@ class DeviceProgram:
         jax.block_until_ready(self._programs["measure"](block.sample, block.state, moments, *self._data))
         measured = time.perf_counter()
         self.estimate(block.sample, block.state.params, 0, 0)
-        estimate = (time.perf_counter() - measured) * len(seeds) / self.networks_per_estimate
+        estimate = (time.perf_counter() - measured) * block.n_seeds / self.networks_per_estimate
         return (trained - began) / block.epoch, measured - trained + estimate
 
     def record(self, block: Block, params: npt.NDArray[Any], moments: GradientMoments) -> Record:
