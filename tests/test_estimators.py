@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 from scipy.special import digamma
 
-from ibjax.information import binned, histogram, pairs, partition
+from ibjax.information import binned, histogram, knn, pairs, partition
 from ibjax.information.apply import (
     adaptive_information,
     information,
@@ -468,10 +468,48 @@ def ross(t: Floats, label: Integers, k: int) -> float:
     return float(nats / math.log(2))
 
 
+def cloud(units: int, samples: int, kind: str, dtype: Any) -> pairs.Cloud:
+    """The samples of 450 patterns with 4 labels, of which one is rare."""
+    rng = np.random.default_rng([units, samples])
+    centers = rng.uniform(-1, 1, (450, units)) * {"apart": 1, "together": 0.05, "few places": 1, "tiny noise": 1}[kind]
+    if kind in ("few places", "tiny noise"):
+        centers = np.sign(centers[rng.integers(0, 20, 450)])
+    points = 450 * samples
+    noise = rng.normal(size=(points, units))
+    labels = rng.integers(0, 3, points)
+    labels[: samples // 2] = 3
+    scale = 1e12 if kind == "tiny noise" else 20.0
+    arrays = jnp.asarray(np.repeat(centers, samples, axis=0), dtype), jnp.asarray(noise, dtype)
+    return pairs.Cloud(*arrays, jnp.asarray(labels, jnp.int32), scale)
+
+
 class TestKnn:
+    @pytest.mark.parametrize("kind", ["apart", "together", "few places", "tiny noise"])
+    @pytest.mark.parametrize(
+        ("units", "samples", "k", "dtype"),
+        [(1, 5, 1, np.float32), (2, 7, 1, np.float32), (5, 6, 3, np.float64), (12, 7, 1, np.float32)],
+    )
+    def test_blocks_of_neighbours_against_all_pairs(
+        self, units: int, samples: int, k: int, dtype: Any, kind: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Every count, but for a few of neighbours that are equally far to rounding; blocks of 70 of 2700 samples."""
+        monkeypatch.setattr(knn, "_BLOCK", 70)
+        with jax.enable_x64(dtype == np.float64):
+            some = cloud(units, samples, kind, dtype)
+            slow = [np.asarray(m) for m in jax.jit(pairs.counts_of_all_pairs, static_argnums=(1, 2))(some, samples, k)]
+            fast = [np.asarray(m) for m in jax.jit(knn.counts_by_blocks, static_argnums=(1, 2))(some, samples, k)]
+        common = np.asarray(some.labels) < 3
+        for exact, got, where in zip(slow, fast, (common | True, common), strict=True):
+            apart = np.abs(exact - got)[where]
+            assert apart.max() <= 1
+            assert (apart > 0).mean() <= (0 if dtype == np.float64 else 2e-3)
+
+    @pytest.mark.parametrize("block", [32, 512])
     @pytest.mark.parametrize(("width", "k"), [(3, 2)])
-    def test_against_trees(self, width: int, k: int) -> None:
+    def test_against_trees(self, width: int, k: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
         """On the very samples that the estimator draws."""
+        monkeypatch.setattr(knn, "_BLOCK", block)
+        jax.clear_caches()
         a, std, samples = layer(width, networks=1), 0.2, 6
         estimator = Knn(std, samples, k)
         got = values(information(estimator, a, soft_labels(), key=KEY))[:, 0]

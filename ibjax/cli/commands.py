@@ -203,10 +203,10 @@ def _foretell(show: Callable[[int, int], None]) -> Callable[[int, int], None]:
     began: list[float] = []
 
     def report(done: int, total: int) -> None:
-        if done == 0:
+        if done == 1:  # all is compiled
             began.append(time.perf_counter())
-        elif began and done > 1:  # each of two cores has measured something
-            print(f"measuring takes about {duration((time.perf_counter() - began.pop()) / done * total)}")
+        elif done > 2 and began:  # each of two cores has measured something
+            print(f"measuring takes about {duration((time.perf_counter() - began.pop()) / (done - 1) * total)}")
         show(done, total)
 
     return report

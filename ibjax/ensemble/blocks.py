@@ -115,7 +115,7 @@ class DeviceProgram:
         compiled = _compile(list(lowered.values()), device)
         self._programs = dict(zip(lowered, compiled, strict=True))
         self.n_estimates = len(program.measurements)
-        self.networks_per_estimate = _networks_per_estimate(device, size)
+        self.networks_per_estimate = networks_per_estimate(device, size)
         self._epochs_per_call = 1 if device.platform == "cpu" else _EPOCHS_PER_CALL
 
     def put(self, value: Any) -> Any:
@@ -224,13 +224,13 @@ def lower(
         lowered["measure"] = jax.jit(program.measure).lower(sample, state, moments, *data)
         check_signals()
     for index, measurement in enumerate(program.measurements):
-        part = functools.partial(_estimate, measurement, _networks_per_estimate(device, size))
+        part = functools.partial(_estimate, measurement, networks_per_estimate(device, size))
         lowered[f"estimate {index}"] = jax.jit(part).lower(sample, state.params, number, number, *data)
         check_signals()
     return lowered
 
 
-def _networks_per_estimate(device: jax.Device, size: int) -> int:
+def networks_per_estimate(device: jax.Device, size: int) -> int:
     """Networks that an estimator measures in one call.
 
     On a CPU one, at the same speed: some estimators take a second a network, for which an interrupt would wait.

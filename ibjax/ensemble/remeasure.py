@@ -25,6 +25,7 @@ from ibjax.ensemble.blocks import (
     DeviceProgram,
     block_size,
     devices_for,
+    networks_per_estimate,
     precision,
     split,
     threads_per_device,
@@ -62,8 +63,6 @@ def measure(
       estimator: "histogram" (with the run's bins where none are given) or another of
         `ibjax.information.estimator.ESTIMATORS`.
       dataset, network: what `ibjax.run` was given as these, if it was given any.
-      progress: True for a bar on the terminal, or a function called with (done, total) before the first and after each
-        network and epoch (each block of networks and epoch with the run's histogram, or on a GPU).
       options: of the estimator, such as `noise_variance=1e-3`.
 
     Returns:
@@ -175,6 +174,10 @@ def _measure_all(
     parts, blocks = split(np.arange(len(params)), size)  # which networks, by their places in the trajectory
     used = devices_for(len(params))
     further = program.measurements[0] if program.measurements else None
+    step = size if further is None else networks_per_estimate(used[0], size)
+    n_steps = len(epochs) * sum(-(-len(part) // step) for part in parts)
+    if report is not None:
+        report(0, n_steps)
     with precision(program.config):
         programs = [
             DeviceProgram(program, size, device, train=False, measure=further is None or check_losses)
@@ -188,8 +191,6 @@ def _measure_all(
             _check_losses(np.asarray(losses)[: len(parts[0])], trajectory.require("train_loss")[parts[0], -1])
     rows = _HISTOGRAM_ROWS if further is None else further.rows
     values = np.full((len(params), len(epochs), len(rows), len(trajectory.layer_names)), np.nan, trajectory.i_xt.dtype)
-
-    step = size if further is None else programs[0].networks_per_estimate
 
     def measure_part(device: int, task: tuple[int, int, int], _: threading.Event) -> tuple[int, int, int] | None:
         """Some networks of a block at one epoch; what is left of them."""
@@ -206,13 +207,12 @@ def _measure_all(
         return (number, epoch, first + step) if first + step < len(parts[number]) else None
 
     tasks = list(itertools.product(range(len(blocks)), range(len(epochs)), [0]))
-    n_steps = len(epochs) * sum(-(-len(part) // step) for part in parts)
     threads = threads_per_device(used, len(tasks))
     workers = Workers(measure_part, len(used), threads, lambda: precision(program.config))
     for task in tasks:
         workers.add(task[0] % len(used), task)
     with contextlib.closing(workers.run(n_steps)) as steps:
-        for done, _ in enumerate(itertools.chain([None], steps)):
+        for done, _ in enumerate(steps, 1):
             if report is not None:
                 report(done, n_steps)
     values[~np.isfinite(trajectory.require("train_loss"))] = np.nan
