@@ -14,6 +14,7 @@ thousands of mutants, each waiting for the compiler, and runs them in forks of a
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import shutil
 import subprocess
@@ -510,12 +511,16 @@ def faults(mutant: Mutant) -> list[str]:
 
 def _exists(test: str) -> bool:
     file, *names = test.partition("[")[0].split("::")
-    path = ROOT / "tests" / file
-    nodes = ast.parse(path.read_text(encoding="utf-8")).body if path.is_file() else []
+    nodes = _statements(ROOT / "tests" / file)
     for name in names:
         found = [node for node in nodes if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name]
         nodes = found[0].body if found else []
     return bool(nodes)
+
+
+@functools.cache
+def _statements(path: Path) -> list[ast.stmt]:
+    return ast.parse(path.read_text(encoding="utf-8")).body if path.is_file() else []
 
 
 def outcome(tests: str, mutant: Mutant | None = None) -> tuple[int | None, str]:

@@ -134,7 +134,7 @@ class Draw(Estimator):
 
 def test_every_network_epoch_and_layer_draws_anew() -> None:
     program = assemble(TINY, dataset=toy_dataset())
-    measure = Measurement(Draw(), program.model, 64, None)
+    measure = jax.jit(Measurement(Draw(), program.model, 64, None))
     nothing = jnp.zeros(0)
     sample = Sample(nothing, nothing, jax.random.split(jax.random.key(0), 3), nothing)
     params, data = jnp.zeros((3, program.model.n_params)), (jnp.asarray(program.inputs), jnp.ones((64, 2)) / 2)
