@@ -356,7 +356,7 @@ class TestCommandLine:
         Path("link").symlink_to("über uns")
         assert main([*self.options(TINY), "--checkpoint", "link/a b", "--checkpoint-every", "0.5"]) == 0
         printed = capsys.readouterr()
-        pattern = r"12 networks: about [0-9.]+ (s|min); arrays of [0-9.]+ MB; file of about [0-9.]+ kB, .* free\n"
+        pattern = r"12 networks: about [0-9.]+ (s|min), arrays [0-9.]+ MB, file [0-9.]+ kB \(.* free\)\n"
         assert re.match(pattern, printed.out), printed.out
         assert printed.err == ""
         assert truth.differences(ibjax.load("run.npz")) == {}

@@ -142,7 +142,7 @@ def _needs(config: Config, dataset: Dataset | None, path: Path) -> str:
     with refuse():
         needs = ibjax.forecast(config, dataset=dataset, timed=False)
     free = check_space(path, needs.file_bytes)
-    return f"arrays of {size(needs.memory_bytes)}; file of about {size(needs.file_bytes)}, {size(free)} free"
+    return f"arrays {size(needs.memory_bytes)}, file {size(needs.file_bytes)} ({size(free)} free)"
 
 
 def _train(config: ibjax.Config, note: str, *, quiet: bool, **options: Any) -> ibjax.Trajectory:
@@ -159,7 +159,7 @@ def _train(config: ibjax.Config, note: str, *, quiet: bool, **options: Any) -> i
 
                 def tell(state: ibjax.Progress) -> None:
                     while notes:  # the first call: no argument was refused, training begins
-                        print(f"{len(config.seed_list)} networks: about {duration(state.seconds)}; {notes.pop()}")
+                        print(f"{len(config.seed_list)} networks: about {duration(state.seconds)}, {notes.pop()}")
                         if state.resumed:
                             epoch = state.last_epoch * state.resumed / max(state.total, 1)
                             print(f"goes on from epoch {epoch:,.0f}, where {options['checkpoint']!r} has it")
