@@ -56,9 +56,28 @@ def interruptible(*, terminate: bool = False, second_kills: bool = False) -> Ite
         check_signals()
     finally:
         for number, handler in ours.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) is note:
+                signal.signal(number, handler)
         if ours:
             _received.clear()
+
+
+@contextlib.contextmanager
+def terminable(active: bool) -> Iterator[None]:
+    """Within the block, if `active`, SIGTERM raises as Ctrl-C does: for what must clean up and has no safe moments."""
+    main = threading.current_thread() is threading.main_thread()
+    ours = active and main and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+    def end(*_: object) -> None:
+        raise SystemExit(_TERMINATED)
+
+    if ours:
+        signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def check_signals() -> None:

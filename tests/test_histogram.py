@@ -637,3 +637,40 @@ class TestCells:
             assert Fraction(float(np.cumsum(channel[::-1])[-1])) == exact
         fine = np.asarray(y.fine)
         assert np.abs(fine).max() <= n * 2.0**-22
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale"), [("float32", 3e38), ("float32", 1e30), ("float64", 1.7e308), ("float32", 1)]
+)
+def test_the_range_of_a_layer_of_any_size(dtype: str, scale: float) -> None:
+    """Also of one so large that its multiples would overflow."""
+    values = (np.linspace(-1, 1, 8).reshape(8, 1) * scale).astype(dtype)
+    labels = np.arange(8) % 2
+    for found in (
+        ibjax.layer_information(values, labels, bins=3, low=None, high=None),
+        ibjax.adaptive_information(values, labels, bins=3),
+    ):
+        np.testing.assert_allclose(np.asarray(found), (1.561278, 0.061278), atol=1e-5)
+
+
+def test_names_of_classes_are_no_probabilities_inside_jit() -> None:
+    a = jnp.linspace(-1, 1, 8).reshape(8, 1)
+    inside = jax.jit(lambda y: ibjax.layer_information(a, y))
+    assert np.isnan(inside(jnp.arange(8) % 3)[1])
+    hard = jnp.arange(8) % 2
+    np.testing.assert_allclose(inside(hard), ibjax.layer_information(a, hard))
+
+
+def test_float64_of_jax_stays_float64_outside_its_scope() -> None:
+    with jax.enable_x64(True):
+        a = jnp.asarray([[1 / 3 - 1e-12], [1 / 3 + 1e-12]])
+    i_xt, _ = ibjax.layer_information(a, np.array([0.0, 1.0]), bins=3, low=0, high=1)
+    assert i_xt == 1
+    assert i_xt.dtype == np.float64
+
+
+def test_gradients_of_labels_beside_float64_activations() -> None:
+    a, p = np.linspace(-1, 1, 8).reshape(8, 1), jnp.linspace(0.1, 0.9, 8)
+    slope = jax.grad(lambda q: ibjax.layer_information(a, q, bins=3)[1])(p)
+    expected = jax.grad(lambda q: ibjax.layer_information(a.astype(np.float32), q, bins=3)[1])(p)
+    np.testing.assert_array_equal(slope, expected)

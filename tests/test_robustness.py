@@ -168,6 +168,16 @@ def test_a_second_signal_ends_at_once(kills: bool) -> None:
     assert ("KeyboardInterrupt" in found.stderr) != kills
 
 
+def test_a_handler_set_during_the_run_stays() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with interruptible():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_signals_that_others_handle_stay_theirs() -> None:
     def theirs(*_: object) -> None:
         """Not ours."""
@@ -419,6 +429,25 @@ class TestCommandLine:
         assert found is not None
         assert 100 <= int(found[1]) < 400
 
+    def test_sigterm_while_the_output_is_written(
+        self, truth: Trajectory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        calls: list[Path] = []
+
+        def save(self: Trajectory, path: Path, **options: Any) -> Path:
+            calls.append(path)
+            with monkeypatch.context() as patched:
+                patched.setattr(os, "fsync", lambda _: signal.raise_signal(signal.SIGTERM))
+                return written(self, path, **options)
+
+        written = Trajectory.save
+        monkeypatch.setattr(Trajectory, "save", save)
+        assert main([*self.options(TINY), "--checkpoint", "state"]) == 143
+        assert calls
+        assert "goes on from the checkpoint in 'state'" in capsys.readouterr().err
+        assert os.listdir() == ["state"]  # no temporary file
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
     def test_a_measured_file_is_repeated_and_measured_again(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main([*self.options(TINY), "--store-weights", "--quiet"]) == 0
         for estimator, options in (("kde", ["--noise-variance", "0.1"]), ("histogram", ["--bins", "5"])):
@@ -433,13 +462,21 @@ class TestCommandLine:
             ("hidden_widths", [65_536], "states hidden widths (65536), 1 in all, its arrays are of (2), 1 in all"),
             ("epochs", 10**9, "states logged epochs (0, 1, 1000000000), 3 in all, its arrays are of (0, 1, 4)"),
             ("logged_epochs", [0, 4], "states logged epochs (0, 4), 2 in all"),
+            ("output", "softmax", "states output 'softmax', its arrays are of 'sigmoid'"),
+            ("dataset", "var_u", "states dataset 'var_u', of H(X), H(Y), I(X;Y) in bits (12.0, "),
+            (
+                "estimators",
+                ["quantized:bits=3"],
+                "of quantized {'bits': 3}, its arrays are of {'bits': 8}",
+            ),
         ],
     )
     def test_a_file_that_contradicts_itself_is_not_repeated(
         self, field: str, value: Any, words: str, truth: Trajectory, capsys: pytest.CaptureFixture[str]
     ) -> None:
         settings = {**truth.config["config"], field: value}
-        replace(truth, config={**truth.config, "config": settings}).save("a.npz")
+        estimators = {"quantized": {"options": {"bits": 8}}}
+        replace(truth, config={**truth.config, "config": settings, "estimators": estimators}).save("a.npz")
         assert main(["rerun", "a.npz"]) == 2
         assert words in capsys.readouterr().err
 
@@ -449,15 +486,20 @@ class TestCommandLine:
         assert main(self.options(TINY)) == 1
         assert "10 B free; free some or go elsewhere" in capsys.readouterr().err
 
-    @pytest.mark.parametrize("kept", [[], ["--checkpoint", "state"]])
+    @pytest.mark.parametrize(("kept", "lost"), [([], False), (["--checkpoint", "state"], False), ([], True)])
     def test_results_are_not_lost_where_the_file_cannot_be_written(
-        self, kept: list[str], truth: Trajectory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+        self,
+        kept: list[str],
+        lost: bool,
+        truth: Trajectory,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
     ) -> None:
         """The disk of the file fills up while the networks train; that of temporary files is another."""
         save = Trajectory.save
 
         def full(self: Trajectory, path: Any, **options: Any) -> Path:
-            if Path(path).name == "run.npz":
+            if Path(path) == Path("run.npz") or lost:
                 raise OSError(28, "No space left on device")
             return save(self, path, **options)
 
@@ -468,6 +510,10 @@ class TestCommandLine:
             assert main([*self.options(TINY), *kept, "--quiet"]) == 1
         message = capsys.readouterr().err
         assert "cannot write 'run.npz': No space left on device" in message
+        if lost:  # the other disk is full too
+            assert "the results are lost" in message
+            assert os.listdir() == []
+            return
         if kept:
             assert "the same command goes on from the checkpoint in 'state'" in message
             assert main([*self.options(TINY), *kept, "--quiet"]) == 0

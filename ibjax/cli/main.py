@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -61,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def entry_point() -> NoReturn:
     """The program `ibjax`."""
     status = main()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # what is left to do may be cut short, and without a word
     sys.stdout.flush()
     if interrupted_threads():  # what they are at is of no use to anybody, and Python would wait for it
         os._exit(status)

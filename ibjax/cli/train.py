@@ -15,7 +15,7 @@ from typing import Any
 import ibjax
 from ibjax._checks import unknown
 from ibjax._files import check_space, size
-from ibjax._workers import check_signals, interruptible
+from ibjax._workers import check_signals, interruptible, terminable
 from ibjax.cli.options import UsageError, config_of, refuse
 from ibjax.cli.output import (
     check_output,
@@ -53,8 +53,11 @@ def run(arguments: argparse.Namespace) -> int:
             check_output(path, force=arguments.force)
             check_signals()
             trajectory = _train(config, _needs(config, dataset, path), quiet=arguments.quiet, **options)
-    if finished is None and (failure := _save(trajectory, path, arguments)):
-        return fail("run", failure)
+    if finished is None:
+        with terminable(arguments.checkpoint is not None):
+            failure = _save(trajectory, path, arguments)
+        if failure:
+            return fail("run", failure)
     result = trajectory if finished is None else finished
     sound = report_broken_bounds(result)
     if not arguments.quiet:
@@ -178,8 +181,11 @@ def _save(trajectory: ibjax.Trajectory, path: Path, arguments: argparse.Namespac
     if arguments.checkpoint is not None:
         return f"{failure}; when that is mended, {hint_checkpoint(arguments)}"
     try:
-        with tempfile.NamedTemporaryFile(prefix=f"{path.stem}_", suffix=".npz", delete=False) as file:
-            refuge = Path(file.name)
+        refuge = Path(tempfile.mkdtemp(prefix="ibjax_"), path.name)
+    except OSError as error:
+        return f"{failure}; nor in the folder of temporary files: {error.strerror or error}; the results are lost"
+    try:
         return f"{failure}; the results are in {str(trajectory.save(refuge))!r} instead"
     except OSError as error:
+        refuge.parent.rmdir()
         return f"{failure}; nor in the folder of temporary files: {error.strerror or error}; the results are lost"

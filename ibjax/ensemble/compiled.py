@@ -144,6 +144,8 @@ def forecast(
       timed: whether one block of networks is trained and measured for a moment. That compiles what the run needs, which
         then finds it compiled but where network or optimizer are user-supplied.
     """
+    if not isinstance(config, Config):
+        raise TypeError(f"config = {config!r}; allowed: an ibjax.Config")
     platforms(jax)
     with interruptible(), contextlib.ExitStack() as stack:
         stack.enter_context(precision(config))

@@ -73,11 +73,17 @@ def apply(
     x64 = jax.config.read("jax_enable_x64")
     if not any(isinstance(leaf, jax.Array) or hasattr(leaf, "__jax_array__") for leaf in jax.tree.leaves(activations)):
         activations = np.asarray(activations)
-    double = isinstance(activations, np.ndarray) and activations.dtype == np.float64
+    # Beside a traced p(y|x) or p(x), of another precision, they are what JAX makes of them.
+    traced = any(isinstance(value, jax.core.Tracer) for value in (activations, p_y_given_x, p_x))
+    double = not traced and getattr(activations, "dtype", None) == np.float64
     with jax.enable_x64(double or x64):
         shape = np.shape(p_y_given_x)
         a = as_activations(activations, shape[0] if shape else None)
         result = function(a, *as_distribution(p_y_given_x, p_x, a.shape[-2], a.dtype))
+        if isinstance(p_y_given_x, jax.core.Tracer) and not jnp.issubdtype(p_y_given_x.dtype, jnp.floating):
+            # Names of classes, which cannot be told from hard labels inside `jit`, must not become a number.
+            hard = ((p_y_given_x == 0) | (p_y_given_x == 1)).all()
+            result = jax.tree.map(lambda bits: jnp.where(hard, bits, jnp.nan), result)
     if double and not x64:
         return jax.tree.map(lambda value: value if isinstance(value, jax.core.Tracer) else np.asarray(value), result)
     return result
@@ -121,7 +127,8 @@ def information(
       activations: (..., N, U); leading axes are batch axes. Or (N, ...), such as (N, height, width, channels), where
         only the first axis has the length N: the others become one. Float32 or float64; float16 and integers become
         float32. What is no JAX array is read as NumPy reads it, so lists of Python floats are float64.
-      p_y_given_x: (N,) = p(y=1|x), or (N, C), or (N,) integers beyond 0 and 1 that name the classes (not inside `jit`).
+      p_y_given_x: (N,) = p(y=1|x), or (N, C), or (N,) integers beyond 0 and 1 that name the classes (inside `jit`:
+        NaN).
       p_x: (N,), or None for uniform.
       key: a typed PRNG key, `jax.random.key(seed)`; batch element m of the flattened batch takes
         `jax.random.fold_in(key, m)`. Only estimators that draw random numbers need one.

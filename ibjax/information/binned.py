@@ -18,7 +18,7 @@ from jax import Array, lax
 
 from ibjax import _checks
 from ibjax.information.estimator import EXACT, Estimator, Information, LayerBatch
-from ibjax.information.histogram import Binned, activation_range, bin_codes
+from ibjax.information.histogram import Binned, range_codes
 from ibjax.information.partition import codes_information, rows_information
 
 MOST_BITS = 11  # 2 (2^11 - 1) half steps are the most that `bin_codes` places exactly
@@ -41,7 +41,7 @@ class AdaptiveLayer(Binned):
     axis: ClassVar[int | tuple[int, ...]] = (1, 2)
 
     def codes(self, activations: Array) -> Array:
-        return bin_codes(activations, self.bins, *activation_range(activations, self.axis), None)
+        return range_codes(activations, self.bins, self.axis)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Quantized(Estimator):
     def codes(self, activations: Array) -> Array:
         """The nearest level of (M, N, U) activations; floor(s + 1/2) = floor((floor(2 s) + 1) / 2), see `bin_codes`."""
         half_steps = 2 * (2**self.bits - 1)
-        return (bin_codes(activations, half_steps, *activation_range(activations, (1, 2)), None) + 1) // 2
+        return (range_codes(activations, half_steps, (1, 2)) + 1) // 2
 
 
 def _float_words(activations: Array) -> list[Array]:

@@ -143,7 +143,7 @@ def option_names(kind: type[Any]) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(kind))
 
 
-def make(name: str, **options: Any) -> Estimator:
+def make(name: str, /, **options: Any) -> Estimator:
     """An estimator by name, with its options: `make("kde", noise_variance=0.1)`.
 
     Raises:
@@ -172,16 +172,20 @@ def of_specification(text: str) -> Estimator:
     """
     name, *parts = text.split(":")
     of: Any = estimator_class(name)
-    options = {}
+    options: dict[str, Any] = {}
     for option, equals, value in (part.partition("=") for part in parts):
         if not equals:
             raise ValueError(f"{option!r} in the estimator {text!r}; allowed: {name}:OPTION=VALUE:OPTION=VALUE ...")
         if option not in option_names(of):
             raise ValueError(unknown(f"option of {name!r}", option, option_names(of)))
+        if option in options:
+            raise ValueError(f"{option} more than once in the estimator {text!r}; allowed: each at most once")
+        kind = kinds(of)[option]
         try:
-            options[option] = from_text(value, kinds(of)[option])
+            options[option] = from_text(value, kind)
         except ValueError:
-            raise ValueError(f"{option} = {value!r} in the estimator {text!r}; allowed: a value as in Python") from None
+            words = {bool: "true or false", int: "an integer", float: "a number"}.get(kind.item, "a name")
+            raise ValueError(f"{option} = {value!r} in the estimator {text!r}; allowed: {words}") from None
     return make(name, **options)
 
 
@@ -203,7 +207,10 @@ def specifications(field: str, value: Any) -> tuple[str, ...]:
         place = f"{field}[{number}]"
         try:
             if isinstance(value, Mapping):
-                item = make(item, **value[item])
+                options = value[item]
+                if not isinstance(options, Mapping) or not all(isinstance(option, str) for option in options):
+                    raise TypeError(f"options of {item!r} = {options!r}; allowed: a mapping of their names to values")
+                item = make(item, **options)
             elif isinstance(item, str) and ":" in item:
                 item = of_specification(item)
         except (ValueError, TypeError) as error:

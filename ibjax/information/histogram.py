@@ -129,8 +129,18 @@ def _layer_information(
 
 def _codes(activations: Array, bins: int, low: Any, high: Any, compat: str | None) -> Array:
     """`bin_codes` of (m, N, U), over the range of each of the m where none is given."""
-    low, high = activation_range(activations, (1, 2)) if low is None else (low, high)
+    if low is None:
+        return range_codes(activations, bins, (1, 2), compat)
     return bin_codes(activations, bins, low, high, compat)
+
+
+def range_codes(activations: Array, bins: int, axis: int | tuple[int, ...], compat: str | None = None) -> Array:
+    """`bin_codes` between the least and the greatest activation over some axes of (m, N, U)."""
+    # Whose multiples would overflow are made smaller, exactly: by a power of two.
+    largest = float(jnp.finfo(activations.dtype).max) / (4 * MOST_BINS)
+    low, high = activation_range(activations, axis)
+    scale = jnp.where(jnp.maximum(jnp.abs(low), jnp.abs(high)) > largest, 0.5**16, 1.0).astype(activations.dtype)
+    return bin_codes(activations * scale, bins, low * scale, high * scale, compat)
 
 
 def layer_information(
@@ -155,7 +165,8 @@ def layer_information(
       activations: (..., N, U); leading axes are batch axes. Or (N, ...), such as (N, height, width, channels), where
         only the first axis has the length N: the others become one. Float32 or float64; float16 and integers become
         float32. What is no JAX array is read as NumPy reads it, so lists of Python floats are float64.
-      p_y_given_x: (N,) = p(y=1|x), or (N, C), or (N,) integers beyond 0 and 1 that name the classes (not inside `jit`).
+      p_y_given_x: (N,) = p(y=1|x), or (N, C), or (N,) integers beyond 0 and 1 that name the classes (inside `jit`:
+        NaN).
       p_x: (N,), or None for uniform.
       bins: 2 to 4096.
       low, high: range of the bins, finite, low < high; None for both takes the least and the greatest activation of

@@ -13,6 +13,7 @@ from importlib import metadata
 from typing import Any
 
 from ibjax.config import Config
+from ibjax.data.spherical import spherical_dataset
 from ibjax.trajectory.trajectory import Trajectory
 
 
@@ -43,17 +44,34 @@ def recorded_config(trajectory: Trajectory) -> Config:
         config = Config(**recorded | trajectory.swept() | {"seeds": trajectory.seeds})
     except (ValueError, TypeError) as error:
         raise ValueError(f"its configuration is not allowed: {error}") from error
-    sizes = {"logged epochs": (config.logged, tuple(trajectory.epochs.tolist()))}
-    if "network" not in (trajectory.config.get("custom") or ()):
-        sizes["hidden widths"] = (config.hidden_widths, trajectory.layer_widths[:-1])
-    for name, (stated, held) in sizes.items():
+    for name, stated, held in _claims(config, trajectory):
         if stated != held:
             raise ValueError(f"its configuration states {name} {_short(stated)}, its arrays are of {_short(held)}")
     return config
 
 
-def _short(numbers: tuple[int, ...]) -> str:
-    return f"({', '.join(map(str, numbers[:6]))}{', ...' if len(numbers) > 6 else ''}), {len(numbers)} in all"
+def _claims(config: Config, trajectory: Trajectory) -> Iterator[tuple[str, Any, Any]]:
+    """What a configuration states of a file, by name: as it says, and as the file has it."""
+    custom = trajectory.config.get("custom", [])
+    yield "logged epochs", config.logged, tuple(trajectory.epochs.tolist())
+    if "network" not in custom:
+        yield "hidden widths", config.hidden_widths, trajectory.layer_widths[:-1]
+        yield "output", config.output, "sigmoid" if trajectory.layer_widths[-1] == 1 else "softmax"
+    if "dataset" not in custom:
+        task = spherical_dataset(config.dataset)
+        of_task = tuple(round(value, 5) for value in (task.h_x, task.h_y, task.information))
+        of_file = tuple(round(value, 5) for value in (trajectory.h_x, trajectory.h_y, trajectory.i_xy))
+        yield f"dataset {config.dataset!r}, of H(X), H(Y), I(X;Y) in bits", of_task, of_file
+    recorded = trajectory.config.get("estimators", {})
+    for estimator in config.further_estimators:
+        if estimator.name in recorded:
+            yield f"options of {estimator.name}", estimator.options, recorded[estimator.name].get("options")
+
+
+def _short(value: Any) -> str:
+    if not isinstance(value, tuple):
+        return repr(value)
+    return f"({', '.join(map(str, value[:6]))}{', ...' if len(value) > 6 else ''}), {len(value)} in all"
 
 
 def conditions(recorded: Trajectory, again: Trajectory) -> list[str]:
