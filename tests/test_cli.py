@@ -589,8 +589,10 @@ def test_what_is_printed_fits_a_terminal_of_80_columns(
 def test_a_platform_that_is_not_there(value: str, tmp_path: Path) -> None:
     """In processes of their own: JAX looks for its devices once."""
     run = synthetic_trajectory()
-    recorded = {"logged_epochs": run.epochs.tolist(), "hidden_widths": run.layer_widths[:-1]}
-    dataclasses.replace(run, config={"config": recorded}).save("a.npz")
+    task = ibjax.spherical_dataset()
+    recorded = {"logged_epochs": run.epochs.tolist(), "hidden_widths": run.layer_widths[:-1], "output": "softmax"}
+    facts: dict[str, Any] = {"i_xy": task.information, "h_x": task.h_x, "h_y": task.h_y}
+    dataclasses.replace(run, config={"config": recorded}, **facts).save("a.npz")
     code = (
         "import sys, ibjax; from ibjax.cli.main import main\n"
         "commands = ['run --quiet', 'bound', 'measure a.npz --estimator kde', 'rerun a.npz']\n"
