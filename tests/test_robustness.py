@@ -411,6 +411,16 @@ class TestCommandLine:
             assert Path(f"run{number}.npz").stat() == before
         assert main(["measure", "run0.npz", "--estimator", "kde"]) == 2  # no weights: nothing is written
 
+    def test_a_part_of_a_run_is_repeated_and_is_not_the_run(
+        self, truth: Trajectory, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Of the epochs, as `of_epochs` leaves them."""
+        truth.of_epochs([0, 4]).save("run.npz")
+        assert main(["rerun", "run.npz", "--quiet"]) == 0
+        assert "arrays agree to the bit" in capsys.readouterr().out
+        assert main(self.options(TINY)) == 2
+        assert "exists; --force" in capsys.readouterr().err
+
     def test_where_a_run_goes_on_is_said(self, capsys: pytest.CaptureFixture[str]) -> None:
         config = replace(TINY, epochs=400, logged_epochs=(0, 100, 200, 400))
         options = self.options(replace(config, logged_epochs=4))
@@ -461,7 +471,7 @@ class TestCommandLine:
         [
             ("hidden_widths", [65_536], "states hidden widths (65536), 1 in all, its arrays are of (2), 1 in all"),
             ("epochs", 10**9, "states logged epochs (0, 1, 1000000000), 3 in all, its arrays are of (0, 1, 4)"),
-            ("logged_epochs", [0, 4], "states logged epochs (0, 4), 2 in all"),
+            ("logged_epochs", [0, 4], "states logged epochs (0, 4), 2 in all, its arrays are of (0, 1, 4), 3"),
             ("output", "softmax", "states output 'softmax', its arrays are of 'sigmoid'"),
             ("dataset", "var_u", "states dataset 'var_u', of H(X), H(Y), I(X;Y) in bits (12.0, "),
             (

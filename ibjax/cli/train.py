@@ -128,7 +128,8 @@ def _finished(path: Path, config: Config, dataset: Dataset | None) -> ibjax.Traj
         return None
     same = written.config.get("config") == json.loads(json.dumps(dataclasses.asdict(config)))
     same = same and written.config.get("custom") == ([] if dataset is None else ["dataset"])
-    if not same or "measured" in written.config:
+    whole = written.epochs.tolist() == list(config.logged) and written.seeds.tolist() == list(config.seed_list)
+    if not same or not whole or "measured" in written.config:
         return None
     if dataset is not None and written.config.get("dataset_sha256") != dataset.sha256:
         return None

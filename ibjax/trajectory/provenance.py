@@ -29,7 +29,7 @@ def origin(device_kind: str) -> dict[str, Any]:
 
 
 def recorded_config(trajectory: Trajectory) -> Config:
-    """The configuration of a run's file, with the seeds the file holds and the per-seed settings of these.
+    """The configuration of a run's file, with the seeds and logged epochs the file holds, and the settings of these.
 
     Raises:
       ValueError: the configuration is not one of this ibjax, or not that of the file's arrays.
@@ -44,6 +44,9 @@ def recorded_config(trajectory: Trajectory) -> Config:
         config = Config(**recorded | trajectory.swept() | {"seeds": trajectory.seeds})
     except (ValueError, TypeError) as error:
         raise ValueError(f"its configuration is not allowed: {error}") from error
+    epochs = tuple(trajectory.epochs.tolist())
+    if epochs != config.logged and set(epochs) <= set(config.logged):  # a part of a run, by `Trajectory.of_epochs`
+        config = dataclasses.replace(config, logged_epochs=epochs)
     for name, stated, held in _claims(config, trajectory):
         if stated != held:
             raise ValueError(f"its configuration states {name} {_short(stated)}, its arrays are of {_short(held)}")
