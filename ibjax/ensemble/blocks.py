@@ -186,16 +186,20 @@ class DeviceProgram:
 
     def seconds(self, seeds: Integers) -> tuple[float, float]:
         """Seconds that an epoch of a block of seeds takes, (K,), and measuring it; trains a little to find out."""
-        block, moments = self._train(self.start(0, seeds), 0)  # the first call of a program takes longer
+        block, moments = self._train(self.start(0, seeds), 0)
+        paces, measures = [], []
+        for _ in range(3):  # the first calls of a program take longer
+            first, began = block.epoch, time.perf_counter()
+            block, moments = self._train(block, first + _EPOCHS_PER_CALL)
+            jax.block_until_ready(block.state)
+            trained = time.perf_counter()
+            jax.block_until_ready(self._programs["measure"](block.sample, block.state, moments, *self._data))
+            paces.append((trained - began) / (block.epoch - first))
+            measures.append(time.perf_counter() - trained)
         began = time.perf_counter()
-        block, moments = self._train(block, _EPOCHS_PER_CALL)
-        jax.block_until_ready(block.state)
-        trained = time.perf_counter()
-        jax.block_until_ready(self._programs["measure"](block.sample, block.state, moments, *self._data))
-        measured = time.perf_counter()
         self.estimate(block.sample, block.state.params, 0, 0)
-        estimate = (time.perf_counter() - measured) * block.n_seeds / self.networks_per_estimate
-        return (trained - began) / block.epoch, measured - trained + estimate
+        estimate = (time.perf_counter() - began) * block.n_seeds / self.networks_per_estimate
+        return min(paces), min(measures) + estimate
 
     def record(self, block: Block, params: npt.NDArray[Any], moments: GradientMoments) -> Record:
         """All that a run measures of a block, had it these parameters, (K, P), and gradients of these moments."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import threading
 import warnings
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ import optax
 
 from ibjax._checks import platforms
 from ibjax._files import size
-from ibjax._workers import interruptible
+from ibjax._workers import interruptible, run_all
 from ibjax.config import PER_SEED, Config
 from ibjax.data.dataset import Dataset
 from ibjax.ensemble.assemble import assemble
@@ -158,12 +159,18 @@ def forecast(
 
 
 def expected_seconds(config: Config, compiled: CompiledRun) -> float:
-    """What a run will take, from training and measuring its first block for a moment."""
+    """What a run will take, from training and measuring its first blocks for a moment, as many at once as it will."""
     blocks = split(np.array(config.seed_list, np.uint32), compiled.size)[1]
-    epoch, measure = compiled.devices[0].seconds(blocks[0])
     used = devices_for(len(config.seed_list))
-    rounds = max(len(blocks) / (len(used) * threads_per_device(used, len(blocks))), 1)
-    return rounds * (config.logged[-1] * epoch + len(config.logged) * measure)
+    at_once = min(len(blocks), len(used) * threads_per_device(used, len(blocks)))
+
+    def probe(number: int) -> tuple[float, float]:
+        with precision(config):
+            return compiled.devices[number % len(compiled.devices)].seconds(blocks[number])
+
+    found = run_all([functools.partial(probe, number) for number in range(at_once)])
+    epoch, measure = np.max(found, axis=0).tolist()
+    return float(len(blocks) / at_once * (config.logged[-1] * epoch + len(config.logged) * measure))
 
 
 def footprint(program: Program) -> Forecast:
@@ -174,16 +181,15 @@ def footprint(program: Program) -> Forecast:
     numbers = (7 + len(program.estimate_keys)) * n_layers + 4 + (model.n_params if config.store_weights else 0)
     results = n_seeds * (len(config.logged) * (numbers * itemsize + 1) + n)
     width = block_size(jax.local_devices()[0])
-    data = (program.inputs, program.conditional)
-    with precision(config):
-        shapes = jax.eval_shape(program.start, jax.ShapeDtypeStruct((width,), np.uint32), *data)
-    state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
+    # Of a network: parameters and at most two numbers for each in the optimizer; its patterns and its labels.
+    state = width * (3 * model.n_params * itemsize + 2 * 4 * n)
     n_blocks = -(-n_seeds // width)
     used = devices_for(n_seeds)
     # Activations of a block and the codes of their cells; weights, gradients and their moments.
     work = 2 * width * (n * sum(model.layer_widths) + 2 * model.n_params) * itemsize
     work *= len(used) * threads_per_device(used, n_blocks)
-    return Forecast(results + n_blocks * state + work + sum(a.nbytes for a in data), results + 10_000)
+    data = program.inputs.nbytes + program.conditional.nbytes
+    return Forecast(results + n_blocks * state + work + data, results + 10_000)
 
 
 def check_footprint(program: Program) -> Forecast:
