@@ -63,6 +63,8 @@ def measure(
       estimator: "histogram" (with the run's bins where none are given) or another of
         `ibjax.information.estimator.ESTIMATORS`.
       dataset, network: what `ibjax.run` was given as these, if it was given any.
+      progress: True for a bar, or a function called with (done, total) networks and epochs (blocks of networks with the
+        run's histogram and on accelerators), first (0, total).
       options: of the estimator, such as `noise_variance=1e-3`.
 
     Returns:
@@ -74,7 +76,7 @@ def measure(
       ValueError: no weights are stored; `dataset` or `network` is needed, or not the one of the run; an unknown
         estimator or option; a layer beyond the estimator's reach.
       TypeError: an argument of the wrong type. All before anything is compiled but for a network that is not the run's.
-          RuntimeError, MemoryError: JAX_PLATFORMS names none that is here; it does not fit into memory.
+      RuntimeError, MemoryError: JAX_PLATFORMS names none that is here; it does not fit into memory.
     """
     if not isinstance(trajectory, Trajectory):
         raise TypeError(f"trajectory = {trajectory!r}; allowed: an ibjax.Trajectory")
