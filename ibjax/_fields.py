@@ -25,6 +25,9 @@ from typing import Any, NamedTuple
 
 from ibjax import _checks
 
+WORDS = {bool: "true or false", int: "an integer", float: "a number", str: "a name"}
+"""One value of each type, written as on the command line, in words."""
+
 
 class Kind(NamedTuple):
     """What values a field holds, by its annotation."""

@@ -11,11 +11,9 @@ from functools import partial
 from typing import Any
 
 from ibjax._checks import unknown
-from ibjax._fields import Kind, allowed, from_text, kinds
+from ibjax._fields import WORDS, Kind, allowed, from_text, kinds
 from ibjax.config import LARGEST_SEED, MOST_SEEDS, PRESETS, Config
 from ibjax.information.estimator import estimator_class
-
-_WORDS = {bool: "true or false", int: "an integer", float: "a number", str: "a name"}
 
 
 class UsageError(Exception):
@@ -84,7 +82,7 @@ def _flag(field: str) -> str:
 
 def _words(kind: Kind, none: str = "none") -> str:
     """What the text of an option may be."""
-    one = _WORDS[kind.item]
+    one = WORDS[kind.item]
     many = f"comma-separated {one.split()[1]}s"
     return " or ".join([one] * kind.single + [many] * kind.several + [none] * kind.optional)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 
 from ibjax._checks import choice, distinct, unknown
-from ibjax._fields import from_text, kinds
+from ibjax._fields import WORDS, from_text, kinds
 
 if TYPE_CHECKING:
     from jax import Array
@@ -184,8 +184,8 @@ def of_specification(text: str) -> Estimator:
         try:
             options[option] = from_text(value, kind)
         except ValueError:
-            words = {bool: "true or false", int: "an integer", float: "a number"}.get(kind.item, "a name")
-            raise ValueError(f"{option} = {value!r} in the estimator {text!r}; allowed: {words}") from None
+            words = f"{option} = {value!r} in the estimator {text!r}; allowed: {WORDS[kind.item]}"
+            raise ValueError(words) from None
     return make(name, **options)
 
 
