@@ -1,9 +1,9 @@
 """From numbers of networks to verdicts: intervals, tests against the protocol's criterion, correction for many claims.
 
-A claim is about the mean over networks of one number, or of K numbers, such as one for each layer. Each entry is tested
-against the criterion both ways, one-sided: that it holds, and that it fails. Numbers are tested by Student's t, shares of
-networks by the exact binomial distribution (Clopper & Pearson 1934), statistics of another kind by the standard error of
-their bootstrap.
+A claim is about the mean over networks of one number, or of K numbers, such as one for each layer. Each entry is
+tested against the criterion both ways, one-sided: that it holds, and that it fails. Numbers are tested by Student's t,
+shares of networks by the exact binomial distribution (Clopper & Pearson 1934), statistics of another kind by the
+standard error of their bootstrap.
 
 A claim about every entry holds only if each entry passes at the full level (the intersection-union test, Berger 1982);
 it is refuted where one fails at the level divided by K. Their intervals are simultaneous: of level 1 - 0.05/K each. The
@@ -97,9 +97,8 @@ class Entry:
 
     def p_below(self, limit: float) -> float:
         """One-sided p of "the true value is at least the limit": small where it lies below."""
-        return dataclasses.replace(
-            self, estimate=1 - self.estimate if self.kind == "share" else -self.estimate
-        ).p_above(1 - limit if self.kind == "share" else -limit)
+        whole = 1 if self.kind == "share" else 0
+        return dataclasses.replace(self, estimate=whole - self.estimate).p_above(whole - limit)
 
 
 class Evidence:
@@ -165,10 +164,10 @@ class Evidence:
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Evidence:
         """What `as_json` made."""
-        entries = [
-            Entry(**{key: math.nan if value is None else value for key, value in entry.items()})
-            for entry in record["entries"]
-        ]
+        entries = []
+        for entry in record["entries"]:
+            values: dict[str, Any] = {key: math.nan if value is None else value for key, value in entry.items()}
+            entries.append(Entry(**values))
         return cls.of_entries(record["claim"], entries, record["detail"])
 
 
@@ -216,9 +215,9 @@ class Sides(NamedTuple):
 
 def sides(evidence: Evidence, criterion: Criterion, *, log10: bool = False) -> Sides:
     """Every entry against the criterion; `log10` where the numbers are logarithms of what the criterion speaks of."""
-    low, high = (
-        math.log10(limit) if log10 and 0 < limit < math.inf else limit for limit in (criterion.low, criterion.high)
-    )
+    low, high = criterion.low, criterion.high
+    if log10:
+        low, high = (math.log10(limit) if 0 < limit < math.inf else limit for limit in (low, high))
     above = [(entry.p_above(low), entry.p_below(high)) for entry in evidence.entries]
     beyond = [(entry.p_below(low), entry.p_above(high)) for entry in evidence.entries]
     return Sides(np.array([max(pair) for pair in above]), np.array([min(pair) for pair in beyond]))
@@ -258,9 +257,8 @@ def verdict(evidence: Evidence, correction: float = 1.0) -> str:
     who: dict[str, list[str]] = {"not in": [], "holds in": [], "open in": []}
     for entry, right, wrong in zip(evidence.entries, holds * count, fails, strict=True):
         who["not in" if wrong < LEVEL else "holds in" if right < LEVEL else "open in"].append(entry.name)
-    return f"depends on the {claim.every}: " + "; ".join(
-        f"{side} {', '.join(names)}" for side, names in who.items() if names
-    )
+    told = (f"{side} {', '.join(names)}" for side, names in who.items() if names)
+    return f"depends on the {claim.every}: {'; '.join(told)}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -291,7 +289,7 @@ def corrected(found: Sequence[Evidence]) -> dict[str, float]:
 
 
 def shown(evidence: Evidence, claim: Claim) -> tuple[str, int]:
-    """Estimate with its interval, in words, and the networks it comes from; of several entries that nearest to failing."""
+    """Estimate with its interval, in words, and how many networks; of several entries that nearest to failing."""
     if not evidence.entries:
         return "none", 0
     holds, fails = sides(evidence, claim.criterion, log10=claim.log10)

@@ -1,7 +1,7 @@
 """The protocol: every claim, how it is measured and judged, written down before the confirming run.
 
-It is `protocol.toml` beside the scripts, one `[[claim]]` for each row of the final table. The scripts give evidence under
-a claim's name; whether the claim holds is decided here and in `evidence`, by the criterion of the protocol alone.
+It is `protocol.toml` beside the scripts, one `[[claim]]` for each row of the final table. The scripts give evidence
+under a claim's name; whether the claim holds is decided here and in `evidence`, by the criterion of the protocol alone.
 """
 
 from __future__ import annotations
