@@ -193,8 +193,8 @@ def _intervention(runs: Runs) -> Evidence:
     changed = {label: run for label, run in runs.items() if label not in ("sample", "paper")}
     differences = {label: against_paper(runs, label) for label in changed}
     words = [
-        f"{label}: fall {common.mean(values['fall'])} bits, test loss {common.mean(values['loss'])} nats, accuracy of the "
-        f"test {common.mean(values['accuracy'])} ({np.sum(~np.isnan(values['loss']))} learned)"
+        f"{label}: fall {common.mean(values['fall'])} bits, test loss {common.mean(values['loss'])} nats, test "
+        f"accuracy {common.mean(values['accuracy'])} ({np.sum(~np.isnan(values['loss']))} learned)"
         for label, values in differences.items()
     ]
     detail = f"Changes of the same seeds, of networks that learned both ways: {'; '.join(words)}."

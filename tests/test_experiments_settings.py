@@ -139,7 +139,7 @@ class TestNoise:
 
 
 def setting(rate: float, run: ibjax.Trajectory, **choices: Any) -> Any:
-    chosen = {"optimizer": "sgd", "batch": 256, "scale": 1.0, "networks": 4} | choices
+    chosen = {"optimizer": "sgd", "batch": 256, "scale": 1.0, "learned": True} | choices
     return settings.Setting(rate=rate, run=run, **chosen)
 
 
@@ -160,8 +160,8 @@ class TestSettings:
         accuracy = [0.99, 0.99, 0.99, 0.6, 0.99, 0.6, 0.6, 0.6]
         run = planted([50.0] * 8, [50.0] * 8, accuracy=accuracy, learning_rate=[0.1] * 4 + [0.3] * 4, initial_scale=1.0)
         one, two = settings.settings_of({"sgd, batch 256": run})
-        assert (one.rate, one.run.seeds.tolist(), one.networks, one.learned) == (0.1, [0, 1, 2], 4, True)
-        assert (two.rate, two.run.seeds.tolist(), two.networks, two.learned) == (0.3, [4], 4, False)
+        assert (one.rate, one.run.seeds.tolist(), one.learned) == (0.1, [0, 1, 2], True)
+        assert (two.rate, two.run.seeds.tolist(), two.learned) == (0.3, [4], False)
 
     def test_where_a_claim_turns(self) -> None:
         """It holds below rate 0.3 whatever the batch size."""
