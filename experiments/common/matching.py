@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from common.intervals import Values
+from common.evidence import Values
 from ibjax.analysis import Estimate
 from ibjax.analysis.statistics import percentiles, resampling_weights
 

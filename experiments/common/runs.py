@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import hashlib
 import json
-import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -16,50 +15,90 @@ from typing import Any
 from matplotlib.figure import Figure
 
 import ibjax
-from common.findings import Finding
+from common.evidence import Evidence, OverSettings, shown, verdict
+from common.protocol import claims
 from ibjax._files import atomic_write
 
 Runs = Mapping[str, ibjax.Trajectory]
 
+FIRST_SEED = 1000
+"""Of the confirming runs; those that were looked at while the protocol was written began at 0."""
 
-def paper(quick: bool, **changes: Any) -> ibjax.Config:
-    """The paper's run with `changes`, or a toy of it where quick. Experiments that ask for the same share its file.
 
-    Weights are stored, so that a measure thought of later needs no training.
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What the command line asks of an experiment.
+
+    Attributes:
+      quick: toy size.
+      first_seed: of every ensemble.
+      count: networks of each kind, or None for as many as the experiment wants.
     """
-    config = dataclasses.replace(ibjax.PRESETS["paper"], store_weights=True)
-    if quick:
-        config = dataclasses.replace(config, seeds=4, epochs=300, logged_epochs=25, hidden_widths=(5, 3))
-    return dataclasses.replace(config, **changes)
+
+    quick: bool = False
+    first_seed: int = FIRST_SEED
+    count: int | None = None
+
+    def seeds(self, wanted: int) -> tuple[int, ...]:
+        """That many seeds, or as many as the command line says; four of a toy."""
+        number = self.count or (min(wanted, 4) if self.quick else wanted)
+        return tuple(range(self.first_seed, self.first_seed + number))
+
+    def paper(self, seeds: int = 50, **changes: Any) -> ibjax.Config:
+        """The paper's run with `changes`, or a toy of it. Experiments that ask for the same share its file.
+
+        Weights are stored, so that a measure thought of later needs no training.
+        """
+        config = dataclasses.replace(ibjax.PRESETS["paper"], store_weights=True)
+        if self.quick:
+            config = dataclasses.replace(config, epochs=300, logged_epochs=25, hidden_widths=(5, 3))
+        return dataclasses.replace(config, **{"seeds": self.seeds(seeds), **changes})
 
 
-def run_file(config: ibjax.Config, out: Path) -> Path:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """A run with parts that no configuration holds.
+
+    Attributes:
+      config: the configuration.
+      name: of the parts, as the name of the file tells it from other runs of this configuration.
+      parts: `dataset`, `network`, `optimizer` as of `ibjax.run`.
+    """
+
+    config: ibjax.Config
+    name: str
+    parts: Mapping[str, Any]
+
+
+def run_file(wanted: ibjax.Config | Job, out: Path) -> Path:
     """Where the run of this configuration belongs: its name holds a hash, so that no two collide.
 
     The hash is of what differs from the defaults: files stay valid when a later version adds a field.
     """
+    config, name = (wanted, "run") if isinstance(wanted, ibjax.Config) else (wanted.config, wanted.name)
     defaults = _plain(ibjax.Config())
     changes = {key: value for key, value in _plain(config).items() if value != defaults[key]}
     digest = hashlib.sha256(json.dumps(changes, sort_keys=True).encode()).hexdigest()
-    return out / f"run-{digest[:12]}.npz"
+    return out / f"{name}-{digest[:12]}.npz"
 
 
-def run_or_load(config: ibjax.Config, path: str | os.PathLike[str]) -> ibjax.Trajectory:
+def run_or_load(wanted: ibjax.Config | Job, path: str | os.PathLike[str]) -> ibjax.Trajectory:
     """The run in the file, which is trained first where there is none and then written whole or not at all.
 
     Args:
-      config: what to train.
+      wanted: what to train.
       path: of the npz file, see `run_file`.
 
     Raises:
       ValueError: the file holds another configuration; names the fields that differ.
     """
     path = Path(path)
+    config, parts = (wanted, {}) if isinstance(wanted, ibjax.Config) else (wanted.config, dict(wanted.parts))
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         count = len(config.seed_list)
         print(f"training {count} networks for {config.epochs} epochs into {path}", file=sys.stderr, flush=True)
-        trajectory = ibjax.run(config, progress=sys.stderr.isatty())
+        trajectory = ibjax.run(config, progress=sys.stderr.isatty(), **parts)
         trajectory.save(path)
         return trajectory
     trajectory = ibjax.load(path)
@@ -70,8 +109,8 @@ def run_or_load(config: ibjax.Config, path: str | os.PathLike[str]) -> ibjax.Tra
         for key in sorted({*stored, *asked})
         if stored.get(key) != asked.get(key)
     ]
-    if custom := trajectory.config.get("custom", []):
-        differing.append(f"custom parts (stored {custom!r}, asked [])")
+    if (custom := sorted(trajectory.config.get("custom", []))) != sorted(parts):
+        differing.append(f"custom parts (stored {custom!r}, asked {sorted(parts)!r})")
     if differing:
         raise ValueError(f"{os.fspath(path)!r} holds another run; it differs in {', '.join(differing)}")
     return trajectory
@@ -89,7 +128,19 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
     options.add_argument("--quick", action="store_true", help="seconds: toy networks, few epochs; proves nothing")
     options.add_argument("--out", metavar="DIR", type=Path, default=Path("results"), help="default: results")
     options.add_argument("--seeds", metavar="N", type=_count, help="train N networks of each kind")
+    options.add_argument(
+        "--first-seed",
+        metavar="N",
+        type=int,
+        default=FIRST_SEED,
+        help=f"default: {FIRST_SEED}, the confirming run; the protocol was written after a look at the seeds from 0 on",
+    )
     return options
+
+
+def plan_of(options: argparse.Namespace) -> Plan:
+    """The plan of parsed options."""
+    return Plan(options.quick, options.first_seed, options.seeds)
 
 
 def _count(text: str) -> int:
@@ -99,41 +150,54 @@ def _count(text: str) -> int:
     return number
 
 
-def train(configs: Mapping[str, ibjax.Config], out: Path, seeds: int | None = None) -> dict[str, ibjax.Trajectory]:
+def train(wanted: Mapping[str, ibjax.Config | Job], out: Path) -> dict[str, ibjax.Trajectory]:
     """Every run by its label, from its file where it has one."""
-    if seeds is not None:
-        configs = {label: dataclasses.replace(config, seeds=seeds) for label, config in configs.items()}
-    return {label: run_or_load(config, run_file(config, out)) for label, config in configs.items()}
+    return {label: run_or_load(each, run_file(each, out)) for label, each in wanted.items()}
 
 
-def write(name: str, findings: Sequence[Finding], figure: Figure, out: Path, quick: bool) -> None:
-    """Write `NAME.png` and `NAME.json` into the folder of the results, each whole or not at all; print the findings."""
+def write(
+    name: str, found: Sequence[Evidence | OverSettings], figures: Mapping[str, Figure], out: Path, plan: Plan
+) -> None:
+    """Write the evidence into `NAME.json` and every figure as PNG and PDF into the folder of the results; print it.
+
+    Each file is written whole or not at all.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    with atomic_write(out / f"{name}.png") as temporary:
-        figure.savefig(temporary, dpi=200, format="png")
-    record = {"name": name, "quick": quick, "findings": [_json(finding) for finding in findings]}
+    for label, figure in figures.items():
+        for ending in ("png", "pdf"):
+            with atomic_write(out / f"{label}.{ending}") as temporary:
+                figure.savefig(temporary, dpi=300, format=ending)
+    evidence = [each for each in found if isinstance(each, Evidence)]
+    record = {
+        "name": name,
+        "quick": plan.quick,
+        "first_seed": plan.first_seed,
+        "figures": list(figures),
+        "evidence": [each.as_json() for each in evidence],
+        "over_settings": [dataclasses.asdict(each) for each in found if isinstance(each, OverSettings)],
+    }
     with atomic_write(out / f"{name}.json") as temporary:
         temporary.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
-    for finding in findings:
-        print(f"{finding.verdict}: {finding.claim}\n    {finding.measured}")
+    for each in evidence:
+        claim = claims()[each.claim]
+        print(f"{verdict(each)}: {claim.says}\n    {shown(each, claim)[0]} {claim.unit}. {each.detail}")
 
 
 def execute(
     name: str,
     doc: str | None,
-    configs: Callable[[bool], Mapping[str, ibjax.Config]],
-    measure: Callable[[Runs], list[Finding]],
-    figure: Callable[[Runs], Figure],
+    configs: Callable[[Plan], Mapping[str, ibjax.Config | Job]],
+    measure: Callable[[Runs], Sequence[Evidence | OverSettings]],
+    figure: Callable[[Runs], Figure | Mapping[str, Figure]],
     argv: Sequence[str] | None,
 ) -> int:
-    """What the `main` of a usual experiment does: train or read the runs, measure, draw, write."""
+    """What the `main` of a usual experiment does: train or read the runs, measure, draw, write.
+
+    Verdicts printed here are not corrected for the other claims of the table; those of `claims.py` are.
+    """
     options = parser(doc).parse_args(argv)
-    runs = train(configs(options.quick), options.out, options.seeds)
-    write(name, measure(runs), figure(runs), options.out, options.quick)
+    plan = plan_of(options)
+    runs = train(configs(plan), options.out)
+    found, drawn = measure(runs), figure(runs)
+    write(name, found, {name: drawn} if isinstance(drawn, Figure) else drawn, options.out, plan)
     return 0
-
-
-def _json(finding: Finding) -> dict[str, Any]:
-    """JSON knows no NaN: null stands for it."""
-    fields = dataclasses.asdict(finding)
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in fields.items()}
