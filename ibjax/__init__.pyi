@@ -21,6 +21,7 @@ from .information.apply import noisy_information as noisy_information
 from .information.apply import quantile_information as quantile_information
 from .information.apply import quantized_information as quantized_information
 from .information.histogram import layer_information as layer_information
+from .information.noisy import noisy_network_information as noisy_network_information
 from .progress import Progress as Progress
 from .trajectory import Trajectory as Trajectory
 from .trajectory import TrajectoryError as TrajectoryError

@@ -127,8 +127,8 @@ MUTANTS = (
     ),
     Mutant(
         "information/noisy.py",
-        "jax.random.fold_in(key, number), activations.shape",
-        "key, activations.shape",
+        "jax.random.fold_in(key, number), centers.shape[1:]",
+        "key, centers.shape[1:]",
         "test_estimators.py::TestNoisy::test_standard_error_is_the_spread",
     ),
     Mutant(
@@ -142,6 +142,12 @@ MUTANTS = (
         "unlikely = jnp.where(p_x > 0, 0, -jnp.inf)",
         "unlikely = jnp.where(p_x >= 0, 0, -jnp.inf)",
         "test_estimators.py::TestNoisy::test_far_apart_is_one_bit",
+    ),
+    Mutant(
+        "information/noisy.py",
+        "jnp.where(jnp.arange(passes) == number, -jnp.inf, of_itself)",
+        "of_itself",
+        "test_estimators.py::TestNoisyNetwork::test_the_chain_lies_between_both_estimates",
     ),
     Mutant(
         "information/pairs.py",

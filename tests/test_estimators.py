@@ -34,6 +34,8 @@ from ibjax.information.apply import (
 from ibjax.information.estimator import ESTIMATORS, Estimator, Information, LayerBatch, estimator_class, make
 from ibjax.information.histogram import layer_information
 from ibjax.information.knn import Knn
+from ibjax.information.noisy import noisy_network_information
+from ibjax.networks.perceptron import Perceptron
 
 Floats = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.integer[Any]]
@@ -454,6 +456,109 @@ class TestNoisy:
         got = values(noisy_information(a, soft_labels(), key=KEY, noise_std=1e-3, samples=2))
         expected = values(quantized_information(a, soft_labels(), bits=32))
         np.testing.assert_allclose(got[:2], expected, rtol=0, atol=1e-4)
+
+
+def passes_of(a: Floats, factor: float, std: float, passes: int, seed: int = 0) -> Floats:
+    """(R, N, U) centres of the second layer of a noisy linear chain: T1 = a + Z1, T2 = factor T1 + Z2."""
+    noise = np.random.default_rng(seed).normal(size=(passes, *a.shape))
+    return (factor * (a + std * noise)).astype(np.float32)
+
+
+class TestNoisyNetwork:
+    def test_one_pass_without_noise_before_is_noisy(self) -> None:
+        """To the bit, for several networks, and without a second estimate."""
+        a = layer(3)
+        options: dict[str, Any] = {"key": KEY, "p_x": weights(), "noise_std": 0.2, "samples": 5}
+        ours = noisy_network_information(a[:, None], soft_labels(), **options)
+        theirs = noisy_information(a, soft_labels(), **options)
+        for one, other in zip(ours[:4], theirs, strict=True):
+            assert np.array_equal(one, other)  # type: ignore[arg-type]
+        assert np.isnan(ours.i_xt_low).all()
+
+    def test_equal_passes_are_no_noise_before(self) -> None:
+        a = np.broadcast_to(layer(3)[:, None], (2, 6, N, 3))
+        options: dict[str, Any] = {"p_x": weights(), "noise_std": 0.2}
+        ours = noisy_network_information(a, soft_labels(), key=KEY, samples=6, **options)
+        truth = noisy_information(a[:, 0], soft_labels(), key=jax.random.key(1), samples=4096, **options)
+        np.testing.assert_allclose(ours.i_xt_low, ours.i_xt, rtol=0, atol=KERNEL_BITS)
+        assert (np.abs(ours.i_xt - truth.i_xt) < 4 * np.asarray(ours.i_xt_error)).all()
+        assert (np.abs(ours.i_ty - truth.i_ty) < 4 * np.asarray(ours.i_ty_error)).all()
+
+    @pytest.mark.parametrize("factor", [0.5, 1.0])
+    def test_the_chain_lies_between_both_estimates(self, factor: float) -> None:
+        """T2 given x is a Gaussian of variance s^2 (1 + factor^2), whose information `noisy` knows without bias."""
+        a, std = layer(2, networks=1)[0], 0.2
+        truth = noisy_information(
+            factor * a, soft_labels(), key=KEY, noise_std=std * math.sqrt(1 + factor**2), samples=1024
+        )
+        found = [
+            noisy_network_information(
+                passes_of(a, factor, std, passes), soft_labels(), key=KEY, noise_std=std, samples=passes
+            )
+            for passes in (2, 8, 64)
+        ]
+        for bits in found:
+            assert float(bits.i_xt_low - truth.i_xt) < 4 * float(bits.i_xt_error)
+            assert float(truth.i_xt - bits.i_xt) < 4 * float(bits.i_xt_error)
+            assert float(truth.i_ty - bits.i_ty) < 4 * float(bits.i_ty_error)
+        gaps = [float(bits.i_xt - bits.i_xt_low) for bits in found]
+        assert gaps[0] > 3 * gaps[1] > 9 * gaps[2]
+        assert gaps[2] < 0.06
+        # Two passes are visibly too few: the bias is there, and on the side that is said.
+        assert float(found[0].i_xt - truth.i_xt) > 0.05
+
+    def test_gaussian_cascade(self) -> None:
+        """I(X;T2) = log2(1 + factor^2 var / (s^2 (1 + factor^2))) / 2 of a Gaussian input."""
+        std, factor = 0.5, 1.5
+        x, p = fine_gaussian(1.0, 0.05)
+        truth = 0.5 * math.log2(1 + factor**2 / (std**2 * (1 + factor**2)))
+        bits = noisy_network_information(
+            passes_of(x, factor, std, 32), np.full(len(x), 0.5), key=KEY, p_x=p, noise_std=std, samples=32
+        )
+        slack = 4 * float(bits.i_xt_error)
+        assert float(bits.i_xt_low) - slack < truth < float(bits.i_xt) + slack
+        assert float(bits.i_xt - bits.i_xt_low) < 0.1
+        assert 0 < slack < 0.1
+
+    def test_standard_error_is_the_spread(self) -> None:
+        """Of 200 estimates, each with passes and noise of its own, of few passes that scatter as far as the noise."""
+        a = layer(2, networks=1)[0]
+        centers = passes_of(np.broadcast_to(a, (200, N, 2)), 1.0, 0.2, 4)
+        bits = noisy_network_information(np.swapaxes(centers, 0, 1), soft_labels(), key=KEY, noise_std=0.2, samples=4)
+        for value, error in ((bits.i_xt, bits.i_xt_error), (bits.i_ty, bits.i_ty_error)):
+            claimed = math.sqrt(np.mean(np.asarray(error) ** 2))
+            assert claimed == pytest.approx(float(np.std(value)), rel=0.2)
+
+    def test_passes_of_the_built_in_network(self) -> None:
+        """Of a linear network: no noise in the first layer, that of the first in the second, none where it is off."""
+        net = Perceptron((3, 4, 2, 1), activation="linear")
+        params, x = net.init(jax.random.key(9)), np.random.default_rng(1).random((50, 3)).astype(np.float32)
+        clean = net.apply(params, jnp.asarray(x))[1]
+        passes = net.propagate(params, x, key=KEY, noise_std=0.3, passes=400)
+        assert [layer.shape for layer in passes] == [(400, 50, 4), (400, 50, 2), (400, 50, 1)]
+        np.testing.assert_allclose(passes[0], np.broadcast_to(clean[0], passes[0].shape), rtol=0, atol=1e-6)
+        spread = np.asarray(passes[1] - clean[1])
+        expected = 0.3 * np.linalg.norm(params[1]["kernel"], axis=0)
+        np.testing.assert_allclose(spread.std(axis=(0, 1)), expected, rtol=0.03)  # of 20,000 draws: 0.5%
+        assert abs(np.corrcoef(spread[0, :, 0], spread[1, :, 0])[0, 1]) < 0.5  # independent: 0.14 is one error
+        still = net.propagate(params, x, key=KEY, noise_std=0.0, passes=2)
+        np.testing.assert_allclose(still[2], np.broadcast_to(clean[2], still[2].shape), rtol=0, atol=1e-6)
+
+    def test_what_is_refused(self) -> None:
+        a = np.zeros((3, N, 2), np.float32)
+        with pytest.raises(ValueError, match=r"samples = 4; allowed: an integer from 2 to 3"):
+            noisy_network_information(a, soft_labels(), key=KEY, samples=4)
+        with pytest.raises(ValueError, match=r"centers have shape \(96, 2\); allowed: \(..., passes, N, width\)"):
+            noisy_network_information(a[0], soft_labels(), key=KEY)
+        with pytest.raises(ValueError, match="noise_std = 0; allowed"):
+            noisy_network_information(a, soft_labels(), key=KEY, noise_std=0.0)
+
+    def test_a_network_that_is_not_finite_is_nan_alone(self) -> None:
+        a = np.stack([layer(2), layer(2, seed=1)], axis=1)
+        a[0, 1, 3, 0] = np.nan
+        bits = noisy_network_information(a, soft_labels(), key=KEY)
+        assert np.isnan(values(bits)[:, 0]).all()
+        assert np.isfinite(values(bits)[:, 1]).all()
 
 
 def ross(t: Floats, label: Integers, k: int) -> float:

@@ -236,7 +236,8 @@ def noisy_information(
 ) -> Information:
     """I(X;T) and I(T;Y), bits, of a layer with Gaussian noise by Monte Carlo, each with its standard error.
 
-    See `Noisy` and its module; other arguments as `information`.
+    The layers before it are without noise (see `ibjax.noisy_network_information`). See `Noisy` and its module; other
+    arguments as `information`.
     """
     return information("noisy", activations, p_y_given_x, p_x=p_x, key=key, noise_std=noise_std, samples=samples)
 

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.typing import ArrayLike
 
 from ibjax.networks.protocol import Model, Params
 
@@ -135,6 +136,32 @@ class Perceptron:
         turned = None if noise is None else [a.T for a in noise]
         logits, activations = self.rows(params, features.T, turned)
         return logits.T, [a.T for a in activations]
+
+    def propagate(self, params: Params, inputs: ArrayLike, *, key: Array, noise_std: float, passes: int) -> list[Array]:
+        """Activations f_l(T_{l-1}) of every layer in `passes` of the noisy network T_l = f_l(T_{l-1}) + Z.
+
+        Noise is independent for each pass, pattern and unit of the hidden layers; a layer's activations carry that of
+        the layers before it. `ibjax.noisy_network_information` takes them, and adds the noise of the layer itself.
+
+        Args:
+          params: of one network.
+          inputs: (B, ...).
+          key: a typed PRNG key.
+          noise_std: standard deviation of the noise.
+          passes: R.
+
+        Returns:
+          L arrays (R, B, U).
+        """
+        features = jnp.moveaxis(jnp.asarray(inputs, self.dtype), 0, -1)
+        hidden = self.widths[1:-1]
+
+        def one(key: Array) -> list[Array]:
+            drawn = jax.random.normal(key, (sum(hidden), features.shape[-1]), self.dtype) * noise_std
+            noise = jnp.split(drawn, np.cumsum(hidden)[:-1]) if hidden else None
+            return [layer.T for layer in self.forward(params, features, noise)[1]]
+
+        return lax.map(one, jax.random.split(key, passes))
 
     def columns(self, params: Params, inputs: Array, noise: Noise = None) -> tuple[Array, list[Array]]:
         """As `forward`, by sums of scaled rows on (U, B), which serve narrow layers better than library products."""
