@@ -20,7 +20,6 @@ from collections.abc import Mapping, Sequence
 import common
 import numpy as np
 from common import Evidence, Plan, Runs, Values
-from common.drawing import shades
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
@@ -29,7 +28,7 @@ import ibjax
 from ibjax import figures
 from ibjax.analysis import compression, phase_change, snr
 from ibjax.analysis.statistics import percentiles, resampling_weights
-from ibjax.figures.style import legend_below
+from ibjax.figures.style import ensemble_colours, legend_below
 
 NAME = "gradients"
 PAPER_BATCH = 256
@@ -237,7 +236,7 @@ def _draw_batches(ax: Axes, runs: Mapping[int, ibjax.Trajectory]) -> None:
     """Peak of I(X;T) against the crossing, a point for each network, a colour for each batch size."""
     peak, crossing = times(runs)
     never = 3 * 10 ** np.nanmax(crossing, initial=1.0)  # where those stand that do not cross
-    for column, (size, colour) in enumerate(zip(runs, shades(len(runs)), strict=True)):
+    for column, (size, colour) in enumerate(zip(runs, ensemble_colours(len(runs)), strict=True)):
         known = ~np.isnan(crossing[:, column])
         at = np.where(known, 10 ** np.nan_to_num(crossing[:, column]), never)
         label = f"{size}" if known.all() else f"{size} ({np.sum(~known)} of {known.size} never)"

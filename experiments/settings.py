@@ -29,6 +29,7 @@ from matplotlib.figure import Figure
 import ibjax
 from ibjax import figures
 from ibjax.analysis import compression, epochs_to_relevance, phase_change
+from ibjax.figures.style import letter
 
 NAME = "settings"
 RATES: Mapping[str, tuple[float, ...]] = {
@@ -328,7 +329,7 @@ def _maps(every: Sequence[Setting]) -> Figure:
     with figures.style():
         whole = Figure(figsize=(7.0, 4.2), layout="constrained")
         panels = whole.subplots(2, len(columns), squeeze=False)
-        for row, optimizer in zip(panels, RATES, strict=True):
+        for place, (row, optimizer) in enumerate(zip(panels, RATES, strict=True)):
             chosen = [s for s in every if s.optimizer == optimizer and s.scale == 1.0]
             rates = sorted({setting.rate for setting in chosen})
             sizes = sorted({setting.batch or math.inf for setting in chosen})
@@ -340,11 +341,13 @@ def _maps(every: Sequence[Setting]) -> Figure:
                         grid[at] = _summary(setting.run)[number]
                 _draw_map(ax, grid, number)
                 ax.set_xticks(range(len(rates)), [f"{rate:g}" for rate in rates], rotation=90)
-                ax.set_yticks(range(len(sizes)), ["all" if size == math.inf else f"{size:g}" for size in sizes])
-                if row is panels[0]:
+                names = ["all" if size == math.inf else f"{size:g}" for size in sizes]
+                ax.set_yticks(range(len(sizes)), names if number == 0 else [])
+                if place == 0:
                     ax.set_title(title, fontsize=6.5)
                 ax.set_xlabel(f"rate, {optimizer}")
             row[0].set_ylabel("batch size")
+        letter(panels.ravel())
     return whole
 
 

@@ -503,6 +503,18 @@ MUTANTS = (
         "low <= real",
         "test_config.py::test_bad_input_is_refused",
     ),
+    Mutant(
+        "ensemble/assemble.py",
+        "optax.chain(optax.add_decayed_weights(decay), _OPTIMIZERS[name](rate))",
+        "optax.chain(_OPTIMIZERS[name](rate), optax.add_decayed_weights(-decay))",
+        "test_ensemble.py::test_a_step_takes_off_its_share_of_every_parameter",
+    ),
+    Mutant(
+        "analysis/phases.py",
+        'np.searchsorted(epochs, window * epochs, side="right")',
+        'np.searchsorted(epochs, window * epochs, side="left")',
+        "test_analysis.py::TestPhaseChange",
+    ),
 )
 
 
