@@ -22,7 +22,7 @@ from ibjax._fields import option
 from ibjax.data.spherical import DATASETS
 from ibjax.information.estimator import COMPATS, ESTIMATORS, MOST_BINS, Estimator, of_specification, specifications
 
-PER_SEED = ("train_fraction", "learning_rate", "noise")
+PER_SEED = ("train_fraction", "learning_rate", "weight_decay", "noise", "initial_scale")
 """Fields that may hold a tuple of numbers, one a seed."""
 
 LARGEST_SEED = 2**32 - 1
@@ -34,8 +34,9 @@ WIDEST_LAYER = 65_536
 class Config:
     """What to train and what to measure. Every field is checked when the object is made.
 
-    Vary one with `dataclasses.replace(config, ...)`. `train_fraction`, `learning_rate` and `noise` are a number, or a
-    tuple of one a seed, in the order of `seed_list`: a sweep is one run, compiled once.
+    Vary one with `dataclasses.replace(config, ...)`. `train_fraction`, `learning_rate`, `weight_decay`, `noise` and
+    `initial_scale` are a number, or a tuple of one a seed, in the order of `seed_list`: a sweep is one run, compiled
+    once.
 
     Raises:
       ValueError: a value that is not allowed.
@@ -109,6 +110,13 @@ class Config:
         choices=("sgd", "adam"),
     )
     learning_rate: float | tuple[float, ...] = option(0.1, "step size of the optimizer", low=0, above=True)
+    weight_decay: float | tuple[float, ...] = option(
+        0.0,
+        "each step takes learning_rate * weight_decay of every parameter off, 0 for none: with sgd an L2 penalty of "
+        "weight_decay / 2 times the sum of squares, with adam AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101); "
+        "losses and gradients are told without it",
+        low=0,
+    )
     noise: float | tuple[float, ...] = option(
         0.0,
         "standard deviation of Gaussian noise on the activations of the hidden layers in training, as in Goldfeld et "
@@ -120,6 +128,9 @@ class Config:
         "kernels are drawn from a normal distribution cut at two standard deviations, 1/sqrt(fan-in) or "
         "1/sqrt(fan-out) before the cut; biases start at zero",
         choices=("fan_in", "fan_out"),
+    )
+    initial_scale: float | tuple[float, ...] = option(
+        1.0, "factor of the kernels that were drawn, of the built-in network", low=0, above=True
     )
     measure_on: str = option(
         "all",

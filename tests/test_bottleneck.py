@@ -227,6 +227,28 @@ def test_relevance_is_the_concave_envelope(task: Curve) -> None:
     assert chord.relevance(task.h_sufficient / 2) == pytest.approx(task.i_xy / 2)
 
 
+def test_rate_is_the_inverse_of_relevance(task: Curve) -> None:
+    i_y = np.array([0.0, 0.1, 0.5, 0.9, 0.98, task.i_xy])
+    np.testing.assert_allclose(task.relevance(task.rate(i_y)), i_y, rtol=0, atol=1e-12)
+    assert task.rate(task.i_xy) == pytest.approx(task.h_sufficient, abs=1e-9)
+    np.testing.assert_array_equal(task.rate([-1.0, task.i_xy + 0.01]), [0.0, math.nan])
+    curve = information_curve(channel(0.11))
+    expected, relevance = channel_point(0.11, 4.0)
+    assert curve.rate(relevance) == pytest.approx(expected, abs=1e-3)  # the points are .03 bits apart: a chord
+    assert curve.rate(relevance) >= expected - CLOSED_FORM
+
+
+def test_all_values_of_the_rule_count() -> None:
+    """64 values of f, most of which float64 rounds to p(y|x) = 0 or 1."""
+    data = spherical_dataset()
+    assert data.log_odds is not None
+    counts = np.unique(np.round(data.log_odds, 6), return_counts=True)[1]
+    assert counts.size == 64
+    entropy = -(counts / 4096 * np.log2(counts / 4096)).sum()
+    assert information_curve(data.joint, [2.0]).h_sufficient == pytest.approx(entropy, abs=1e-9)
+    assert entropy == pytest.approx(5.5695, abs=1e-4)
+
+
 def test_merging_and_impossible_patterns_change_nothing() -> None:
     joint = random_joint(6, 3)
     whole = information_curve(joint, [4.0, 9.0])

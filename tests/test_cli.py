@@ -100,7 +100,7 @@ def test_options_reach_the_configuration(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(ibjax, "run", run, raising=False)
     options = (
         "--seeds 3,5 --batch-size all --no-shuffle --compat idnns --train-fraction 0.5 --logged-epochs 0,7 --epochs 9 "
-        "--learning-rate 0.1,0.2 --noise 0,0.01 --measure-on train"
+        "--learning-rate 0.1,0.2 --noise 0,0.01 --measure-on train --weight-decay 0.1 --initial-scale 1,2"
     )
     assert main(["run", "--preset", "saxe", *options.split()]) == 130
     expected = dataclasses.replace(
@@ -112,6 +112,8 @@ def test_options_reach_the_configuration(monkeypatch: pytest.MonkeyPatch) -> Non
         train_fraction=0.5,
         learning_rate=(0.1, 0.2),
         noise=(0.0, 0.01),
+        weight_decay=0.1,
+        initial_scale=(1.0, 2.0),
         measure_on="train",
         logged_epochs=(0, 7),
         epochs=9,

@@ -293,6 +293,39 @@ class TestRandomLabels:
         assert random.information == pytest.approx(random.h_y, abs=1e-12)
 
 
+class TestLogOdds:
+    """Tasks made of log-odds, whose p(y|x) float64 rounds to 0 and 1."""
+
+    ODDS = np.array([-800.0, -290.0, -1.0, 0.0, 2.0, 60.0, np.inf])
+
+    def test_rows_hold_both_small_probabilities(self) -> None:
+        data = Dataset.from_log_odds(np.eye(7), self.ODDS)
+        expected = [[1.0 / (1.0 + np.exp(z)) for z in (odds, -odds)] for odds in np.clip(self.ODDS, -700, 700)]
+        expected[0], expected[-1] = [1.0, 0.0], [0.0, 1.0]  # e^-800 is below the smallest float64
+        np.testing.assert_allclose(data.conditional, expected, rtol=1e-13)
+        np.testing.assert_array_equal(data.log_odds, self.ODDS)
+        assert data.p_y_given_x.tolist()[:2] == [0.0, 0.0]  # what runs see, and what 1/(1 + e^-z) has no digits for
+
+    def test_the_rest_is_that_of_the_probabilities(self) -> None:
+        made = Dataset.from_log_odds(np.eye(7), self.ODDS, np.arange(1, 8) / 28)
+        given = Dataset(np.eye(7), made.p_y_given_x, made.p_x)
+        assert (made.sha256, made.information, made.h_y) == (given.sha256, given.information, given.h_y)
+
+    def test_derived_from_probabilities(self) -> None:
+        rows = np.array([0.0, 0.25, 0.5, 1.0])
+        expected = [-np.inf, -np.log(3), 0.0, np.inf]
+        for given in (rows, np.stack([1 - rows, rows], axis=1)):
+            found = Dataset(np.eye(4), given).log_odds
+            assert found is not None
+            np.testing.assert_allclose(found, expected, rtol=1e-15)
+        assert Dataset(np.eye(3), np.eye(3)).log_odds is None
+
+    @pytest.mark.parametrize("odds", [[0.0, np.nan], [[0.0, 1.0], [1.0, 0.0]]])
+    def test_what_is_not_is_named(self, odds: list[float]) -> None:
+        with pytest.raises(ValueError, match="log_odds has shape"):
+            Dataset.from_log_odds(np.eye(2), odds)
+
+
 def test_restricted_entropies_are_those_of_the_smaller_set() -> None:
     rng = np.random.default_rng(12)
     inputs = rng.integers(0, 2, (40, 4)).astype(float)  # many patterns twice

@@ -239,15 +239,19 @@ class Nnx(nnx.Module):  # type: ignore[misc]
 
 
 def test_a_sweep_is_one_run() -> None:
-    """Rates, shares of training patterns and noise by seed: each network to the bit as where all have its values."""
+    """All that may differ by seed, at once: each network to the bit as where all have its values."""
     config = replace(TINY, seeds=3, epochs=20, dataset="var_u", backend="plain")
     rates, shares, noises = (0.1, 0.4, 0.1), (0.85, 0.3, 0.85), (0.1, 0.0, 0.0)
+    fields: dict[str, Any] = {"learning_rate": rates, "train_fraction": shares, "noise": noises}
+    fields |= {"weight_decay": (0.01, 0.0, 0.0), "initial_scale": (1.0, 0.5, 1.0)}
     with compilations() as compiled:
-        sweep = ibjax.run(replace(config, learning_rate=rates, train_fraction=shares, noise=noises))
+        sweep = ibjax.run(replace(config, **fields))
     assert len(compiled) == 3
-    for seed, (rate, share, noise) in enumerate(zip(rates[:2], shares, noises, strict=False)):
-        alone = ibjax.run(replace(config, seeds=(seed,), learning_rate=rate, train_fraction=share, noise=noise))
+    for seed in (0, 1):
+        one: dict[str, Any] = {field: values[seed] for field, values in fields.items()}
+        alone = ibjax.run(replace(config, seeds=(seed,), **one))
         assert sweep.of_seeds([seed]).differences(alone) == {}
+    assert sweep.swept().keys() == fields.keys()
     assert sweep.train_mask.sum(axis=1).tolist() == [3481, 1228, 3481]
     assert sweep.of_seeds([2, 1]).setting("learning_rate").tolist() == [0.1, 0.4]
     assert sweep.setting("bins").tolist() == [30, 30, 30]
@@ -256,6 +260,42 @@ def test_a_sweep_is_one_run() -> None:
     assert joint.setting("learning_rate").tolist() == [0.1, 0.1, 0.2, 0.3]
     assert joint.setting("train_fraction").tolist() == [0.85, 0.85, 0.85, 0.85]
     assert joint.of_seeds([9, 0]).setting("noise").tolist() == [0.5, 0.1]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_step_takes_off_its_share_of_every_parameter(optimizer: str) -> None:
+    """Two full batches: the second begins with biases other than zero. The gradients told are the loss's alone."""
+    config = replace(TINY, batch_size=None, epochs=2, logged_epochs=(0, 1, 2), optimizer=optimizer, store_weights=True)
+    config, decay = replace(config, learning_rate=0.2), np.array([0.3, 0.1])
+    plain, decayed = ibjax.run(config), ibjax.run(replace(config, weight_decay=tuple(decay)))
+    np.testing.assert_array_equal(decayed.gradient_mean[:, :2], plain.gradient_mean[:, :2])
+    for layer, name in enumerate(plain.layer_names):
+        for kind in ("weights", "biases"):
+            before, after = plain.extras[f"{kind}_{name}"][:, 0], plain.extras[f"{kind}_{name}"][:, 1]
+            taken = 0.2 * decay.reshape(2, *(1,) * (before.ndim - 1)) * before
+            np.testing.assert_allclose(decayed.extras[f"{kind}_{name}"][:, 1], after - taken, rtol=0, atol=1e-6)
+        if optimizer == "sgd":
+            first, second = (decayed.extras[f"weights_{name}"][:, epoch].astype(np.float64) for epoch in (1, 2))
+            gradient = (first - second) / 0.2 - decay[:, None, None] * first
+            norms = np.linalg.norm(gradient, axis=(1, 2))
+            np.testing.assert_allclose(norms, decayed.gradient_mean[:, 2, layer], rtol=1e-3, atol=1e-6)
+
+
+def test_initial_kernels_are_scaled() -> None:
+    config = replace(TINY, epochs=1, logged_epochs=2, store_weights=True)
+    plain, scaled = (ibjax.run(replace(config, initial_scale=scale)) for scale in (1.0, (2.0, 0.5)))
+    for name in plain.layer_names:
+        before, after = (run.extras[f"weights_{name}"][:, 0] for run in (plain, scaled))
+        np.testing.assert_array_equal(after, before * np.array([2.0, 0.5], np.float32)[:, None, None])
+        assert not scaled.extras[f"biases_{name}"][:, 0].any()
+        assert scaled.extras[f"biases_{name}"][:, 1].any()
+    np.testing.assert_array_equal(scaled.train_mask, plain.train_mask)
+
+
+def test_what_is_not_used_is_no_part_of_the_program() -> None:
+    """A decay of 0 and a scale of 1, said or not, for all or by seed, compile to the program of before."""
+    assert not jax.tree.leaves(assemble(replace(TINY, weight_decay=(0.0, 0.0), initial_scale=(1, 1.0))).per_seed.values)
+    assert len(jax.tree.leaves(assemble(replace(TINY, weight_decay=(0.0, 0.1), initial_scale=2)).per_seed.values)) == 2
 
 
 @pytest.mark.parametrize(
@@ -409,7 +449,7 @@ def test_float64_stays_inside_the_run() -> None:
     np.testing.assert_allclose(traj.i_ty[:, 0, 0], traj.i_xy, rtol=0, atol=1e-12)
     assert jnp.ones(2).dtype == jnp.float32
     rates = assemble(replace(TINY, precision="float64", learning_rate=(0.1, 0.7), noise=0.3)).per_seed.values
-    assert [np.asarray(rate).tolist() for rate in rates[1:]] == [[0.1, 0.7], [0.3, 0.3]]
+    assert [np.asarray(rate).tolist() for rate in (rates.learning_rate, rates.noise_std)] == [[0.1, 0.7], [0.3, 0.3]]
     single = ibjax.run(TINY)
     assert single.i_xt.dtype == np.float32
     np.testing.assert_array_equal(traj.train_mask, single.train_mask)
@@ -555,6 +595,16 @@ class NnxDropout(nnx.Module):  # type: ignore[misc]
         ({"network": Dropout, "config": TINY}, TypeError, ["network = Dropout, a class", "an instance"]),
         ({"network": NoPair(), "config": replace(TINY, noise=0.1)}, ValueError, ["noise = 0.1", "built-in network"]),
         (
+            {"network": NoPair(), "config": replace(TINY, initial_scale=(1, 2))},
+            ValueError,
+            ["initial_scale = (1.0, 2.0)", "built-in network"],
+        ),
+        (
+            {"optimizer": optax.sgd(0.1), "config": replace(TINY, weight_decay=(0, 0.1))},
+            ValueError,
+            ["weight_decay = (0.0, 0.1)", "with optimizer=...", "allowed: 0"],
+        ),
+        (
             {"optimizer": optax.sgd(0.1), "config": replace(TINY, learning_rate=(0.1, 0.2))},
             ValueError,
             ["learning_rate", "with optimizer=...", "one number for all"],
@@ -563,6 +613,8 @@ class NnxDropout(nnx.Module):  # type: ignore[misc]
         ({"config": replace(TINY, train_fraction=(0.5, 0.05))}, ValueError, ["batch_size = 256", "204"]),
         ({"config": replace(TINY, train_fraction=1.0, measure_on="test")}, ValueError, ["measure_on", "less than 1"]),
         ({"config": replace(TINY, noise=0.1, backend="fused")}, ValueError, ["backend", "without noise"]),
+        ({"config": replace(TINY, weight_decay=0.1, backend="fused")}, ValueError, ["backend", "weight_decay"]),
+        ({"config": replace(TINY, initial_scale=2, backend="fused")}, ValueError, ["backend", "initial_scale"]),
         ({"config": {"seeds": 3}}, TypeError, ["config", "ibjax.Config"]),
         ({"config": replace(TINY, batch_size=3482)}, ValueError, ["batch_size", "3482", "3481"]),
         ({"config": replace(TINY, train_fraction=1e-5)}, ValueError, ["train_fraction", "1e-05"]),

@@ -22,7 +22,7 @@ from PIL import Image
 from ibjax import figures, information_curve
 from ibjax.analysis import phase_change
 from ibjax.figures.movie import frame_indices
-from ibjax.figures.style import layer_colours, layer_markers
+from ibjax.figures.style import epoch_colours, layer_colours, layer_looks, layer_markers, letter
 from ibjax.trajectory import Trajectory, TrajectoryError
 from ibjax.trajectory.schema import AXES, OPTIONAL
 
@@ -59,6 +59,29 @@ def assert_on_the_page(figure: Any) -> None:
     assert box.y0 >= -0.01
     assert box.x1 <= width + 0.01
     assert box.y1 <= height + 0.01
+
+
+def points_of(ax: Any) -> list[Any]:
+    return [part for part in ax.collections if isinstance(part, PathCollection)]
+
+
+def lab(rgb: Any, vision: Any = None) -> Any:
+    """CIELAB of sRGB colours, seen through a matrix on linear RGB; D65."""
+    rgb = np.asarray(rgb)
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ np.asarray(np.eye(3) if vision is None else vision).T, 0.0, 1.0)
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    xyz = seen @ to_xyz.T / to_xyz.sum(axis=1)
+    f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
+    return np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=1)
+
+
+def lightness(colours: list[str]) -> Any:
+    return lab([to_rgb(colour) for colour in colours])[:, 0]
+
+
+def letters(figure: Any) -> list[str]:
+    return [text.get_text() for ax in figure.axes for text in ax.texts if text.get_text().startswith("(")]
 
 
 @pytest.mark.parametrize("function", ON_AXES)
@@ -130,27 +153,45 @@ class TestPlane:
 
     def test_snapshots_share_axes_and_choose_epochs(self, damaged: Trajectory) -> None:
         figure = figures.plane_snapshots(damaged)
-        assert [ax.get_title() for ax in figure.axes] == ["epoch 0", "epoch 376", "epoch 10000"]
+        assert figure.get_size_inches()[0] == 3.4
+        assert [ax.get_title() for ax in figure.axes] == ["epoch 0", "epoch 376", "epoch 10000", "", "", ""]
         assert len({ax.get_xlim() for ax in figure.axes}) == 1
+        for whole, top in zip(figure.axes[:3], figure.axes[3:], strict=True):
+            assert top.get_ylim()[0] == pytest.approx(0.85 * damaged.i_xy)
+            assert top.get_ylim()[1] > damaged.i_xy
+            for all_there, magnified in zip(points_of(whole), points_of(top), strict=True):
+                np.testing.assert_array_equal(all_there.get_offsets(), magnified.get_offsets())
         assert "2 diverged left out" in figure.get_suptitle()
         assert_on_the_page(figure)
         assert_on_the_page(figures.plane_snapshots(synthetic_trajectory(2, names=NAMES)))
-        assert len(figures.plane_snapshots(damaged, [5]).axes) == 1
+        assert len(figures.plane_snapshots(damaged, [5]).axes) == 2
+        many = figures.plane_snapshots(damaged, [0, 10, 100, 1000, 9000])
+        assert len(many.axes) == 10
+        assert_on_the_page(many)
         with pytest.raises(ValueError, match="epochs is empty"):
             figures.plane_snapshots(damaged, [])
+
+    def test_layers_in_one_place_are_all_seen(self, trajectory: Trajectory) -> None:
+        """Each marker drawn earlier, and so below, is larger."""
+        one: Any = np.full_like(trajectory.i_xt, 12.0)
+        ax = figures.plane_snapshot(replace(trajectory, i_xt=one), 0)
+        circle, square, *_ = (points.get_sizes()[0] for points in points_of(ax))
+        assert np.sqrt(circle / np.pi) > 1.15 * np.sqrt(square) / 2
 
     def test_trajectories_draw_the_means_coloured_by_epoch(self, damaged: Trajectory) -> None:
         ax: Any = figures.plane_trajectories(damaged)
         rows = [0, 2, 3, 5]
         mean = np.stack([damaged.i_xt[rows].mean(0), damaged.i_ty[rows].mean(0)], axis=-1)
-        ways, points, ends = ax.collections
+        ways, points, *ends = ax.collections
         np.testing.assert_allclose(np.array(ways.get_segments()), mean, atol=1e-5)  # float32 sums
         np.testing.assert_array_equal(ways.get_array(), damaged.epochs)
         np.testing.assert_allclose(points.get_offsets(), mean.reshape(-1, 2), atol=1e-5)
-        np.testing.assert_allclose(ends.get_offsets(), mean[-1], atol=1e-5)
-        red, green, blue, _ = ends.get_facecolor()[0]
-        assert min(red, green) > 0.8 > 0.3 > blue  # yellow
-        assert ends.get_edgecolor()[0][:3].max() < 0.3
+        np.testing.assert_allclose(np.concatenate([end.get_offsets() for end in ends]), mean[-1], atol=1e-5)
+        networks = [line for line in ax.get_lines() if line.get_marker() == "."]
+        for layer, line in enumerate(networks):
+            np.testing.assert_array_equal(line.get_xdata(), damaged.i_xt[rows, -1, layer])
+            np.testing.assert_array_equal(line.get_ydata(), damaged.i_ty[rows, -1, layer])
+        assert len(networks) == 4
         assert ax.figure.axes[1].get_ylabel() == "epoch"
         colours = points.cmap(points.norm(np.array([0, 1, 10, 100, 1000, 10_000])))
         assert np.isfinite(colours).all()
@@ -186,9 +227,10 @@ class TestPlane:
     def test_planes_side_by_side(self, damaged: Trajectory, trajectory: Trajectory) -> None:
         figure = figures.planes({"few": damaged, "many": trajectory, "all": trajectory}, columns=2)
         titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
+        assert [ax.get_xlabel() for ax in figure.axes].count("epoch") == 1  # one scale for all
         assert [title.partition("\n")[0] for title in titles] == ["few", "many", "all"]
         assert "2 diverged left out" in titles[0]
-        assert figure.get_size_inches().tolist() == [2 * 2.9, 2 * 2.75]
+        assert figure.get_size_inches()[0] == 3.4
         assert_on_the_page(figure)
         with pytest.raises(ValueError, match="runs is empty; allowed: at least one ensemble"):
             figures.planes({})
@@ -208,11 +250,43 @@ class TestSideBySide:
         assert len(panels) == 5
         assert figure.get_size_inches().tolist() == [6.0, 3.0]
         assert figures.side_by_side(2, columns=3)[0].get_size_inches().tolist() == [6.8, 2.9]
+        assert figures.side_by_side(2)[0].get_size_inches().tolist() == [3.4, 5.8]  # a column
 
     @pytest.mark.parametrize(("count", "columns"), [(0, 3), (2, 0)])
     def test_no_panels(self, count: int, columns: int) -> None:
         with pytest.raises(ValueError, match=f"count = {count}, columns = {columns}; allowed: at least 1"):
             figures.side_by_side(count, columns=columns)
+
+
+class TestLetters:
+    def test_every_figure_of_several_panels_has_them(self, trajectory: Trajectory) -> None:
+        signs = ["(a)", "(b)", "(c)", "(d)"]
+        runs = dict.fromkeys("wxyz", trajectory)
+        assert letters(figures.planes(runs)) == signs
+        assert letters(figures.plane_snapshots(trajectory, (0, 10, 100, 1000))) == signs
+        assert letters(figures.side_by_side(4)[0]) == signs
+
+    def test_one_panel_has_none(self, trajectory: Trajectory) -> None:
+        assert letters(figures.planes({"one": trajectory})) == letters(figures.plane_snapshots(trajectory, [0])) == []
+
+    def test_they_run_on_over_the_parts_of_a_figure(self, trajectory: Trajectory) -> None:
+        whole = Figure(figsize=(3.4, 6.0), layout="constrained")
+        top, bottom = whole.subfigures(2, 1, squeeze=False)[:, 0]
+        figures.planes({"one": trajectory, "two": trajectory}, part=top)
+        below = figures.side_by_side(2, part=bottom)[1]
+        letter([*top.axes[:2], *below])
+        assert letters(whole) == ["(a)", "(b)", "(c)", "(d)"]
+        assert_on_the_page(whole)
+
+    def test_they_are_bold_above_and_left_of_the_panel(self) -> None:
+        figure, (panel, *_) = figures.side_by_side(27)
+        draw(figure)
+        (text,) = panel.texts
+        box, frame = text.get_window_extent(), panel.get_window_extent()
+        assert text.get_fontweight() == "bold"
+        assert box.x1 <= frame.x0
+        assert box.y0 >= frame.y1
+        assert letters(figure)[-2:] == ["(z)", "(aa)"]
 
 
 class TestBottleneck:
@@ -246,6 +320,7 @@ class TestCurves:
         np.testing.assert_array_equal(drawn.get_xdata(), damaged.epochs)
         np.testing.assert_allclose(drawn.get_ydata(), damaged.i_xt[[0, 2, 3, 5], :, 2].mean(axis=0), atol=1e-5)
         assert len(ax.collections) == 4
+        assert len({line.get_marker() for line in ax.get_lines()}) == 4
         assert ax.get_ylabel() == "$I(X;T)$ [bits]"
         assert len(figures.information_over_epochs(synthetic_trajectory(1)).collections) == 0
         assert "no interval" in figures.information_over_epochs(synthetic_trajectory(1)).get_title()
@@ -263,9 +338,13 @@ class TestCurves:
 
     def test_gradients_are_normalised_and_marked(self, trajectory: Trajectory) -> None:
         ax: Any = figures.gradients(trajectory)
-        mean = (trajectory.gradient_mean / trajectory.weight_norm).mean(axis=0)
+        ratio = trajectory.gradient_mean.astype(float) / trajectory.weight_norm
+        mean = np.prod(ratio, axis=0) ** (1 / 6)
         np.testing.assert_allclose(self.lines(ax)["h1"].get_ydata(), mean[:, 0], rtol=1e-5)
         assert ax.get_yscale() == "log"
+        assert "geometric mean" in ax.get_title()
+        bands = [part for part in ax.collections if len(part.get_paths()[0].vertices) > 40]
+        assert len(bands) == 8
         change = phase_change(trajectory)
         (mark,) = [line for line in ax.get_lines() if "phase" in str(line.get_label())]
         assert mark.get_xdata()[0] == change.network_epoch
@@ -288,6 +367,7 @@ class TestCurves:
         right = left.figure.axes[1]
         assert (left.get_ylabel(), right.get_ylabel()) == ("cross-entropy [nats]", "accuracy")
         for ax, name in ((left, "loss"), (right, "accuracy")):
+            assert len(ax.collections) == 2
             for line, part in zip(ax.get_lines(), ("train", "test"), strict=True):
                 expected = getattr(trajectory, f"{part}_{name}").mean(axis=0)
                 np.testing.assert_allclose(line.get_ydata(), expected, atol=1e-6)
@@ -312,6 +392,43 @@ class TestStyle:
     def test_a_colour_and_marker_for_each_layer(self, L: int) -> None:
         assert len(set(layer_colours(L))) == len(layer_markers(L)) == L
         assert len(set(layer_markers(8))) == 8
+        np.testing.assert_array_less(np.diff(lightness(layer_colours(L))), 0.0)
+
+    def test_lightness_falls_from_input_to_output(self) -> None:
+        """Evenly, from a colour with a contrast to white of 2 or more (that of a lightness below 75 or so)."""
+        falls = -np.diff(lightness(layer_colours(8)))
+        assert falls.min() > 7
+        assert lightness(layer_colours(8))[0] < 75
+
+    def test_a_layer_looks_the_same_in_networks_of_all_depths(self) -> None:
+        paper = layer_looks(NAMES)
+        for depth in range(8):
+            assert layer_looks((*NAMES[:depth], NAMES[-1])) == [*paper[:depth], paper[-1]]
+
+    def test_a_layer_looks_the_same_in_every_figure(self) -> None:
+        trajectory = synthetic_trajectory(3, names=NAMES)
+        expected = [(to_rgb(colour), marker) for _, colour, marker in layer_looks(NAMES)]
+        lines: list[Draw] = [figures.information_over_epochs, figures.gradients, figures.snr, figures.weight_norms]
+        for function in lines:
+            drawn = [line for line in function(trajectory).get_lines() if line.get_label() in NAMES]
+            assert [(to_rgb(line.get_color()), line.get_marker()) for line in drawn] == expected
+        curve = information_curve(np.array([[0.4, 0.1], [0.1, 0.4]]))
+        panels = [
+            *figures.plane_snapshots(trajectory).axes,
+            figures.plane_snapshot(trajectory, 0),
+            figures.information_curve(curve, trajectory),
+            figures.plane_trajectories(trajectory),
+            *figures.planes({"one": trajectory, "two": trajectory}).axes[:2],
+        ]
+        for panel in panels:
+            points = [part for part in points_of(panel) if part.get_array() is None]
+            assert [tuple(part.get_facecolor()[0][:3]) for part in points] == [colour for colour, _ in expected]
+
+    def test_layers_and_epochs_have_different_scales(self) -> None:
+        """No epoch looks like a hidden layer: CIELAB distance of 20 or more."""
+        layers = lab([to_rgb(colour) for colour in layer_colours(8)][:-1])
+        epochs = lab(epoch_colours(10_000.0).to_rgba(np.array([0, 1, 10, 100, 1000, 10_000]))[:, :3])
+        assert np.linalg.norm(layers[:, None] - epochs, axis=-1).min() >= 20
 
     @pytest.mark.parametrize(
         "matrix",
@@ -337,14 +454,8 @@ class TestStyle:
     )
     def test_eight_layers_differ_for_every_colour_vision(self, matrix: Any) -> None:
         """Machado, Oliveira & Fernandes 2009 at full severity; CIELAB distance of any two at least 10."""
-        rgb = np.array([to_rgb(colour) for colour in layer_colours(8)])
-        linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-        seen = np.clip(linear @ np.asarray(matrix).T, 0.0, 1.0)
-        to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
-        xyz = seen @ to_xyz.T / to_xyz.sum(axis=1)
-        f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
-        lab = np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=1)
-        distance = np.linalg.norm(lab[:, None] - lab[None], axis=2) + 1000 * np.eye(8)
+        seen = lab([to_rgb(colour) for colour in layer_colours(8)], matrix)
+        distance = np.linalg.norm(seen[:, None] - seen[None], axis=2) + 1000 * np.eye(8)
         assert distance.min() >= 10
 
 

@@ -402,6 +402,13 @@ class TestConcatenate:
         sources = concatenate([small(), other]).config["merged_from"]
         assert [source["device_kind"] for source in sources] == ["cpu", "gpu"]
 
+    def test_fields_of_later_versions_are_as_they_were_without(self) -> None:
+        one = {"seeds": [1, 2], "bins": 30}
+        later = [small(seeds=np.array([1, 2]), config={"config": {**one, "weight_decay": d}}) for d in (0.0, 0.1)]
+        assert concatenate([small(), later[0]]).seeds.size == 4
+        with pytest.raises(TrajectoryError, match=r"config weight_decay \(0.0, 0.1\)"):
+            concatenate([small(), later[1]])
+
     def test_any_iterable_of_trajectories(self) -> None:
         parts = (small(seeds=np.array(seeds)) for seeds in ([1, 2], [7, 9]))
         assert concatenate(parts).seeds.tolist() == [1, 2, 7, 9]

@@ -88,18 +88,19 @@ class PhaseChange:
 
 
 def phase_change(
-    trajectory: Trajectory, *, window: int = 3, level: float = 0.95, resamples: int = 1000, seed: int = 0
+    trajectory: Trajectory, *, window: float = 1.1, level: float = 0.95, resamples: int = 1000, seed: int = 0
 ) -> PhaseChange:
     """The epoch at which a layer's gradients go from drift to diffusion (figure 4 of arXiv 1703.00810).
 
-    Per network and layer: the first of `window` logged epochs in a row whose mean norm lies below the norm of the
-    standard deviation, after any at which it does not. Late in training, with all patterns learned, the mean may
-    rise above again, for an epoch or for good: `lasting` says in how many networks it never does. The whole network
-    is taken as one vector: squared norms add over the layers.
+    Per network and layer: the first logged epoch t from which on, up to `window` * t and at the next logged epoch at
+    least, the mean norm lies below the norm of the standard deviation, after any epoch at which it does not. So one
+    noisy epoch is no phase, and the answer depends on the spacing of the logged epochs by no more than that spacing.
+    Late in training, with all patterns learned, the mean may rise above again, for an epoch or for good: `lasting` says
+    in how many networks it never does. The whole network is taken as one vector: squared norms add over the layers.
 
     Args:
       trajectory: the ensemble.
-      window: number of logged epochs, so that one noisy epoch is no phase.
+      window: a factor of time, at least 1; a change is found only where the run goes on for that long.
       level: coverage of the intervals.
       resamples: R, bootstrap resamples of the seeds.
       seed: of the resampling.
@@ -109,11 +110,11 @@ def phase_change(
       TrajectoryError: the trajectory has no gradients.
     """
     check_options(level, resamples)
-    if window < 1:
-        raise ValueError(f"window = {window!r}; allowed: a number of logged epochs, at least 1")
+    if not window >= 1:
+        raise ValueError(f"window = {window!r}; allowed: a factor of time, at least 1")
     mean, std = (with_network(a) for a in map(trajectory.require, ("gradient_mean", "gradient_std")))
     drift, diffusion = mean >= std, mean < std
-    first = _first_in_a_row(diffusion & np.maximum.accumulate(drift, axis=1), window)
+    first = _first_that_lasts(diffusion & np.maximum.accumulate(drift, axis=1), trajectory.epochs, window)
     seen = first < diffusion.shape[1]
     change = np.append(trajectory.epochs, np.nan)[first]
     later = np.arange(diffusion.shape[1])[:, None] >= first[:, None, :]
@@ -146,11 +147,17 @@ def with_network(norms: npt.ArrayLike) -> Values:
     return np.concatenate([layers, np.sqrt(np.sum(layers**2, axis=2, keepdims=True))], axis=2)
 
 
-def _first_in_a_row(there: npt.NDArray[np.bool_], window: int) -> npt.NDArray[np.intp]:
-    """Index along axis 1 of the first of `window` True entries in a row; the length of the axis where there is none."""
-    padded = np.pad(there, ((0, 0), (0, window - 1), (0, 0)))
-    rows = np.all(np.lib.stride_tricks.sliding_window_view(padded, window, axis=1), axis=-1)
-    return np.where(np.any(rows, axis=1), np.argmax(rows, axis=1), there.shape[1])
+def _first_that_lasts(
+    there: npt.NDArray[np.bool_], epochs: npt.NDArray[np.int64], window: float
+) -> npt.NDArray[np.intp]:
+    """(S, L) index of the first logged epoch t at which (S, E, L) `there` is true, as it is at all others in
+    [t, window * t] and at the next; E where there is none."""
+    E = epochs.size
+    end = np.maximum(np.searchsorted(epochs, window * epochs, side="right"), np.arange(E) + 2)  # behind the window
+    observed = (window * epochs <= epochs[-1]) & (end <= E)
+    missing = np.pad(np.cumsum(~there, axis=1), ((0, 0), (1, 0), (0, 0)))
+    lasts = observed[:, None] & (missing[:, np.minimum(end, E)] == missing[:, :-1])
+    return np.where(np.any(lasts, axis=1), np.argmax(lasts, axis=1), E)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

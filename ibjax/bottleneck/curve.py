@@ -27,6 +27,8 @@ from ibjax import _checks, probability
 from ibjax.bottleneck.annealing import SAVING, Point, anneal, encode, least_ratio
 from ibjax.probability import LN2, FloatArray
 
+_ROUNDING = 1e-9  # bits
+
 
 class Curve(NamedTuple):
     """Points of the information curve, one for each beta, in the order in which the betas were given.
@@ -47,8 +49,8 @@ class Curve(NamedTuple):
       p_ty: (K, M, C) joint of T and Y, clusters by falling p(t), zero beyond `cardinality`; `encoder` makes
         p(t|x) of it.
       i_xy: I(X;Y), bits; where the curve saturates.
-      h_sufficient: entropy of the rows p(y|x) that differ (by 1e-12), bits; the smallest I(X;T) that keeps
-        all of I(X;Y).
+      h_sufficient: entropy of the rows p(y|x) that differ, bits; the smallest I(X;T) that keeps all of I(X;Y). Rows
+        differ where an entry does by more than 1e-9 of itself; nearly all of I(X;Y) may need far less.
     """
 
     beta: FloatArray
@@ -69,6 +71,21 @@ class Curve(NamedTuple):
         Piecewise linear between the points, the origin and (h_sufficient, i_xy), concave, constant beyond. It
         lies below the true curve by no more than the tangents, of slope 1/beta, allow.
         """
+        return np.asarray(np.interp(np.asarray(i_x, np.float64), *self._envelope()))
+
+    def rate(self, i_y: npt.ArrayLike) -> FloatArray:
+        """The least I(X;T), bits, that gives `i_y` bits of I(T;Y) (any shape): the inverse of `relevance`.
+
+        0 for `i_y` <= 0, NaN beyond I(X;Y). Of a task whose labels are nearly deterministic the last bits of I(T;Y)
+        cost most of the rate: for these, ask `information_curve` for large betas.
+        """
+        i_y, (x, y) = np.asarray(i_y, np.float64), self._envelope()
+        rises = np.concatenate([[True], np.diff(y) > 0])
+        rate = np.interp(i_y, y[rises], x[rises])
+        return np.asarray(np.where(i_y <= self.i_xy + _ROUNDING, rate, np.nan))
+
+    def _envelope(self) -> tuple[FloatArray, FloatArray]:
+        """The corners of `relevance`: I(X;T) and I(T;Y), both rising."""
         ends = np.array([[0.0, 0.0], [self.h_sufficient, self.i_xy]])
         points = np.stack([self.i_x, self.i_y], axis=1)[self.converged]
         hull: list[FloatArray] = []
@@ -77,7 +94,7 @@ class Curve(NamedTuple):
                 hull.pop()
             hull.append(point)
         x, y = np.array(hull).T
-        return np.asarray(np.interp(np.asarray(i_x, np.float64), x, y))
+        return x, y
 
 
 def information_curve(
@@ -93,7 +110,8 @@ def information_curve(
     before, its equal clusters merged and one per cent of its mass given to fresh clusters at every p(y|x) and
     at p(y). The iterations are extrapolated (squared iterative method, Varadhan & Roland 2008, scheme S3); an
     extrapolation that would raise the Lagrangian is discarded. Float64 whatever the caller's JAX settings.
-    Patterns with equal p(y|x) are merged first, so time grows with R^2 and not with N.
+    Patterns whose p(y|x) agree to 1e-12 are merged first, so time grows with R^2 and not with N; the Lagrangian is off
+    by no more than beta times that, and no cluster is told apart that beta 1e12 would not tell.
 
     Args:
       p_xy: (N, C) joint distribution; sums to 1 within 1e-6 and is then normalised.
@@ -105,7 +123,8 @@ def information_curve(
     Raises:
       ValueError, TypeError: an argument that is not as above; the message names it, its value, and what is allowed.
     """
-    joint = _distinct_joint(_checked_joint(p_xy))
+    whole = _checked_joint(p_xy)
+    joint = _distinct_joint(whole, within=probability.SAME_ROW)
     tolerance = _checks.number("tolerance", tolerance, 0, 1e-8, above=True)
     max_iterations = _checks.integer("max_iterations", max_iterations, 3, 10**9)
     beta = _default_betas(joint) if betas is None else _checked_betas(betas)
@@ -126,7 +145,7 @@ def information_curve(
         cardinality=cardinality,
         p_ty=points.p_ty[:, : cardinality.max()],
         i_xy=probability.mutual_information(joint),
-        h_sufficient=probability.entropy(joint.sum(axis=1)),
+        h_sufficient=probability.entropy(_distinct_joint(whole).sum(axis=1)),
     )
 
 
@@ -180,7 +199,7 @@ def critical_betas(p_xy: npt.ArrayLike, *, resolution: float = 1e-3) -> Critical
     Raises:
       ValueError: an argument that is not as above.
     """
-    joint = _distinct_joint(_checked_joint(p_xy))
+    joint = _distinct_joint(_checked_joint(p_xy), within=probability.SAME_ROW)
     if not 1e-6 <= resolution <= 1:
         raise ValueError(f"resolution = {resolution!r}; allowed: 1e-6 to 1")
     onset, instability = _onset(joint)
@@ -220,11 +239,11 @@ def _default_betas(joint: FloatArray) -> FloatArray:
     return np.concatenate([[0.98 * onset], onset * (1 + np.geomspace(0.01, last / onset - 1, 79))])
 
 
-def _distinct_joint(p_xy: FloatArray) -> FloatArray:
-    """p(x, y) with patterns of equal p(y|x) as one and impossible ones left out, (R, C)."""
+def _distinct_joint(p_xy: FloatArray, *, within: float = 0.0) -> FloatArray:
+    """p(x, y), equal p(y|x) (see `probability.distinct_rows`) as one and impossible patterns left out, (R, C)."""
     p_xy = p_xy[p_xy.sum(axis=1) > 0]
     p_x = p_xy.sum(axis=1)
-    return probability.sum_by(probability.distinct_rows(p_xy / p_x[:, None], p_x)[1], p_xy)
+    return probability.sum_by(probability.distinct_rows(p_xy / p_x[:, None], p_x, within=within)[1], p_xy)
 
 
 def _below(middle: FloatArray, left: FloatArray, right: FloatArray) -> bool:

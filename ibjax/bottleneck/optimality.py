@@ -7,6 +7,7 @@ Results are float64 and in bits.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -17,6 +18,9 @@ from scipy import optimize
 from ibjax import _checks, probability
 from ibjax.bottleneck.curve import Curve, normalized_rows
 from ibjax.probability import LN2, FloatArray
+
+_TIE = 1e-9  # relative difference of divergences that are equal
+_FLAT = 0.01  # bits of KL
 
 
 class LayerOptimality(NamedTuple):
@@ -33,6 +37,11 @@ class LayerOptimality(NamedTuple):
       i_x: I(X;T) = H(T), bits.
       i_y: I(T;Y), bits.
       distance: I(T;Y) of the curve at the same I(X;T), less the layer's, bits; NaN without a curve.
+      excess: I(X;T) less that of the curve at the same I(T;Y), bits: what a layer holds beyond what its I(T;Y) needs;
+        NaN without a curve. Where the curve is flat, only this one can tell a layer on it from one beside it.
+      beta_low, beta_high: the betas whose KL lies within 0.01 bits of the smallest. Where Y is nearly a function of X
+        the KL is nearly flat above some beta, so that beta* itself says little (Kolchinsky, Tracey & Van Kuyk 2019,
+        arXiv 1808.07593).
     """
 
     beta: float
@@ -40,6 +49,9 @@ class LayerOptimality(NamedTuple):
     i_x: float
     i_y: float
     distance: float
+    excess: float = math.nan
+    beta_low: float = math.nan
+    beta_high: float = math.nan
 
 
 def layer_beta(
@@ -56,7 +68,8 @@ def layer_beta(
 
     Args:
       cells: (N,) int, which cell of the binned layer each pattern falls into.
-      p_y_given_x: (N, C) or, for a binary label, (N,) = p(y=1|x).
+      p_y_given_x: (N, C) or, for a binary label, (N,) = p(y=1|x). Nearly deterministic rows differ in their small
+        probabilities, of which (N,) loses those of y = 0: give `Dataset.conditional`.
       p_x: (N,) probability of each pattern, or None for the uniform distribution.
       curve: of the same data, for the distance.
 
@@ -87,7 +100,7 @@ def random_encoder_control(
       cells, p_y_given_x, p_x, curve: as for `layer_beta`.
 
     Returns:
-      `repeats` results; `numpy.array(...)` of them is (repeats, 5).
+      `repeats` results; `numpy.array(...)` of them is (repeats, 8).
 
     Raises:
       ValueError, TypeError: an argument that is not as above.
@@ -110,34 +123,54 @@ def _layer_beta(
     cell = np.unique(ids, return_inverse=True)[1].reshape(-1)
     p_t, p_ty = probability.sum_by(cell, weights), probability.sum_by(cell, weights[:, None] * distinct[row_of])
     i_x, i_y = probability.entropy(p_t), probability.mutual_information(p_ty)
-    distance = math.nan if curve is None else float(curve.relevance(i_x)) - i_y
 
     # Cells of equal p(y|t) share an encoder up to p(t): G groups in their place, (R, G) instead of (N, M).
     decoders, group_of = probability.distinct_rows(p_ty / p_t[:, None], p_t)
     mass = np.zeros((len(distinct), len(decoders)))
     np.add.at(mass, (row_of, group_of[cell]), weights)
-    p_r, p_g = mass.sum(axis=1), mass.sum(axis=0)
-    divergences = probability.divergence(distinct, decoders)
-    log_p = np.where(np.isinf(divergences), -np.inf, np.log(p_g))
-    finite = np.where(np.isinf(divergences), 0.0, divergences)
-    distortion, nearest = float((mass * finite).sum()), divergences.min(axis=1)
+    beta, kl, low, high = _match(mass, probability.precise_divergence(distinct, decoders), i_x, i_y)
+    if curve is None:
+        return LayerOptimality(beta, kl, i_x, i_y, math.nan, math.nan, low, high)
+    distance, excess = float(curve.relevance(i_x)) - i_y, i_x - float(curve.rate(i_y))
+    return LayerOptimality(beta, kl, i_x, i_y, distance, excess, low, high)
+
+
+def _match(mass: FloatArray, divergences: FloatArray, i_x: float, i_y: float) -> tuple[float, float, float, float]:
+    """`beta`, `kl`, `beta_low` and `beta_high` of p(row, group), KL[row || group], nats, (R, G), and both informations.
+
+    Divergences are counted from the nearest decoder of each row, so that nothing cancels, be beta huge or they tiny.
+    """
+    nearest = divergences.min(axis=1, keepdims=True)
+    possible, p_r = np.isfinite(divergences), mass.sum(axis=1)
+    gaps = np.where(possible & (divergences > nearest * (1 + _TIE)), divergences, nearest) - nearest
+    log_p = np.where(possible, np.log(mass.sum(axis=0)), -np.inf)
+    lost = float((mass * gaps).sum())
 
     def kl(beta: float) -> float:
-        return i_x + (beta * distortion + float(p_r @ probability.softmax(log_p - beta * finite)[1])) / LN2
+        scores = np.where(gaps > 0, -np.inf, log_p) if math.isinf(beta) else log_p - beta * gaps
+        return i_x + ((beta * lost if lost else 0.0) + float(p_r @ probability.softmax(scores)[1])) / LN2
 
     def slope(beta: float) -> float:
-        return distortion - float(p_r @ (probability.softmax(log_p - beta * finite)[0] * finite).sum(axis=1))
+        return lost - float(p_r @ (probability.softmax(log_p - beta * gaps)[0] * gaps).sum(axis=1))
 
-    if slope(0.0) > -1e-14:
-        return LayerOptimality(0.0 if i_y < 1e-12 else math.inf, kl(0.0), i_x, i_y, distance)
-    if distortion - p_r @ nearest < 1e-13:
-        tied = np.where(divergences <= nearest[:, None] + 1e-12, log_p, -np.inf)
-        return LayerOptimality(math.inf, i_x + float(p_r @ probability.softmax(tied)[1]) / LN2, i_x, i_y, distance)
-    high = 1.0
-    while slope(high) <= 0:
-        high *= 2
-    beta = float(optimize.brentq(slope, 0.0, high, xtol=1e-12, rtol=1e-12))
-    return LayerOptimality(beta, kl(beta), i_x, i_y, distance)
+    if slope(0.0) >= 0:  # no gaps at all, or none that another beta would serve
+        best = math.inf if i_y >= 1e-12 and not gaps.any() else 0.0
+    else:
+        best = _root(slope) if lost else math.inf
+    least = kl(best)
+    low = 0.0 if kl(0.0) <= least + _FLAT else _root(lambda beta: least + _FLAT - kl(min(beta, best)))
+    high = _root(lambda beta: kl(max(beta, best)) - least - _FLAT) if lost else math.inf
+    return best, least, low, high
+
+
+def _root(rising: Callable[[float], float]) -> float:
+    """Where a function that is negative at 0 becomes positive; infinite if it stays below 1e300."""
+    low, high = 0.0, 1.0
+    while rising(high) <= 0:
+        low, high = high, 10 * high
+        if high > 1e300:
+            return math.inf
+    return float(optimize.brentq(rising, low, high, xtol=1e-12, rtol=1e-12))
 
 
 def _checked_layer(

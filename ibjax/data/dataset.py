@@ -13,6 +13,7 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+from scipy import special
 
 from ibjax import probability
 from ibjax._checks import floats
@@ -41,6 +42,7 @@ class Dataset:
     inputs: FloatArray
     p_y_given_x: FloatArray
     p_x: FloatArray | None = None
+    _log_odds: FloatArray | None = dataclasses.field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         inputs = floats("inputs", self.inputs)
@@ -55,6 +57,29 @@ class Dataset:
         for name, array in arrays.items():
             array.flags.writeable = False
             object.__setattr__(self, name, array)
+
+    @classmethod
+    def from_log_odds(cls, inputs: npt.ArrayLike, log_odds: npt.ArrayLike, p_x: npt.ArrayLike | None = None) -> Dataset:
+        """A binary task whose p(y=1|x) = 1/(1 + exp(-log_odds)) may lie nearer to 0 or 1 than float64 can tell.
+
+        Networks see the same as with `p_y_given_x`. `conditional` and `joint`, from which the bottleneck is computed,
+        hold the probability of the less likely label to all digits, so patterns that differ in it stay apart.
+
+        Args:
+          inputs, p_x: as of `Dataset`.
+          log_odds: (N,) ln p(y=1|x)/p(y=0|x); infinite for hard labels.
+
+        Raises:
+          ValueError: as `Dataset` does; NaN among the log-odds.
+        """
+        odds = np.array(log_odds, np.float64)
+        if odds.ndim != 1 or np.isnan(odds).any():
+            nans = int(np.isnan(odds).sum())
+            raise ValueError(f"log_odds has shape {odds.shape} and {nans} NaN; allowed: (N,) numbers, also infinite")
+        dataset = cls(np.asarray(inputs), 0.5 * (1 + np.tanh(0.5 * odds)), None if p_x is None else np.asarray(p_x))
+        odds.flags.writeable = False
+        object.__setattr__(dataset, "_log_odds", odds)
+        return dataset
 
     @property
     def n_patterns(self) -> int:
@@ -78,7 +103,23 @@ class Dataset:
 
     @property
     def conditional(self) -> FloatArray:
-        """p(y|x) as (N, C), whichever way it was given."""
+        """p(y|x) as (N, C), whichever way it was given, its small values as exact as is known."""
+        if self._log_odds is None:
+            return self._given
+        return np.stack([special.expit(-self._log_odds), special.expit(self._log_odds)], axis=1)
+
+    @property
+    def log_odds(self) -> FloatArray | None:
+        """(N,) ln p(y=1|x)/p(y=0|x) of a binary label, infinite where it is certain; None for more classes."""
+        if self._log_odds is not None or self.n_classes > 2:
+            return self._log_odds
+        with np.errstate(divide="ignore"):
+            logs = np.log(self.conditional)
+        return np.asarray(logs[:, 1] - logs[:, 0])
+
+    @property
+    def _given(self) -> FloatArray:
+        """p(y|x) as (N, C) from `p_y_given_x`: what runs are trained and measured with, whatever else is known."""
         return probability.conditional_rows(self.p_y_given_x)
 
     @property
@@ -91,10 +132,15 @@ class Dataset:
         """p(x, y), (N, C); what `ibjax.information_curve` takes."""
         return self.conditional * self.marginal[:, None]
 
+    @property
+    def _given_joint(self) -> FloatArray:
+        """`joint`, of `_given`."""
+        return self._given * self.marginal[:, None]
+
     @cached_property
     def sha256(self) -> str:
         """What tells two data sets apart: a hash of their arrays, 64 hexadecimal digits."""
-        arrays = (self.inputs, self.conditional, self.marginal)
+        arrays = (self.inputs, self._given, self.marginal)
         parts = [repr((a.shape, self.p_x is None)).encode() + a.tobytes() for a in arrays]
         return hashlib.sha256(b"".join(parts)).hexdigest()
 
@@ -106,7 +152,7 @@ class Dataset:
     @property
     def h_y(self) -> float:
         """H(Y) in bits."""
-        return probability.entropy(self.joint.sum(axis=0))
+        return probability.entropy(self._given_joint.sum(axis=0))
 
     @cached_property
     def information(self) -> float:
@@ -135,7 +181,7 @@ class Dataset:
         """
         index, entropies = self._distinct, []
         for mask in masks:
-            joint = probability.sum_by(index, self.joint * mask[:, None])
+            joint = probability.sum_by(index, self._given_joint * mask[:, None])
             joint /= joint.sum()
             entropies.append((probability.entropy(joint.sum(axis=1)), probability.mutual_information(joint)))
         h_x, i_xy = np.array(entropies).reshape(-1, 2).T
@@ -149,4 +195,4 @@ class Dataset:
 
     def _distinct_joint(self) -> FloatArray:
         """p(x, y) over the distinct patterns, (N' <= N, C)."""
-        return probability.sum_by(self._distinct, self.joint)
+        return probability.sum_by(self._distinct, self._given_joint)

@@ -94,7 +94,7 @@ def _with_gain(name: str, gain: float) -> Dataset:
     rule = _RULES[name]
     inputs = (np.arange(4096)[:, None] >> np.arange(11, -1, -1) & 1).astype(np.float64)  # in counting order
     above = _spherical_feature(inputs, rule.weights) - rule.threshold
-    return Dataset(inputs, 0.5 * (1 + np.tanh(0.5 * gain * above)))
+    return Dataset.from_log_odds(inputs, gain * above)
 
 
 @functools.lru_cache

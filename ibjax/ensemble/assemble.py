@@ -27,7 +27,7 @@ from ibjax.training.fused import FusedTrainer, supports
 from ibjax.training.rules import GradientDescent, UpdateRule
 from ibjax.training.trainer import HyperParameters, Trainer
 
-_OPTIMIZERS: dict[str, Callable[[Any], optax.GradientTransformation]] = {"sgd": optax.sgd, "adam": optax.adam}
+_OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {"sgd": optax.sgd, "adam": optax.adam}
 
 
 def assemble(
@@ -115,10 +115,22 @@ def _check_fit(config: Config, dataset: Dataset, network: Any, optimizer: Any) -
         raise ValueError(f"output = 'sigmoid' with {dataset.n_classes} classes; allowed: 'softmax'")
     if optimizer is not None and isinstance(config.learning_rate, tuple):
         raise ValueError("learning_rate holds one number a seed, with optimizer=...; allowed: one number for all")
-    if network is not None and not isinstance(network, Perceptron) and np.any(config.noise):
+    if optimizer is not None and np.any(config.weight_decay):
+        raise ValueError(
+            f"weight_decay = {config.weight_decay} with optimizer=...; allowed: 0 (chain "
+            "optax.add_decayed_weights into yours)"
+        )
+    if network is None or isinstance(network, Perceptron):
+        return
+    if np.any(config.noise):
         raise ValueError(
             f"noise = {config.noise} with network=...; allowed: 0, or the built-in network (no network=...), to whose "
             "hidden layers alone ibjax adds noise in training"
+        )
+    if np.any(np.not_equal(config.initial_scale, 1)):
+        raise ValueError(
+            f"initial_scale = {config.initial_scale} with network=...; allowed: 1, or the built-in network (no "
+            "network=...), whose kernels ibjax knows: scale yours in its initializers"
         )
 
 
@@ -134,10 +146,19 @@ def _rule_maker(
 ) -> Callable[[HyperParameters], UpdateRule]:
     def make_rule(hyper: HyperParameters) -> UpdateRule:
         rate = config.learning_rate if hyper.learning_rate is None else hyper.learning_rate
-        chosen = _OPTIMIZERS[config.optimizer](rate) if optimizer is None else optimizer
+        chosen = _optimizer(config.optimizer, rate, hyper.weight_decay) if optimizer is None else optimizer
         return GradientDescent(chosen, model.unravel, elementwise=optimizer is None)
 
     return make_rule
+
+
+def _optimizer(name: str, rate: Any, decay: Any) -> optax.GradientTransformation:
+    """An optimizer of the configuration; without a decay (None) it is no part of the program."""
+    if decay is None:
+        return _OPTIMIZERS[name](rate)
+    if name == "adam":
+        return optax.adamw(rate, weight_decay=decay)
+    return optax.chain(optax.add_decayed_weights(decay), _OPTIMIZERS[name](rate))
 
 
 def _fused_trainer(config: Config, network: Any, trainer: Trainer, per_seed: HyperParameters) -> FusedTrainer | None:
@@ -150,8 +171,8 @@ def _fused_trainer(config: Config, network: Any, trainer: Trainer, per_seed: Hyp
             return None
         raise ValueError(
             "backend = 'fused'; allowed for the built-in network of tanh units narrower than 64, in float32, with "
-            "an optimizer of the configuration, on inputs of 0 and 1 that fit 30 bits, without noise and with one "
-            "learning_rate and train_fraction for all seeds; else 'plain' or 'auto'"
+            "an optimizer of the configuration, on inputs of 0 and 1 that fit 30 bits, without noise, weight_decay and "
+            "initial_scale and with one learning_rate and train_fraction for all seeds; else 'plain' or 'auto'"
         )
     return FusedTrainer(network, trainer, interpret=not on_gpu)
 
@@ -168,7 +189,11 @@ def _per_seed(config: Config, counts: list[int]) -> PerSeed:
     values = HyperParameters(
         n_train=of_seeds(counts, np.int32) if "train_fraction" in varied else None,
         learning_rate=of_seeds(config.learning_rate, config.precision) if "learning_rate" in varied else None,
+        weight_decay=of_seeds(config.weight_decay, config.precision) if np.any(config.weight_decay) else None,
         noise_std=of_seeds(config.noise, config.precision) if np.any(config.noise) else None,
+        initial_scale=(
+            of_seeds(config.initial_scale, config.precision) if np.any(np.not_equal(config.initial_scale, 1)) else None
+        ),
     )
     return PerSeed(seeds[order], values)
 

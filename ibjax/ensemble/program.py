@@ -23,6 +23,7 @@ from ibjax.information import partition
 from ibjax.information.estimator import Estimator
 from ibjax.information.histogram import activation_range, histogram_information
 from ibjax.networks.protocol import Model
+from ibjax.probability import conditional_rows
 from ibjax.training import gradients
 from ibjax.training.fused import FusedTrainer
 from ibjax.training.gradients import GradientMoments
@@ -102,8 +103,8 @@ class Program:
 
     @cached_property
     def conditional(self) -> npt.NDArray[Any]:
-        """p(y|x), (N, C), in the precision of the run."""
-        return self.dataset.conditional.astype(self.config.precision)
+        """p(y|x), (N, C), in the precision of the run; of the given one, since earlier runs were."""
+        return conditional_rows(self.dataset.p_y_given_x).astype(self.config.precision)
 
     @property
     def estimators(self) -> list[Estimator]:

@@ -9,13 +9,14 @@ from ibjax.figures.bottleneck import information_curve
 from ibjax.figures.movie import animate, save_animation
 from ibjax.figures.over_epochs import gradients, information_over_epochs, loss_and_accuracy, snr, weight_norms
 from ibjax.figures.plane import plane_snapshot, plane_snapshots, plane_trajectories, planes
-from ibjax.figures.style import side_by_side, style
+from ibjax.figures.style import letter, side_by_side, style
 
 __all__ = [
     "animate",
     "gradients",
     "information_curve",
     "information_over_epochs",
+    "letter",
     "loss_and_accuracy",
     "plane_snapshot",
     "plane_snapshots",

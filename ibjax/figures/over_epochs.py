@@ -1,10 +1,12 @@
 """Quantities against the epoch: information, gradients, loss, weights.
 
-Shapes: S seeds, E logged epochs, L layers. Lines are means over healthy seeds; bands are 95% bootstrap
-intervals of the mean, absent for one network. Epoch 0 has its place left of epoch 1 on the logarithmic axis.
+Shapes: S seeds, E logged epochs, L layers. Lines are means over healthy seeds, geometric where the vertical axis is
+logarithmic; bands are 95% bootstrap intervals of the mean, absent for one network. Epoch 0 has its place left of epoch
+1 on the logarithmic axis.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +32,8 @@ from ibjax.figures.style import (
 )
 from ibjax.trajectory.trajectory import Trajectory
 
+_ACCURACY = "#00708A"
+
 
 def information_over_epochs(trajectory: Trajectory, *, quantity: str = "i_xt", ax: Axes | None = None) -> Axes:
     """I(X;T) of every layer against the epoch, with a band.
@@ -43,30 +47,29 @@ def information_over_epochs(trajectory: Trajectory, *, quantity: str = "i_xt", a
     labels = {"i_xt": I_XT, "i_ty": I_TY}
     _checks.choice("quantity", quantity, tuple(labels))
     with canvas(ax) as ax:
-        _layers(ax, trajectory, getattr(trajectory, quantity), band=True)
+        _layers(ax, trajectory, getattr(trajectory, quantity))
         ax.set_ylabel(labels[quantity])
         ax.set_ylim(0.0, 1.04 * (trajectory.h_x if quantity == "i_xt" else trajectory.i_xy))
         if quantity == "i_xt":
             bit_ticks(ax.yaxis)
-        _finish(ax, trajectory, band=True)
+        _finish(ax, trajectory)
         return ax
 
 
 def gradients(trajectory: Trajectory, *, phase: bool = True, ax: Axes | None = None) -> Axes:
     """Norms of the gradients' mean (solid) and standard deviation (dashed) over the weight norm.
 
-    Figure 4 of arXiv 1703.00810. With `phase` the grey line is the whole network's change from drift to diffusion, the
-    grey band its 95% interval over seeds.
+    Figure 4 of arXiv 1703.00810; geometric means over networks. With `phase` the grey line is the whole network's
+    change from drift to diffusion, the grey band its 95% interval over seeds.
     """
     with canvas(ax, height=3.0) as ax:
         mean, std = normalised_gradients(trajectory)
-        _layers(ax, trajectory, mean)
-        _layers(ax, trajectory, std, linestyle=DASHED, named=False)
-        ax.set_yscale("log")
+        _layers(ax, trajectory, mean, geometric=True)
+        _layers(ax, trajectory, std, geometric=True, linestyle=DASHED, named=False)
         ax.set_ylabel("gradient norm / weight norm")
         if phase:
             _mark_phase(ax, trajectory)
-        _finish(ax, trajectory, solid_and_dashed("mean", "std"))
+        _finish(ax, trajectory, solid_and_dashed("mean", "std"), geometric=True)
         return ax
 
 
@@ -76,26 +79,22 @@ def snr(trajectory: Trajectory, *, phase: bool = True, ax: Axes | None = None) -
     With `phase` the phase change is marked as in `gradients`.
     """
     with canvas(ax) as ax:
-        ratio = signal_to_noise(trajectory)
-        ratio[~np.isfinite(ratio) | (ratio <= 0)] = np.nan
-        _layers(ax, trajectory, np.log(ratio), exponentiate=True)
-        ax.set_yscale("log")
+        _layers(ax, trajectory, signal_to_noise(trajectory), geometric=True)
         ax.axhline(1.0, color="0.2", linewidth=0.6, linestyle=":")
         ax.set_ylabel("gradient SNR")
         if phase:
             _mark_phase(ax, trajectory)
-        _finish(ax, trajectory)
-        ax.set_title(ax.get_title().replace("mean of", "geometric mean of"))
+        _finish(ax, trajectory, geometric=True)
         return ax
 
 
 def weight_norms(trajectory: Trajectory, *, ax: Axes | None = None) -> Axes:
     """Frobenius norm of every layer's kernel against the epoch, with a band."""
     with canvas(ax) as ax:
-        _layers(ax, trajectory, trajectory.require("weight_norm"), band=True)
+        _layers(ax, trajectory, trajectory.require("weight_norm"))
         ax.set_ylim(bottom=0.0)
         ax.set_ylabel("weight norm")
-        _finish(ax, trajectory, band=True)
+        _finish(ax, trajectory)
         return ax
 
 
@@ -107,14 +106,15 @@ def loss_and_accuracy(trajectory: Trajectory, *, ax: Axes | None = None) -> Axes
     """
     with canvas(ax) as ax:
         right = ax.twinx()
-        for axes, name, colour in ((ax, "loss", "#4477AA"), (right, "accuracy", "#CC3311")):
+        for axes, name, colour in ((ax, "loss", "black"), (right, "accuracy", _ACCURACY)):
             for part, dashes in (("train", "-"), ("test", DASHED)):
-                values = mean_over_seeds(trajectory, f"{part}_{name}", resamples=1).mean
-                axes.plot(trajectory.epochs, values, color=colour, linestyle=dashes)
+                values = mean_over_seeds(trajectory, f"{part}_{name}")
+                axes.plot(trajectory.epochs, values.mean, color=colour, linestyle=dashes)
+                fill_band(axes, trajectory.epochs, values.low, values.high, colour)
             axes.tick_params(axis="y", colors=colour, which="both")
-        ax.set_ylabel("cross-entropy [nats]", color="#4477AA")
+        ax.set_ylabel("cross-entropy [nats]", color="black")
         ax.set_ylim(bottom=0.0)
-        right.set_ylabel("accuracy", color="#CC3311")
+        right.set_ylabel("accuracy", color=_ACCURACY)
         right.set_ylim(None, 1.02)
         _finish(ax, trajectory, solid_and_dashed("training", "test"))
         return ax
@@ -125,19 +125,27 @@ def _layers(
     trajectory: Trajectory,
     values: npt.ArrayLike,
     *,
-    band: bool = False,
+    geometric: bool = False,
     named: bool = True,
-    exponentiate: bool = False,
     linestyle: object = "-",
 ) -> None:
-    """A line per layer: the mean of (S, E, L) values over healthy seeds."""
-    estimate = mean_over_seeds(trajectory, values, resamples=1000 if band else 1)
-    mean = np.exp(estimate.mean) if exponentiate else estimate.mean
-    for layer, (name, colour, _) in enumerate(layer_looks(trajectory.layer_names)):
+    """A line, its markers and a band per layer: the mean of (S, E, L) values over healthy seeds.
+
+    Values that have no logarithm do not count in a geometric mean.
+    """
+    if geometric:
+        ax.set_yscale("log")
+        positive = np.isfinite(values) & (np.asarray(values) > 0)
+        values = np.log(values, out=np.full(positive.shape, np.nan), where=positive)
+    estimate = mean_over_seeds(trajectory, values)
+    mean, low, high = (np.exp(v) if geometric else v for v in (estimate.mean, estimate.low, estimate.high))
+    step = max(1, len(trajectory.epochs) // 6)
+    for layer, (name, colour, marker) in enumerate(layer_looks(trajectory.layer_names)):
+        start = layer * step // len(trajectory.layer_names)  # so that markers of neighbours stand apart
+        look: dict[str, Any] = {"marker": marker, "markevery": (start, step), "ms": 3.2, "mew": 0}
         label = name if named else "_nolegend_"
-        ax.plot(trajectory.epochs, mean[:, layer], color=colour, linestyle=linestyle, label=label)
-        if band:
-            fill_band(ax, trajectory.epochs, estimate.low[:, layer], estimate.high[:, layer], colour)
+        ax.plot(trajectory.epochs, mean[:, layer], color=colour, linestyle=linestyle, label=label, **look)
+        fill_band(ax, trajectory.epochs, low[:, layer], high[:, layer], colour)
 
 
 def _mark_phase(ax: Axes, trajectory: Trajectory) -> None:
@@ -151,9 +159,9 @@ def _mark_phase(ax: Axes, trajectory: Trajectory) -> None:
     ax.axvline(change.network_epoch, color="0.7", linewidth=2.5, zorder=0, label=label)
 
 
-def _finish(ax: Axes, trajectory: Trajectory, extra: Sequence[Line2D] = (), *, band: bool = False) -> None:
+def _finish(ax: Axes, trajectory: Trajectory, extra: Sequence[Line2D] = (), *, geometric: bool = False) -> None:
     """Epoch axis, title, and a legend of the named lines and the `extra` ones."""
     epoch_axis(ax, trajectory)
-    interval = "95% band" if trajectory.healthy.sum() > 1 else "no interval"
-    ax.set_title(mean_of(trajectory, interval if band else ""))
+    title = mean_of(trajectory, "95% band" if trajectory.healthy.sum() > 1 else "no interval")
+    ax.set_title(title.replace("mean of", "geometric mean of") if geometric else title)
     legend_below(ax, [*ax.get_legend_handles_labels()[0], *extra])

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure, SubFigure
 
 from ibjax.analysis.phases import phase_change
 from ibjax.analysis.statistics import Values, mean_over_seeds
 from ibjax.figures.style import (
+    COLUMN,
     I_TY,
     I_XT,
     bit_ticks,
@@ -23,6 +25,7 @@ from ibjax.figures.style import (
     layer_looks,
     legend_below,
     legend_inside,
+    letter,
     marker_area,
     mean_of,
     network_count,
@@ -30,6 +33,8 @@ from ibjax.figures.style import (
     style,
 )
 from ibjax.trajectory.trajectory import Trajectory
+
+_TOP = 0.85  # of I(X;Y), from where on a snapshot is magnified
 
 
 def plane_snapshot(trajectory: Trajectory, epoch: float, *, legend: bool = True, ax: Axes | None = None) -> Axes:
@@ -49,7 +54,7 @@ def plane_snapshot(trajectory: Trajectory, epoch: float, *, legend: bool = True,
 
 
 def plane_snapshots(trajectory: Trajectory, epochs: Sequence[float] | None = None) -> Figure:
-    """Snapshots side by side on the same axes.
+    """Snapshots side by side on the same axes; below each the shaded top of the plane again, magnified.
 
     Args:
       epochs: the nearest logged ones are drawn; by default 0, 400 and the last, or the geometric middle of a run
@@ -64,24 +69,50 @@ def plane_snapshots(trajectory: Trajectory, epochs: Sequence[float] | None = Non
     wanted = list(dict.fromkeys(trajectory.epoch_index(epoch) for epoch in epochs))
     if not wanted:
         raise ValueError("epochs is empty; allowed: at least one epoch")
+    columns = min(len(wanted), 3)
+    rows = -(-len(wanted) // columns)
     with style():
-        figure = Figure(figsize=(0.6 + 2.1 * len(wanted), 2.6), layout="constrained")
-        panels = figure.subplots(1, len(wanted), sharex=True, sharey=True, squeeze=False)[0]
-        for panel, index in zip(panels, wanted, strict=True):
-            draw_snapshot(panel, trajectory, index)
-            panel.label_outer()
+        figure = Figure(figsize=(COLUMN, 2.9 * rows + 0.6), layout="constrained")
+        grid = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=(1.4, 1.0) * rows)
+        panels = [*grid[::2].flat][: len(wanted)]
+        for place, (whole, top) in enumerate(zip(grid[::2].flat, grid[1::2].flat, strict=True)):
+            if place >= len(wanted):
+                whole.remove()
+                top.remove()
+                continue
+            draw_snapshot(whole, trajectory, wanted[place])
+            whole.axhspan(_TOP * trajectory.i_xy, trajectory.i_xy, color="0.9", linewidth=0, zorder=0)
+            draw_snapshot(top, trajectory, wanted[place])
+            top.set(title="", ylim=(_TOP * trajectory.i_xy, 1.012 * trajectory.i_xy), facecolor="0.95")
+            for panel, last in ((whole, False), (top, place + columns >= len(wanted))):
+                panel.tick_params(labelleft=place % columns == 0, labelbottom=last)
+                panel.set_ylabel(I_TY if place % columns == 0 else "")
+                panel.set_xlabel(I_XT if last else "")
+        letter(panels)
         figure.suptitle(network_count(trajectory), fontsize=8)
         handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=9, handletextpad=0.1)
+        figure.legend(handles, labels, loc="outside lower center", ncols=4, handletextpad=0.1)
         return figure
+
+
+def outer_labels(ax: Axes, number: int, count: int, columns: int) -> None:
+    """Labels and tick labels of panel `number` of `count` only where no panel of the same axes stands between."""
+    if number % columns:
+        ax.set_ylabel("")
+        ax.tick_params(labelleft=False)
+    if number + columns < count:
+        ax.set_xlabel("")
+        ax.tick_params(labelbottom=False)
 
 
 def draw_snapshot(ax: Axes, trajectory: Trajectory, index: int) -> list[PathCollection]:
     """Draw the healthy networks at logged epoch `index`; returns the point collection of each layer."""
     x, y = (values[trajectory.healthy, index].T for values in (trajectory.i_xt, trajectory.i_ty))
-    look: dict[str, Any] = {"alpha": 0.75, "linewidths": 0.2, "edgecolors": "white", "clip_on": False, "zorder": 3}
+    # Larger towards the input: of layers in one place, as where all patterns are told apart, each is seen.
+    sizes = 0.8 + 2.6 * 0.45 ** np.arange(len(x))
+    look: dict[str, Any] = {"alpha": 0.8, "linewidths": 0.25, "edgecolors": "white", "zorder": 3}
     points = [
-        ax.scatter(x[layer], y[layer], marker_area(marker), colour, marker=marker, label=name, **look)
+        ax.scatter(x[layer], y[layer], marker_area(marker) * sizes[layer], colour, marker=marker, label=name, **look)
         for layer, (name, colour, marker) in enumerate(layer_looks(trajectory.layer_names))
     ]
     plane_axes(ax, trajectory)
@@ -93,8 +124,8 @@ def plane_axes(ax: Axes, trajectory: Trajectory) -> None:
     """Label the plane and mark what no layer can exceed: I(X;Y)."""
     ax.set_xlabel(I_XT)
     ax.set_ylabel(I_TY)
-    ax.set_xlim(0.0, 1.03 * trajectory.h_x)
-    ax.set_ylim(0.0, 1.06 * trajectory.i_xy)
+    ax.set_xlim(-0.04 * trajectory.h_x, 1.06 * trajectory.h_x)
+    ax.set_ylim(-0.03 * trajectory.i_xy, 1.06 * trajectory.i_xy)
     bit_ticks(ax.xaxis)
     ax.axhline(trajectory.i_xy, color="0.6", linewidth=0.6, linestyle=(0, (4, 3)), zorder=0, label="$I(X;Y)$")
 
@@ -102,52 +133,80 @@ def plane_axes(ax: Axes, trajectory: Trajectory) -> None:
 def plane_trajectories(trajectory: Trajectory, *, phase: bool | float = True, ax: Axes | None = None) -> Axes:
     """Mean path of every layer, coloured by epoch, layers of one epoch joined (figure 3 of arXiv 1703.00810).
 
-    Yellow points are the last epoch, numbered by layer (the last number is the output). The mean is over healthy seeds.
+    Large markers are the last epoch in the layer's colour, numbered (the last number is the output), small ones there
+    the networks. The mean is over healthy seeds.
 
     Args:
       phase: whether to mark the epoch of `phase_change` of the whole network, or an epoch to mark.
       ax: axes to draw on, with a colour bar beside them; new ones by default.
     """
     with canvas(ax) as ax:
-        x, y = (mean_over_seeds(trajectory, key, resamples=1).mean for key in ("i_xt", "i_ty"))
-        scale = epoch_colours(trajectory)
-        colours: dict[str, Any] = {"cmap": scale.cmap, "norm": scale.norm}
-        joins = LineCollection(list(np.stack([x, y], axis=-1)), linewidths=0.5, alpha=0.35, zorder=1, **colours)
-        joins.set_array(trajectory.epochs.astype(float))
-        ax.add_collection(joins, autolim=False)
-        epochs = np.repeat(trajectory.epochs, x.shape[1])
-        ax.scatter(x.ravel(), y.ravel(), s=5, c=epochs, linewidths=0, zorder=2, **colours)
-        if phase is not False:
-            _mark_phase(ax, trajectory, x, y, phase)
-        ax.scatter(x[-1], y[-1], s=26, c="#FFE119", edgecolors="0.15", linewidths=0.7, zorder=4, clip_on=False)
-        _number_layers(ax, trajectory, x[-1], y[-1])
+        scale = epoch_colours(float(trajectory.epochs[-1]))
+        draw_trajectories(ax, trajectory, scale, phase)
         bar = ax.figure.colorbar(scale, ax=ax, label="epoch", pad=0.02)
         epoch_ticks(bar.ax.yaxis, int(trajectory.epochs[-1]))
-        plane_axes(ax, trajectory)
         legend_below(ax, columns=2)
-        ax.set_ylim(0.0, 1.12 * trajectory.i_xy)  # room for the numbers
-        ax.set_title(mean_of(trajectory, f"layers 1–{x.shape[1]}"))
+        ax.set_title(mean_of(trajectory, f"layers 1–{len(trajectory.layer_names)}"))
         return ax
 
 
-def planes(runs: Mapping[str, Trajectory], *, columns: int = 3, part: SubFigure | None = None) -> Figure:
-    """`plane_trajectories` of several ensembles, a panel each, titled by its label.
+def draw_trajectories(
+    ax: Axes, trajectory: Trajectory, scale: ScalarMappable, phase: bool | float = True, *, small: bool = False
+) -> None:
+    """What `plane_trajectories` draws, without colour bar, legend and title; `small`: on half a column."""
+    x, y = (mean_over_seeds(trajectory, key, resamples=1).mean for key in ("i_xt", "i_ty"))
+    size, near = (0.6, 0.14) if small else (1.0, 0.08)
+    colours: dict[str, Any] = {"cmap": scale.cmap, "norm": scale.norm}
+    joins = LineCollection(list(np.stack([x, y], axis=-1)), linewidths=0.5 * size, alpha=0.35, zorder=1, **colours)
+    joins.set_array(trajectory.epochs.astype(float))
+    ax.add_collection(joins, autolim=False)
+    epochs = np.repeat(trajectory.epochs, x.shape[1])
+    ax.scatter(x.ravel(), y.ravel(), s=5 * size, c=epochs, linewidths=0, zorder=2, **colours)
+    if phase is not False:
+        _mark_phase(ax, trajectory, x, y, phase)
+    ends = [values[trajectory.healthy, -1].T for values in (trajectory.i_xt, trajectory.i_ty)]
+    for layer, (_, colour, marker) in enumerate(layer_looks(trajectory.layer_names)):
+        of_one: dict[str, Any] = {"marker": ".", "ms": 3 * size, "mew": 0, "ls": "", "clip_on": False, "zorder": 3}
+        ax.plot(ends[0][layer], ends[1][layer], color=colour, alpha=0.6, **of_one)
+        look: dict[str, Any] = {"edgecolors": "white", "linewidths": 0.6 * size, "clip_on": False, "zorder": 4}
+        ax.scatter(x[-1, layer], y[-1, layer], 2 * size * marker_area(marker), colour, marker=marker, **look)
+    _number_layers(ax, trajectory, x[-1], y[-1], near)
+    plane_axes(ax, trajectory)
+    ax.set_ylim(-0.03 * trajectory.i_xy, (1.2 if small else 1.12) * trajectory.i_xy)  # room for the numbers
+
+
+def planes(runs: Mapping[str, Trajectory], *, columns: int = 2, part: SubFigure | None = None) -> Figure:
+    """`plane_trajectories` of several ensembles, a panel each, titled by its label; one scale of epochs for all.
+
+    The phase change's epoch stands in the lower right of its panel.
 
     Args:
       runs: label -> ensemble.
       columns: panels in a row.
-      part: of a figure, where to draw; a new figure by default.
+      part: of a figure, where to draw; a new figure of a journal column's width by default.
 
     Raises:
       ValueError: no ensemble, or `columns` below 1.
     """
     if not runs:
         raise ValueError("runs is empty; allowed: at least one ensemble")
-    figure, panels = side_by_side(len(runs), width=2.9, height=2.75, columns=columns, part=part)
+    fitting = min(columns, len(runs)) if columns > 0 else 1
+    width = COLUMN / fitting
+    figure, panels = side_by_side(len(runs), width=width, height=0.6 * width + 1.25, columns=columns, part=part)
+    last = max(int(run.epochs[-1]) for run in runs.values())
+    scale = epoch_colours(last)
     with style():
-        for panel, (label, run) in zip(panels, runs.items(), strict=True):
-            plane_trajectories(run, ax=panel)
-            panel.set_title(f"{label}\n{panel.get_title()}")
+        for number, (panel, (label, run)) in enumerate(zip(panels, runs.items(), strict=True)):
+            draw_trajectories(panel, run, scale, small=fitting > 1)
+            panel.set_title(f"{label}\n{mean_of(run)}", fontsize=6.5)
+            outer_labels(panel, number, len(runs), fitting)
+            for line in panel.get_lines():
+                if (told := str(line.get_label())).startswith("phase change"):
+                    at = told.replace(", ", "\n")
+                    panel.annotate(at, (0.97, 0.03), xycoords="axes fraction", ha="right", va="bottom", fontsize=6.2)
+        home = part or figure
+        bar = home.colorbar(scale, ax=panels, label="epoch", location="bottom", shrink=0.7, aspect=40, pad=0.03)
+        epoch_ticks(bar.ax.xaxis, last)
     return figure
 
 
@@ -163,15 +222,15 @@ def _mark_phase(ax: Axes, trajectory: Trajectory, x: Values, y: Values, phase: b
         return
     index = trajectory.epoch_index(epoch)
     label = f"phase change, epoch {trajectory.epochs[index]}"
-    ax.plot(x[index], y[index], color="#CC3311", linewidth=1.2, zorder=3, label=label)
+    ax.plot(x[index], y[index], color="black", linewidth=1.0, zorder=3, label=label)
 
 
-def _number_layers(ax: Axes, trajectory: Trajectory, x: Values, y: Values) -> None:
-    """Number the last points; neighbours too close for two numbers share one place."""
+def _number_layers(ax: Axes, trajectory: Trajectory, x: Values, y: Values, near: float) -> None:
+    """Number the last points; neighbours nearer than a share `near` of H(X) in a row have one label."""
     first = 0
     for layer in range(len(x)):
         if layer + 1 < len(x) and (
-            abs(x[layer + 1] - x[first]) < 0.08 * trajectory.h_x
+            abs(x[layer + 1] - x[first]) < near * trajectory.h_x
             and abs(y[layer + 1] - y[first]) < 0.05 * trajectory.i_xy
         ):
             continue

@@ -1,10 +1,14 @@
-"""What all figures share: size and type, panels, a colour and a marker per layer, axes, bands, the seed count.
+"""The house style: size and type, panels and letters, a colour and a marker per layer, axes, bands, the seed count.
+
+A figure is a journal column wide (86 mm), its type no smaller than 6 points. Three ordered quantities have three scales
+that no reader takes for one another, each light to dark: layers orange to black, epochs blue, ensembles green.
 
 Shapes: S seeds, E logged epochs, L layers.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from string import ascii_lowercase
 from typing import Any
 
 import matplotlib
@@ -32,10 +36,14 @@ I_TY = "$I(T;Y)$ [bits]"
 DASHED = (0, (3, 1.2))
 """Line style of the second of two quantities."""
 
-# Paul Tol's "bright" scheme (personal.sron.nl/~pault) and black, neighbours far apart: told apart by all
-# common kinds of colour vision.
-_COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#999999", "#000000")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+# Matplotlib's inferno, from its orange, the lightest that stands out from white, to a dark violet; the output is black.
+# Lightness falls evenly: any two of eight layers differ for every colour vision, and in grey.
+_LAYERS = matplotlib.colormaps["inferno"]
+_FIRST, _LAST = 0.8, 0.25
+_HIDDEN = 7
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_OUTPUT = "*"
+_LETTER = "panel letter"
 _AREAS = {"o": 16, "s": 14, "D": 13, "*": 34}
 
 
@@ -55,6 +63,7 @@ def style() -> AbstractContextManager[None]:
             "legend.borderaxespad": 0.3,
             "lines.linewidth": 1.1,
             "savefig.dpi": 300,
+            "pdf.fonttype": 42,  # TrueType, as journals ask
             **{f"{axis}tick.{key}": value for axis in "xy" for key, value in ticks.items()},
         }
     )
@@ -71,9 +80,11 @@ def canvas(ax: Axes | None, *, height: float = 2.7) -> Iterator[Axes]:
 
 
 def side_by_side(
-    count: int, *, width: float = COLUMN, height: float = 2.9, columns: int = 3, part: SubFigure | None = None
+    count: int, *, width: float = COLUMN, height: float = 2.9, columns: int = 1, part: SubFigure | None = None
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of several panels, row by row; draw on them within `style()`.
+    """A figure of several panels with their letters, row by row; draw on them within `style()`.
+
+    One under the other by default, so that the figure fits a journal's column.
 
     Args:
       count: of the panels.
@@ -96,19 +107,38 @@ def side_by_side(
         panels = list(np.ravel(whole.subplots(rows, columns)))
         for panel in panels[count:]:
             panel.remove()
+        letter(panels[:count])
         return whole.figure, panels[:count]
 
 
+def letter(panels: Iterable[Axes]) -> None:
+    """Mark panels **(a)**, (b), ... at their top left corners, outside; one alone gets none.
+
+    Called again, it replaces the letters: so the panels of several parts of a figure run on.
+    """
+    several = list(panels)
+    for index, panel in enumerate(several):
+        for old in [text for text in panel.texts if text.get_gid() == _LETTER]:
+            old.remove()
+        if len(several) > 1:
+            sign = ascii_lowercase[index % 26] * (1 + index // 26)
+            look: dict[str, Any] = {"fontweight": "bold", "ha": "right", "va": "bottom", "gid": _LETTER}
+            panel.annotate(f"({sign})", (0.0, 1.0), (-2, 3), "axes fraction", "offset points", **look)
+
+
 def layer_colours(L: int) -> list[str]:
-    """A colour per layer; beyond eight layers neighbouring shades of one scale."""
-    if len(_COLOURS) >= L:
-        return list(_COLOURS[:L])
-    return [to_hex(colour) for colour in matplotlib.colormaps["viridis"](np.linspace(0.0, 0.92, L))]
+    """A colour per layer, from the input's side to the output, deeper is darker.
+
+    Hidden layer k has one colour in every network of up to seven hidden layers, as in the paper's, and the output is
+    always the darkest: so one legend serves networks of several depths. Deeper networks share the scale out evenly.
+    """
+    places = np.linspace(_FIRST, _LAST, max(_HIDDEN, L - 1))[: L - 1]
+    return [to_hex(colour) for colour in _LAYERS(np.append(places, 0.0))]
 
 
 def layer_markers(L: int) -> list[str]:
-    """A marker per layer, so that colour is not the only sign."""
-    return [_MARKERS[layer % len(_MARKERS)] for layer in range(L)]
+    """A marker per layer, so that colour is not the only sign: hidden layer k has one everywhere, the output a star."""
+    return [*(_MARKERS[layer % len(_MARKERS)] for layer in range(L - 1)), _OUTPUT]
 
 
 def label(name: str) -> str:
@@ -118,7 +148,7 @@ def label(name: str) -> str:
 
 
 def layer_looks(names: Sequence[str]) -> list[tuple[str, str, str]]:
-    """Label, colour and marker of every layer."""
+    """Label, colour and marker of every layer; `names` are all of a network's, the output last."""
     return list(zip(map(label, names), layer_colours(len(names)), layer_markers(len(names)), strict=True))
 
 
@@ -168,16 +198,21 @@ def epoch_axis(ax: Axes, trajectory: Trajectory) -> None:
     ax.set_xlabel("epoch")
 
 
-def epoch_colours(trajectory: Trajectory) -> ScalarMappable:
-    """Epoch to colour on the scale of `epoch_axis`: viridis without its yellow, which marks the last epoch."""
-    norm = SymLogNorm(linthresh=1.0, linscale=0.5, vmin=0.0, vmax=max(float(trajectory.epochs[-1]), 1.0), base=10)
-    return ScalarMappable(norm, ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0.0, 0.87, 256))))
+def epoch_colours(last: float) -> ScalarMappable:
+    """Epoch, up to `last`, to colour on the scale of `epoch_axis`: blue, later is darker."""
+    norm = SymLogNorm(linthresh=1.0, linscale=0.5, vmin=0.0, vmax=max(last, 1.0), base=10)
+    return ScalarMappable(norm, ListedColormap(matplotlib.colormaps["Blues"](np.linspace(0.3, 1.0, 256))))
+
+
+def ensemble_colours(count: int) -> list[str]:
+    """Colours of an ordered row of ensembles, such as rising shares of the patterns: green, later is darker."""
+    return [to_hex(colour) for colour in matplotlib.colormaps["YlGn"](np.linspace(0.4, 1.0, max(count, 2)))[:count]]
 
 
 def fill_band(ax: Axes, x: npt.ArrayLike, low: Values, high: Values, colour: str) -> None:
     """Shade from `low` to `high` over `x`, all of one shape; nothing where the band is NaN throughout."""
     if np.isfinite(low).any():
-        ax.fill_between(x, low, high, color=colour, alpha=0.25, linewidth=0)
+        ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
 
 
 def error_bars(estimate: Estimate) -> Values:
@@ -191,7 +226,7 @@ def solid_and_dashed(solid: str, dashed: str) -> list[Line2D]:
 
 
 def legend_inside(ax: Axes) -> None:
-    """The layers' markers in the lower right, where the information plane is empty."""
+    """Names of layers in the lower right, where the information plane is empty."""
     ax.legend(loc="lower right", ncols=2, handletextpad=0.1)
 
 

@@ -33,12 +33,16 @@ class HyperParameters(NamedTuple):
     Attributes:
       n_train: n, int32: training patterns of this network; the others of `Sample.patterns` repeat the first.
       learning_rate: of the optimizer.
+      weight_decay: of the optimizer; None for no decay.
       noise_std: standard deviation of the noise on the hidden activations; None for no noise.
+      initial_scale: factor of the initial parameters; None for 1.
     """
 
     n_train: Array | None = None
     learning_rate: Array | None = None
+    weight_decay: Array | None = None
     noise_std: Array | None = None
+    initial_scale: Array | None = None
 
 
 _SHARED = HyperParameters()
@@ -114,6 +118,8 @@ class Trainer:
         u = jax.random.uniform(label_key, (len(p_y_given_x), 1), jnp.float32)
         labels = jnp.sum(u >= jnp.cumsum(p_y_given_x, axis=1)[:, :-1], axis=1, dtype=jnp.int32)
         params, _ = ravel_pytree(self.model.init(init_key))
+        if hyper.initial_scale is not None:  # biases start at zero: only kernels are scaled
+            params = hyper.initial_scale.astype(params.dtype) * params
         state = State(params, self.make_rule(hyper).init(params))
         packed = jnp.zeros((), jnp.uint32)
         if self.bits:

@@ -42,7 +42,9 @@ _NAMES = {
     "diverged": ("the network produced a loss that is not finite", "1"),
     "train_fraction": ("share of the patterns used for training", "1"),
     "learning_rate": ("step size of the optimizer", "1"),
+    "weight_decay": ("decay of the parameters beside the step size", "1"),
     "noise": ("standard deviation of the noise on hidden activations in training", "1"),
+    "initial_scale": ("factor of the kernels drawn", "1"),
     "range_low": ("lower end of the histogram", "1"),
     "range_high": ("upper end of the histogram", "1"),
 }

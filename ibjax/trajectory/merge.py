@@ -14,6 +14,9 @@ from ibjax.trajectory.provenance import differing_entries
 from ibjax.trajectory.schema import AXES, TrajectoryError, all_axes, extra_axes
 from ibjax.trajectory.trajectory import Trajectory
 
+_ADDED = {"weight_decay": 0.0, "initial_scale": 1.0}
+"""Fields of the configuration that version 0.1.0 had not, as its runs are in them."""
+
 
 def concatenate(trajectories: Iterable[Trajectory]) -> Trajectory:
     """Join runs of one configuration over different seeds, in the order given.
@@ -86,9 +89,11 @@ def _decisive(trajectory: Trajectory, free: Sequence[str]) -> dict[str, Any]:
     config = trajectory.config
     if measured := config.get("measured"):
         measured = {part: measured.get(part) for part in ("estimator", "options")}
-    fields = {key: value for key, value in config.get("config", {}).items() if key not in free}
+    recorded = config.get("config", {})
+    recorded = recorded and _ADDED | recorded
+    decisive = {key: value for key, value in recorded.items() if key not in free}
     others = {key: config.get(key) for key in ("custom", "estimators")}
-    return {"config": fields, **others, "measured": measured}
+    return {"config": decisive, **others, "measured": measured}
 
 
 def _swept(trajectories: Sequence[Trajectory]) -> list[str]:
