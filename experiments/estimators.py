@@ -48,7 +48,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 import ibjax
 from ibjax import Config, Trajectory, figures
-from ibjax.figures.style import layer_colours, legend_below
+from ibjax.figures.style import fill_band, layer_looks, legend_below
 from ibjax.information.apply import information
 from ibjax.information.histogram import histogram_information
 from ibjax.information.partition import channels
@@ -272,12 +272,10 @@ def _draw_certain(ax: Axes, certain: Values) -> None:
 
 def _draw_bins(ax: Axes, found: Results, run: Trajectory) -> None:
     """The fall against the number of bins, a line for each layer, with the interval of the last hidden one."""
-    names = run.layer_names
-    for layer, (name, colour) in enumerate(zip(names, layer_colours(len(names)), strict=True)):
+    for layer, (name, colour, marker) in enumerate(layer_looks(run.layer_names)):
         ends = [common.mean(column) for column in found.layers[:, :, layer].T]
-        ax.plot(BINS, [end.estimate for end in ends], color=colour, marker=".", ms=4, label=name)
-        if np.isfinite([end.low for end in ends]).all():
-            ax.fill_between(BINS, [e.low for e in ends], [e.high for e in ends], color=colour, alpha=0.2, linewidth=0)
+        ax.plot(BINS, [end.estimate for end in ends], color=colour, marker=marker, ms=3, label=name)
+        fill_band(ax, BINS, np.array([end.low for end in ends]), np.array([end.high for end in ends]), colour)
     ax.axhline(0.0, color="0.2", linewidth=0.6, linestyle=":")
     ax.axvline(PAPER_BINS, color="0.85", linewidth=2.0, zorder=0)
     ax.set_xscale("log", base=2)

@@ -40,11 +40,12 @@ from estimators import Range, learned
 from jax import Array
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from saturation import draw_mean, step_axis
 
 import ibjax
 from ibjax import Config, Trajectory, figures
 from ibjax.analysis import compression
-from ibjax.figures.style import layer_colours, legend_below
+from ibjax.figures.style import legend_below
 from ibjax.networks.perceptron import Perceptron, dense
 
 NAME = "noisy_training"
@@ -53,6 +54,7 @@ PRECISIONS = (4, 6, 8)  # bits
 FEW_EPOCHS, GEOMETRY_EPOCHS = 14, 60
 GEOMETRY_NETWORKS = 20
 MINIMUM = 0.5  # bits, mean fall of the layers that compress
+_COLOURS = ("#4477AA", "#EE6677", "0.5")
 GEOMETRY = ("distance from the corners", "within-class scatter", "logarithm of the epoch")
 
 
@@ -299,16 +301,11 @@ def figure(runs: Runs) -> Figure:
         axes[0].set_title(f"trained with noise of {NOISE:g}")
         for bits, colour in zip(PRECISIONS, ("#228833", "#CCBB44", "#AA3377"), strict=True):
             run = runs[f"{bits} bits"]
-            ends = [common.mean(column) for column in run.i_xt[_rows(run), :, -2].T]
-            axes[1].plot(run.epochs, [end.estimate for end in ends], color=colour, label=f"{bits} bits")
-            low, high = ([getattr(end, side) for end in ends] for side in ("low", "high"))
-            axes[1].fill_between(run.epochs, low, high, color=colour, alpha=0.2, linewidth=0)
+            draw_mean(axes[1], run.epochs, run.i_xt[_rows(run), :, -2], f"{bits} bits", colour)
         axes[1].set_title("trained quantised")
         for ax in axes[:2]:
-            ax.set_xscale("symlog", linthresh=1.0, linscale=0.5)
-            ax.set_xlim(left=-0.08)
+            step_axis(ax, int(found.epochs[-1]), "epoch")
             ax.set_ylim(bottom=0)
-            ax.set_xlabel("epoch")
             ax.set_ylabel("$I(X;T)$ of the last hidden layer [bits]")
             legend_below(ax)
         _draw_geometry(axes[2], geometry(runs["tanh"])[0], runs["tanh"].layer_names[:-1])
@@ -321,8 +318,7 @@ def _draw_geometry(ax: Axes, changes: Values, names: Sequence[str]) -> None:
         ends = [common.mean(column) for column in changes[..., index].T]
         error = np.nan_to_num([[e.estimate - e.low for e in ends], [e.high - e.estimate for e in ends]])
         at = np.arange(len(names)) + 0.2 * (index - 1)
-        colour = layer_colours(3)[index]
-        ax.errorbar(at, [e.estimate for e in ends], error, fmt="os^"[index], ms=3.5, color=colour, label=what)
+        ax.errorbar(at, [e.estimate for e in ends], error, fmt="os^"[index], ms=3.5, color=_COLOURS[index], label=what)
     ax.axhline(0, color="0.2", linewidth=0.6, linestyle=":")
     ax.set_xticks(range(len(names)), [name.replace("hidden_", "") for name in names])
     ax.set_xlabel("hidden layer")

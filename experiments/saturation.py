@@ -43,7 +43,7 @@ from matplotlib.figure import Figure
 
 import ibjax
 from ibjax import Config, Trajectory, figures
-from ibjax.figures.style import legend_below
+from ibjax.figures.style import epoch_ticks, fill_band, legend_below
 from ibjax.information.apply import information
 
 NAME = "saturation"
@@ -295,15 +295,15 @@ def figure(runs: Runs) -> Figure:
     linear = students(tuple(int(seed) for seed in runs["linear"].seeds))
     with figures.style():
         for name in SATURATED:
-            _draw_mean(axes[0], found[name].epochs, found[name].saturated, name, COLOURS[name])
+            draw_mean(axes[0], found[name].epochs, found[name].saturated, name, COLOURS[name])
         axes[0].set_ylabel("saturated share of the last hidden layer")
         for name, each in found.items():
-            _draw_mean(axes[1], each.epochs, each.i_xt[..., 0], NAMES.get(name, name), COLOURS[name])
+            draw_mean(axes[1], each.epochs, each.i_xt[..., 0], NAMES.get(name, name), COLOURS[name])
         axes[1].set_ylabel("$I(X;T)$ of the last hidden layer,\n30 bins of its range [bits]")
         _draw_falls(axes[2], {name: each.falls for name, each in found.items()})
         for name, colour in (("generalises", "#4477AA"), ("overfits", "#EE6677"), ("decays", "#999999")):
-            _draw_mean(axes[3], linear[name].steps, linear[name].total, name, colour)
-            _draw_mean(axes[4], linear[name].steps, linear[name].test_error, name, colour)
+            draw_mean(axes[3], linear[name].steps, linear[name].total, name, colour)
+            draw_mean(axes[4], linear[name].steps, linear[name].test_error, name, colour)
         axes[3].set_ylabel("$I(X;T)$, linear students [bits]")
         axes[4].set_ylabel("test error [variance of the answer]")
         axes[4].set_yscale("log")
@@ -313,25 +313,30 @@ def figure(runs: Runs) -> Figure:
             ("relevant", apart.relevant, "#228833"),
             ("irrelevant", apart.irrelevant, "#AA3377"),
         ):
-            _draw_mean(axes[5], apart.steps, values, label, colour)
+            draw_mean(axes[5], apart.steps, values, label, colour)
         axes[5].set_ylabel("information of T about the inputs [bits]")
         for ax in axes[:2]:
-            ax.set_xlabel("epoch")
+            step_axis(ax, int(found["tanh"].epochs[-1]), "epoch")
         for ax in axes[3:]:
-            ax.set_xlabel("step of gradient descent")
+            step_axis(ax, STEPS, "step of gradient descent")
         for ax in (*axes[:2], *axes[3:]):
-            ax.set_xscale("symlog", linthresh=1.0, linscale=0.5)
-            ax.set_xlim(left=-0.08)
             legend_below(ax, columns=3)
     return whole
 
 
-def _draw_mean(ax: Axes, at: npt.ArrayLike, values: Values, label: str, colour: str) -> None:
+def step_axis(ax: Axes, last: int, label: str) -> None:
+    """Logarithmic steps with room for step 0."""
+    ax.set_xscale("symlog", linthresh=1.0, linscale=0.5)
+    ax.set_xlim(-0.08, last * 1.15)
+    epoch_ticks(ax.xaxis, last)
+    ax.set_xlabel(label)
+
+
+def draw_mean(ax: Axes, at: npt.ArrayLike, values: npt.NDArray[np.floating[Any]], label: str, colour: str) -> None:
     """Mean over networks of (S, E) and its 95% band."""
     ends = [common.mean(column) for column in values.T]
     ax.plot(at, [end.estimate for end in ends], color=colour, label=label)
-    if np.isfinite([end.low for end in ends]).all():
-        ax.fill_between(at, [e.low for e in ends], [e.high for e in ends], color=colour, alpha=0.2, linewidth=0)
+    fill_band(ax, at, np.array([end.low for end in ends]), np.array([end.high for end in ends]), colour)
 
 
 def _draw_falls(ax: Axes, falls: Mapping[str, Values]) -> None:
