@@ -46,7 +46,7 @@ from ibjax.figures.style import DASHED, error_bars, fill_band, layer_colours, le
 NAME = "weights"
 NEARLY = 0.1
 MOST_EPOCHS = 40
-ODD = frozenset({"tanh", "linear", "softsign"})
+ODD = frozenset({"tanh", "linear", "softsign", "arcsinh"})
 
 
 def entropy(weights: Sequence[npt.NDArray[Any]], resamples: Values) -> Values:

@@ -74,7 +74,9 @@ class Config:
     hidden_widths: tuple[int, ...] = option(
         (12, 10, 7, 5, 4, 3, 2), "units of each hidden layer, from the input on", items=(1, WIDEST_LAYER)
     )
-    activation: str = option("tanh", "of the hidden layers", choices=("tanh", "relu", "linear", "softsign", "softplus"))
+    activation: str = option(
+        "tanh", "of the hidden layers", choices=("tanh", "relu", "linear", "softsign", "softplus", "arcsinh")
+    )
     output: str = option(
         "sigmoid", "sigmoid is one unit for binary labels, softmax a unit per class", choices=("sigmoid", "softmax")
     )

@@ -214,7 +214,7 @@ def test_bad_input_is_refused(
 
 
 def test_no_near_match_where_there_is_none() -> None:
-    with pytest.raises(ValueError, match=r"allowed: 'tanh', 'relu', 'linear', 'softsign', 'softplus'$"):
+    with pytest.raises(ValueError, match=r"allowed: 'tanh', 'relu', 'linear', 'softsign', 'softplus', 'arcsinh'$"):
         Config(activation="xyz")
 
 

@@ -455,7 +455,7 @@ def test_float64_stays_inside_the_run() -> None:
     np.testing.assert_array_equal(traj.train_mask, single.train_mask)
 
 
-@pytest.mark.parametrize("activation", ["relu", "linear", "softsign", "softplus"])
+@pytest.mark.parametrize("activation", ["relu", "linear", "softsign", "softplus", "arcsinh"])
 def test_unbounded_layers_are_binned_in_their_own_range(activation: str) -> None:
     traj = ibjax.run(replace(TINY, activation=activation, output="softmax"))
     assert np.isfinite(traj.i_xt).all()

@@ -30,6 +30,7 @@ ACTIVATIONS: dict[str, tuple[Callable[[Floats], Floats], Callable[[Floats], Floa
     "linear": (lambda z: z, np.ones_like),
     "softsign": (lambda z: z / (1 + np.abs(z)), lambda z: (1 + np.abs(z)) ** -2.0),
     "softplus": (lambda z: np.logaddexp(0, z), lambda z: 1 / (1 + np.exp(-z))),
+    "arcsinh": (np.arcsinh, lambda z: 1 / np.sqrt(1 + z**2)),
 }
 """Each function and its derivative."""
 

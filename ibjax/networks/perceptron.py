@@ -69,6 +69,7 @@ _ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "linear": _fused_once(lambda z: z),
     "softsign": _fused_once(jax.nn.soft_sign),
     "softplus": jax.nn.softplus,
+    "arcsinh": jnp.arcsinh,
 }
 # Activations within [-1, 1]: the paper's grid serves them and the output; the others are binned in their own range.
 _BOUNDED = frozenset({"tanh", "softsign"})

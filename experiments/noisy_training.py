@@ -1,0 +1,335 @@
+"""Networks whose information is beyond dispute: trained with noise, or quantised; and what their compression is.
+
+    python experiments/noisy_training.py [--quick] [--out DIR]
+
+Noise (Goldfeld et al. 2019): the paper's network, trained with Gaussian noise of standard deviation 0.05 on every
+hidden layer. T is the last hidden layer with its noise and that of the layers before, so I(X;T) is finite whatever the
+network does. It is estimated from 16 passes of each pattern (`ibjax.noisy_network_information`), which gives a number
+too low and one too high on average. A fall is certain as far as the low one at the peak, less two standard errors,
+exceeds the high one at the end; the peak is chosen by other draws of the noise.
+
+Quantised (Lorenzen, Igel & Nielsen 2022): every hidden activation is rounded to one of 2^bits levels on [-1, 1], in
+training too; the gradient passes the rounding as if it were not there. With a bin for each level the histogram counts
+the network's states: I(X;T) is exact, with no choice of an estimator.
+
+Geometry (Goldfeld et al. 2019; Geiger 2021): does I(X;T) fall because the patterns draw together? Two measures of a
+layer: within-class scatter, the mean squared distance of the patterns from the mean of their class over that from the
+mean of all; and distance from the corners, that of a pattern from the nearest corner of the cube of tanh units, 0 where
+all units are saturated. Everything that falls in the compression correlates with everything else that does, so what
+counts is the correlation of the *changes* from one logged epoch to the next, since the peak of I(X;T); of a mere trend,
+such as the logarithm of the epoch, it is near 0.
+
+Shapes: S networks, E logged epochs, L layers, N patterns, U units, R passes, B patterns of a batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import common
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+from common import Evidence, Job, Plan, Runs, Values
+from estimators import Range, learned
+from jax import Array
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from saturation import draw_mean, step_axis
+
+import ibjax
+from ibjax import Config, Trajectory, figures
+from ibjax.analysis import compression
+from ibjax.figures.style import legend_below
+from ibjax.networks.perceptron import Perceptron, dense
+
+NAME = "noisy_training"
+NOISE, PASSES, SAMPLES = 0.05, 16, 2
+PRECISIONS = (4, 6, 8)  # bits
+FEW_EPOCHS, GEOMETRY_EPOCHS = 14, 60
+GEOMETRY_NETWORKS = 20
+MINIMUM = 0.5  # bits, mean fall of the layers that compress
+_COLOURS = ("#4477AA", "#EE6677", "0.5")
+GEOMETRY = ("distance from the corners", "within-class scatter", "logarithm of the epoch")
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def quantise(activations: Array, bits: int) -> Array:
+    """The nearest of 2^bits levels, the centres of equal cells of [-1, 1]; the gradient is that of the identity."""
+    cells = 2**bits
+    cell = jnp.clip(jnp.floor((activations + 1) / 2 * cells), 0, cells - 1)
+    return (2 * cell + 1) / cells - 1
+
+
+quantise.defvjp(lambda activations, bits: (quantise(activations, bits), None), lambda bits, saved, d: (d,))
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantised(Perceptron):
+    """The built-in tanh network with hidden activations of few bits.
+
+    Attributes:
+      bits: of an activation.
+    """
+
+    bits: int = 8
+
+    def forward(self, params: Any, inputs: Array, noise: Any = None) -> tuple[Array, list[Array]]:
+        """Logits (1, B) and activations (U, B) of each layer for inputs (..., B); without noise."""
+        a = inputs.reshape(-1, inputs.shape[-1])
+        activations = []
+        for layer in params[:-1]:
+            a = quantise(jnp.tanh(dense(layer["kernel"], layer["bias"], a)), self.bits)
+            activations.append(a)
+        logits = dense(params[-1]["kernel"], params[-1]["bias"], a)
+        return logits, [*activations, jax.nn.sigmoid(logits)]
+
+
+def scatter(layer: npt.NDArray[Any], labels: npt.NDArray[np.bool_]) -> Values:
+    """(E,) within-class share of the scatter of activations (E, N, U) of patterns of two classes, (N,)."""
+    a = layer.astype(np.float64)
+    within = sum(a[:, of].var(axis=1).sum(axis=1) * of.mean() for of in (labels, ~labels))
+    total = a.var(axis=1).sum(axis=1)
+    return np.asarray(within / np.where(total > 0, total, 1))
+
+
+def corner_distance(layer: npt.NDArray[Any]) -> Values:
+    """(E,) mean distance of activations (E, N, U) from the nearest corner of [-1, 1]^U, over the root of U."""
+    gap = 1 - np.abs(layer.astype(np.float64))
+    return np.asarray(np.sqrt((gap**2).mean(axis=2)).mean(axis=1))
+
+
+def since_peak(bits: Values, other: Values, *, changes: bool) -> float:
+    """Correlation of two quantities (E,), or of their changes, since the peak of the first; NaN for fewer than four."""
+    first = int(bits.argmax())
+    a, b = bits[first:], other[first:]
+    if changes:
+        a, b = np.diff(a), np.diff(b)
+    if a.size < 4 or a.std() == 0 or b.std() == 0:
+        return float("nan")
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def noisy_range(run: Trajectory, row: int, few: npt.NDArray[np.intp], *, passes: int = PASSES) -> Range:
+    """I(X;T) of the last hidden layer of a network of noisy layers at logged epochs, between two standard errors."""
+    config = run.config["config"]
+    data = ibjax.spherical_dataset(config["dataset"])
+    network = Perceptron((data.inputs.shape[1], *run.layer_widths), config["activation"])
+    noise = float(np.asarray(config["noise"]))
+    low, high, guide = [], [], []
+    for entry in few:
+        params = [
+            {part: jnp.asarray(run.extras[f"{kind}_{name}"][row, entry]) for part, kind in _ARRAYS.items()}
+            for name in run.layer_names
+        ]
+        key = jax.random.fold_in(jax.random.key(int(run.seeds[row])), int(run.epochs[entry]))
+        found = []
+        for part in jax.random.split(key):
+            of_passes, of_layer = jax.random.split(part)
+            centers = _passes(network, params, jnp.asarray(data.inputs, jnp.float32), of_passes, noise, passes)
+            found.append(
+                ibjax.noisy_network_information(
+                    centers, data.p_y_given_x, key=of_layer, noise_std=noise, samples=SAMPLES
+                )
+            )
+        first, second = found
+        guide.append(float(first.i_xt_low))
+        low.append(float(second.i_xt_low) - 2 * float(second.i_xt_error))
+        high.append(float(second.i_xt) + 2 * float(second.i_xt_error))
+    return Range(np.array(low), np.array(high), np.array(guide))
+
+
+_ARRAYS = {"kernel": "weights", "bias": "biases"}
+
+
+@functools.partial(jax.jit, static_argnums=(0, 5))
+def _passes(network: Perceptron, params: Any, inputs: Array, key: Array, noise: float, passes: int) -> Array:
+    """Activations (R, N, U) of the last hidden layer."""
+    return network.propagate(params, inputs, key=key, noise_std=noise, passes=passes)[-2]
+
+
+class Noisy(NamedTuple):
+    """The last hidden layer of networks trained with noise.
+
+    Attributes:
+      epochs: (E,).
+      low, high: (S, E) I(X;T), bits, too low and too high for certain; NaN where a network did not learn.
+      fall: (S,) certain fall, bits.
+      geometry: (S, 3) correlation of the changes of the mean of low and high with those of each of `GEOMETRY`.
+    """
+
+    epochs: npt.NDArray[np.int64]
+    low: Values
+    high: Values
+    fall: Values
+    geometry: Values
+
+
+@functools.lru_cache(maxsize=2)
+def noisy(run: Trajectory) -> Noisy:
+    """Every network that learned, at about a dozen epochs."""
+    few = common.spread_indices(run.epochs, FEW_EPOCHS)
+    low, high = (np.full((run.seeds.size, few.size), np.nan) for _ in range(2))
+    fall, geometry = np.full(run.seeds.size, np.nan), np.full((run.seeds.size, len(GEOMETRY)), np.nan)
+    data = ibjax.spherical_dataset(run.config["config"]["dataset"])
+    for row in _rows(run):
+        found = noisy_range(run, row, few)
+        low[row], high[row], fall[row] = found.low, found.high, found.fall()
+        layer = common.stored_activations(run, data.inputs, row, few)[-2]
+        geometry[row] = _correlations((found.low + found.high) / 2, layer, data.p_y_given_x > 0.5, run.epochs[few])
+    return Noisy(run.epochs[few], low, high, fall, geometry)
+
+
+@functools.lru_cache(maxsize=2)
+def geometry(run: Trajectory) -> tuple[Values, Values]:
+    """Correlation of I(X;T) with each of `GEOMETRY`, (S, L, 3), of the changes and of the quantities themselves."""
+    few = common.spread_indices(run.epochs, GEOMETRY_EPOCHS)
+    data = ibjax.spherical_dataset(run.config["config"]["dataset"])
+    changes, levels = (np.full((run.seeds.size, len(run.layer_names) - 1, len(GEOMETRY)), np.nan) for _ in range(2))
+    for row in _rows(run)[:GEOMETRY_NETWORKS]:
+        for index, layer in enumerate(common.stored_activations(run, data.inputs, row, few)[:-1]):
+            bits = run.i_xt[row, few, index].astype(np.float64)
+            for table, of_changes in ((changes, True), (levels, False)):
+                labels = data.p_y_given_x > 0.5
+                table[row, index] = _correlations(bits, layer, labels, run.epochs[few], changes=of_changes)
+    return changes, levels
+
+
+def _correlations(
+    bits: Values,
+    layer: npt.NDArray[Any],
+    labels: npt.NDArray[np.bool_],
+    epochs: npt.NDArray[np.int64],
+    *,
+    changes: bool = True,
+) -> list[float]:
+    """Of I(X;T) (E,) with each of `GEOMETRY` of the layer (E, N, U)."""
+    measures = (corner_distance(layer), scatter(layer, labels), np.log(np.maximum(epochs, 1)))
+    return [since_peak(bits, measure, changes=changes) for measure in measures]
+
+
+def _rows(run: Trajectory) -> npt.NDArray[np.intp]:
+    """Networks that learned; all healthy ones where none did, as in a toy."""
+    return rows if (rows := learned(run)).size else np.flatnonzero(run.healthy)
+
+
+def configs(plan: Plan) -> dict[str, Config | Job]:
+    """With noise, quantised, and the paper's run."""
+    wanted: dict[str, Config | Job] = {"tanh": plan.paper(), "noisy": plan.paper(10, noise=NOISE)}
+    for bits in PRECISIONS:
+        config = plan.paper(20, bins=2**bits, store_weights=False)
+        network = Quantised((12, *config.hidden_widths, 1), bits=bits)
+        wanted[f"{bits} bits"] = Job(config=config, name=f"quantised-{bits}", parts={"network": network})
+    return wanted
+
+
+def measure(runs: Runs) -> list[Evidence]:
+    """The four claims."""
+    found = noisy(runs["noisy"])
+    quantised = {name: runs[name] for name in (f"{bits} bits" for bits in PRECISIONS)}
+    falls = np.stack([_falls(run) for run in quantised.values()], axis=1)
+    ends = ", ".join(f"{name} {common.mean(run.i_xt[:, -1, -2])}" for name, run in quantised.items())
+    changes, levels = geometry(runs["tanh"])
+    compressing = np.nan_to_num(np.nanmean(_all_falls(runs["tanh"]), axis=0)) > MINIMUM
+    corners = np.where(compressing, changes[..., 0], np.nan)
+    names = runs["tanh"].layer_names[:-1]
+    others = "; ".join(
+        f"{what}: {common.describe(np.where(compressing, changes[..., index], np.nan), names)}"
+        for index, what in enumerate(GEOMETRY)
+        if index
+    )
+    of_levels = ", ".join(
+        f"{what} {common.mean(np.nanmean(np.where(compressing, levels[..., index], np.nan), axis=1))}"
+        for index, what in enumerate(GEOMETRY)
+    )
+    return [
+        Evidence(
+            "goldfeld_noisy",
+            found.fall,
+            detail=f"{int(np.isfinite(found.fall).sum())} of {runs['noisy'].seeds.size} networks learned; at the end "
+            f"I(X;T) lies between {common.mean(found.low[:, -1])} and {common.mean(found.high[:, -1])} bits.",
+        ),
+        Evidence(
+            "goldfeld_clustering",
+            found.geometry[:, 1],
+            detail=f"Correlations of the changes: {common.describe(found.geometry, GEOMETRY)}.",
+        ),
+        Evidence(
+            "lorenzen_quantized",
+            falls,
+            list(quantised),
+            f"Falls: {common.describe(falls, list(quantised))} bits; I(X;T) at the end: {ends} bits.",
+        ),
+        Evidence(
+            "geiger_geometric",
+            corners,
+            names,
+            f"Correlations of the changes: {common.describe(corners, names)}; {others}. Of the quantities themselves, "
+            f"mean over these layers: {of_levels}.",
+        ),
+    ]
+
+
+def _all_falls(run: Trajectory) -> Values:
+    """(S, L - 1) fall of I(X;T) of the hidden layers, NaN for networks that did not learn."""
+    falls = np.full((run.seeds.size, len(run.layer_names) - 1), np.nan)
+    falls[_rows(run)] = compression(run).drop[_rows(run), :-1]
+    return falls
+
+
+def _falls(run: Trajectory) -> Values:
+    """(S,) of the last hidden layer."""
+    return _all_falls(run)[:, -1]
+
+
+def figure(runs: Runs) -> Figure:
+    """Information of the noisy and of the quantised networks, and what its changes go with."""
+    whole, axes = figures.side_by_side(3, height=2.7)
+    found = noisy(runs["noisy"])
+    with figures.style():
+        for row in range(found.low.shape[0]):
+            axes[0].fill_between(
+                found.epochs, found.low[row], found.high[row], color="#4477AA", alpha=0.25, linewidth=0
+            )
+        for values, label, marker in ((found.low, "low", "v"), (found.high, "high", "^")):
+            axes[0].plot(found.epochs, np.nanmean(values, axis=0), color="#223355", marker=marker, ms=3, label=label)
+        axes[0].set_title(f"trained with noise of {NOISE:g}")
+        for bits, colour in zip(PRECISIONS, ("#228833", "#CCBB44", "#AA3377"), strict=True):
+            run = runs[f"{bits} bits"]
+            draw_mean(axes[1], run.epochs, run.i_xt[_rows(run), :, -2], f"{bits} bits", colour)
+        axes[1].set_title("trained quantised")
+        for ax in axes[:2]:
+            step_axis(ax, int(found.epochs[-1]), "epoch")
+            ax.set_ylim(bottom=0)
+            ax.set_ylabel("$I(X;T)$ of the last hidden layer [bits]")
+            legend_below(ax)
+        _draw_geometry(axes[2], geometry(runs["tanh"])[0], runs["tanh"].layer_names[:-1])
+    return whole
+
+
+def _draw_geometry(ax: Axes, changes: Values, names: Sequence[str]) -> None:
+    """Correlation of the changes with each measure, (S, L, 3), a group for each layer."""
+    for index, what in enumerate(GEOMETRY):
+        ends = [common.mean(column) for column in changes[..., index].T]
+        error = np.nan_to_num([[e.estimate - e.low for e in ends], [e.high - e.estimate for e in ends]])
+        at = np.arange(len(names)) + 0.2 * (index - 1)
+        ax.errorbar(at, [e.estimate for e in ends], error, fmt="os^"[index], ms=3.5, color=_COLOURS[index], label=what)
+    ax.axhline(0, color="0.2", linewidth=0.6, linestyle=":")
+    ax.set_xticks(range(len(names)), [name.replace("hidden_", "") for name in names])
+    ax.set_xlabel("hidden layer")
+    ax.set_ylabel("correlation of the changes with those of $I(X;T)$")
+    legend_below(ax, columns=1)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train or read, measure, draw and write."""
+    return common.execute(NAME, __doc__, configs, measure, figure, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
