@@ -166,7 +166,7 @@ def done_below(run: ibjax.Trajectory) -> Values:
     NaN too where the layer below loses less than 0.1 bits.
     """
     fall, i_xt = compression(run), run.i_xt.astype(np.float64)
-    at = i_xt.argmax(axis=1)
+    at = np.asarray(i_xt.argmax(axis=1))
     done = np.full(fall.drop.shape, np.nan)
     for layer in range(1, done.shape[1]):
         then = i_xt[np.arange(len(at)), at[:, layer], layer - 1]
