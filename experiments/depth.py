@@ -1,8 +1,11 @@
 """One to six hidden layers: how many epochs until the output tells the label, how long the layers take to compress.
 
-Figure 5 of arXiv 1703.00810. The networks are the first 1 to 6 of the widths 12, 10, 7, 5, 4, 3 and the output. The
-information of the output unit is compared, which has one width at every depth: twelve tanh units, the only hidden
-layer of the first network, tell all patterns apart before any training, so the last hidden layer says nothing.
+Figure 5 of arXiv 1703.00810. The networks are the first 1 to 6 of the widths 12, 10, 7, 5, 4, 3 and the output, on the
+same seeds; six of the widths of the paper's caption stand beside them, and one hidden layer of four units: twelve units
+tell nearly all patterns apart at all times, where no compression could be seen. The relevance is that of the output,
+which has one width at every depth.
+
+Shapes: S networks, E logged epochs, L layers, D depths.
 """
 
 from __future__ import annotations
@@ -12,162 +15,246 @@ from collections.abc import Mapping, Sequence
 
 import common
 import numpy as np
-from common import Finding, Interval, Runs, Values
-from common.drawing import draw_event_epochs, shades
+from common import Evidence, Plan, Runs, Values
+from common.drawing import EVENTS, draw_event_epochs
+from common.layers import compressing, log_epochs, measurable, row_means, row_slopes, row_taus
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
 
 import ibjax
 from ibjax import figures
-from ibjax.analysis import Estimate, compression, epochs_to_relevance, mean_over_seeds
-from ibjax.figures.style import epoch_axis, fill_band
+from ibjax.analysis import compression, epochs_to_relevance
+from ibjax.figures.style import COLUMN, ensemble_colours, epoch_axis, fill_band, letter
 
 NAME = "depth"
 WIDTHS = (12, 10, 7, 5, 4, 3)
-SHARE = 0.95  # of I(X;Y)
-PAPER_EPOCHS = 400
-FACTOR = 2.0
+CAPTION = (12, 10, 8, 6, 4, 2)
+NARROW = 4
+MARKS = (0.90, 0.95)  # of I(X;Y); the second lies on the plateau of the output's curve, where it climbs slowest
 
 
-def configs(quick: bool) -> dict[str, ibjax.Config]:
-    """A run per depth."""
-    widths = common.paper(quick).hidden_widths if quick else WIDTHS
-    return {str(depth): common.paper(quick, hidden_widths=widths[:depth]) for depth in range(1, len(widths) + 1)}
+def configs(plan: Plan) -> dict[str, ibjax.Config]:
+    """A run per depth, one of the caption's widths, one of a single narrow layer."""
+    widths = (6, 5, 3) if plan.quick else WIDTHS
+    runs = {str(depth): plan.paper(hidden_widths=widths[:depth]) for depth in range(1, len(widths) + 1)}
+    caption = CAPTION[-2:] if plan.quick else CAPTION
+    runs["caption"] = plan.paper(seeds=20, hidden_widths=caption)
+    return runs | {"narrow": plan.paper(seeds=20, hidden_widths=(NARROW,))}
 
 
-def times(run: ibjax.Trajectory) -> Values:
-    """(S,) log10 of the epochs until the output has its share of I(X;Y); the last epoch where it never has."""
-    return common.log_epochs(run, epochs_to_relevance(run, SHARE)[:, -1])
+def by_depth(runs: Runs) -> dict[int, ibjax.Trajectory]:
+    """The runs of 1, 2, ... hidden layers."""
+    return {int(label): run for label, run in runs.items() if label.isdecimal()}
 
 
-def success(run: ibjax.Trajectory) -> Values:
-    """(S,) 1 where the output ever has its share of I(X;Y), 0 where it never has, NaN for diverged networks."""
-    there = (~np.isnan(epochs_to_relevance(run, SHARE)[:, -1])).astype(np.float64)
-    return np.where(run.diverged, np.nan, there)
+def reached(run: ibjax.Trajectory, share: float) -> Values:
+    """(S,) epochs until the output has this share of I(X;Y); NaN where it never has, and for diverged networks."""
+    return epochs_to_relevance(run, share)[:, -1]
+
+
+def times(run: ibjax.Trajectory, share: float) -> Values:
+    """(S,) log10 of the epochs until the output has its share; the last epoch, a lower bound, where it never has."""
+    epochs = reached(run, share)
+    bounded = np.where(np.isnan(epochs) & run.healthy, run.epochs[-1], epochs)
+    return log_epochs(bounded)
 
 
 def compression_times(run: ibjax.Trajectory) -> Values:
     """(S, L) log10 of the epochs from the peak of I(X;T) until 90% of its fall; NaN where that is under 0.1 bits."""
     fall = compression(run)
-    return np.asarray(np.log10(np.maximum(fall.most_epoch - fall.peak_epoch, 1.0)))
+    return log_epochs(fall.most_epoch - fall.peak_epoch)
 
 
-def measure(runs: Runs) -> list[Finding]:
+def measure(runs: Runs) -> list[Evidence]:
     """Epochs against depth, the shallowest and the deepest network, and the time of the compression."""
-    depths = [float(label) for label in runs]
-    shallow, deep = next(iter(runs.values())), next(reversed(list(runs.values())))
-    each = ", ".join(
-        f"{label}: {common.power_of_ten(common.mean(times(run)))} ({np.nanmean(success(run)):.0%} get there)"
-        if not run.diverged.all()
-        else f"{label}: all diverged"
-        for label, run in runs.items()
+    depths = by_depth(runs)
+    return [*relevance(runs, depths), *compression_of(depths), one_layer(runs, depths)]
+
+
+def relevance(runs: Runs, depths: Mapping[int, ibjax.Trajectory]) -> list[Evidence]:
+    """How many epochs the output takes until it has most of I(X;Y)."""
+    shallow, deep = depths[1], depths[max(depths)]
+    sooner = {share: np.stack([times(run, share) for run in depths.values()], axis=1) for share in MARKS}
+    at = list(depths)
+    told = "; ".join(
+        f"{share:.0%}: " + ", ".join(f"{depth}: {mark(run, share)}" for depth, run in depths.items()) for share in MARKS
     )
-    fewer = common.slope(depths, [times(run) for run in runs.values()])
-    soon = common.power_of_ten(common.mean(times(deep)))
-    alone = common.mean(success(shallow))
-    ends = ", ".join(f"{label}: {common.at(mean_over_seeds(run, run.i_ty[:, -1]), -1)}" for label, run in runs.items())
-    last = int(deep.epochs[-1])
-    how = f"epochs until I(T;Y) of the output is {SHARE:.0%} of I(X;Y)"
-    censored = f"A network that never gets there counts with the last epoch, {last}: a lower bound."
+    ends = {depth: common.mean(np.where(run.diverged, np.nan, run.i_ty[:, -1, -1])) for depth, run in depths.items()}
+    ever = np.where(shallow.diverged, np.nan, ~np.isnan(reached(shallow, MARKS[1])))
+    first, second = MARKS
     return [
-        Finding.of(
-            fewer,
-            claim="More hidden layers need fewer epochs to reach the relevant information.",
-            source=f"{common.PAPER}, figure 5",
-            measured=f"slope of log10 of the {how} against the number of hidden layers; geometric means: {each}",
-            verdict=common.verdict_below(fewer),
-            note=f"{censored} Widths {', '.join(map(str, deep.layer_widths[:-1]))} from the input on.",
+        Evidence(
+            "deeper_sooner",
+            row_slopes(at[1:], sooner[first][:, 1:]),
+            detail=f"Geometric means of the epochs until the output has a share of I(X;Y), by number of hidden layers; "
+            f"{told}. From one layer to two log10 changes by {common.mean(sooner[first][:, 1] - sooner[first][:, 0])}; "
+            f"slope of the {second:.0%} mark {common.mean(row_slopes(at[1:], sooner[second][:, 1:]))}. Networks that "
+            "never get there count with the last epoch.",
         ),
-        Finding.of(
-            soon,
-            claim=f"{len(deep.layer_names) - 1} hidden layers reach the full relevant information within about "
-            f"{PAPER_EPOCHS} epochs.",
-            source=f"{common.PAPER}, figure 5",
-            measured=f"geometric mean of the {how}; reproduced if within a factor {FACTOR:g} of {PAPER_EPOCHS}",
-            verdict=common.verdict_below(soon, PAPER_EPOCHS * FACTOR),
-            note=f"{censored} The learning rate of the paper is not published; ours was chosen for this time scale.",
+        Evidence(
+            "six_by_400",
+            times(deep, second),
+            detail=f"{first:.0%} of it: {mark(deep, first)} epochs. Widths of the paper's caption "
+            f"({'-'.join(map(str, CAPTION))}): {first:.0%} {mark(runs['caption'], first)}, {second:.0%} "
+            f"{mark(runs['caption'], second)}.",
         ),
-        Finding.of(
-            alone,
-            claim=f"One hidden layer does not reach the relevant information in {last} epochs.",
-            source=f"{common.PAPER}, figure 5",
-            measured=f"share of the networks of one hidden layer whose output ever has {SHARE:.0%} of I(X;Y); "
-            f"I(T;Y) of the output at the end, bits, per number of layers: {ends}; reproduced if less than half",
-            verdict=common.verdict_below(alone, 0.5),
+        Evidence.share(
+            "one_layer_never",
+            ever,
+            detail=f"I(T;Y) of the output at the end: {', '.join(f'{depth}: {end}' for depth, end in ends.items())} "
+            "bits.",
         ),
-        _compression(runs, depths),
     ]
 
 
-def _compression(runs: Runs, depths: Sequence[float]) -> Finding:
-    """Whether the output of a deeper network compresses in fewer epochs."""
-    spent = {label: compression_times(run) for label, run in runs.items()}
-    faster = common.slope(depths, [logs[:, -1] for logs in spent.values()])
+def mark(run: ibjax.Trajectory, share: float) -> str:
+    """Geometric mean of the epochs until the output has its share, and how many networks never get there."""
+    value = common.mean(times(run, share))
+    never = int(np.sum(np.isnan(reached(run, share)) & run.healthy))
+    return f"{10**value.estimate:.0f}{f' ({never} of {int(run.healthy.sum())} never)' * bool(never)}"
+
+
+def compression_of(depths: Mapping[int, ibjax.Trajectory]) -> list[Evidence]:
+    """Whether layers compress in fewer epochs with more layers, and the higher ones in fewer than the lower ones."""
+    deep = depths[max(depths)]
+    spent = {depth: compression_times(run) for depth, run in depths.items()}
+    last = np.stack([values[:, -2] for values in spent.values()], axis=1)
+    slopes = same_layer(depths, spent)
+    chosen = compressing(deep)
+    names = [name for name, counts in zip(deep.layer_names, chosen, strict=True) if counts]
     each = "; ".join(
-        f"{label}: {common.describe(mean_over_seeds(run, spent[label]), run.layer_names)} "
-        f"({int(np.sum(~np.isnan(spent[label][:, -1])))} outputs)"
-        for label, run in runs.items()
+        f"{depth}: {common.describe(values[:, :-1], depths[depth].layer_names[:-1])}" for depth, values in spent.items()
     )
-    return Finding.of(
-        faster,
-        claim="More hidden layers compress in fewer epochs.",
-        source=f"{common.PAPER}, figure 5",
-        measured="slope, against the number of hidden layers, of log10 of the epochs from the peak of I(X;T) of the "
-        f"output until 90% of its fall is done; log10 per layer: {each}",
-        verdict=common.verdict_below(faster),
-        note="Only networks whose output loses 0.1 bits or more have such a time; shallow ones seldom do.",
+    sooner = Evidence(
+        "compress_sooner",
+        row_means(np.stack(list(slopes.values()), axis=1)) if slopes else np.full(deep.seeds.size, np.nan),
+        detail=f"Slope of {', '.join(f'{name} {common.mean(slope)}' for name, slope in slopes.items()) or 'none'}; of "
+        f"the last hidden layer, whose width falls with depth, {common.mean(row_slopes(list(depths), last))}. log10 of "
+        f"the epochs by number of hidden layers: {each}.",
     )
+    if chosen.sum() < 2:
+        return [sooner, Evidence.unmeasurable("shorter_after_compressed", "Less than two layers compress.")]
+    ordered = spent[max(depths)][:, chosen]
+    shorter = Evidence(
+        "shorter_after_compressed",
+        row_taus(ordered),
+        detail=f"log10 of the epochs: {common.describe(ordered, names)}. No layer starts from a compressed one: at the "
+        "peak of its I(X;T) the layer below has done this share of its fall, "
+        f"{common.describe(done_below(deep)[:, chosen], names)}.",
+    )
+    return [sooner, shorter]
+
+
+def same_layer(depths: Mapping[int, ibjax.Trajectory], spent: Mapping[int, Values]) -> dict[str, Values]:
+    """Slope of log10 of a hidden layer's time against the number of hidden layers, of each seed, where it compresses.
+
+    Returns:
+      Name of the layer -> (S,), of the layers that compress at two depths or more.
+    """
+    slopes = {}
+    for layer in range(max(depths)):
+        there = [d for d, run in depths.items() if layer < d and compressing(run)[layer]]
+        if len(there) > 1:
+            slopes[f"hidden_{layer + 1}"] = row_slopes(there, np.stack([spent[d][:, layer] for d in there], axis=1))
+    return slopes
+
+
+def done_below(run: ibjax.Trajectory) -> Values:
+    """(S, L) share of its fall that the layer below has done when I(X;T) of a layer is largest; NaN for the first.
+
+    NaN too where the layer below loses less than 0.1 bits.
+    """
+    fall, i_xt = compression(run), run.i_xt.astype(np.float64)
+    at = np.asarray(i_xt.argmax(axis=1))
+    done = np.full(fall.drop.shape, np.nan)
+    for layer in range(1, done.shape[1]):
+        then = i_xt[np.arange(len(at)), at[:, layer], layer - 1]
+        begun = at[:, layer] >= at[:, layer - 1]
+        lost = np.where(begun, fall.peak[:, layer - 1] - then, 0.0)
+        whole = fall.drop[:, layer - 1]
+        done[:, layer] = np.where(whole >= fall.minimum_drop, lost / np.where(whole > 0, whole, 1.0), np.nan)
+    return done
+
+
+def one_layer(runs: Runs, depths: Mapping[int, ibjax.Trajectory]) -> Evidence:
+    """Whether a single hidden layer compresses: of those that leave room to see it."""
+    claim = "one_layer_no_compression"
+    single = {f"{run.layer_widths[0]} units": run for run in (depths[1], runs["narrow"])}
+    falls = {label: compression(run).drop for label, run in single.items()}
+    told = "; ".join(
+        f"{label}: {common.describe(fall, single[label].layer_names)}, largest I(X;T) "
+        f"{common.mean(compression(single[label]).peak[:, 0])} bits, training accuracy "
+        f"{common.mean(np.where(single[label].diverged, np.nan, single[label].train_accuracy[:, -1]))}"
+        for label, fall in falls.items()
+    )
+    judged = [label for label, run in single.items() if measurable(run)[0]]
+    detail = f"Fall of hidden layer and output of one-layer networks: {told}."
+    if not judged:
+        return Evidence.unmeasurable(claim, detail)
+    rows = max(len(falls[label]) for label in judged)
+    columns = [np.pad(falls[label][:, 0], (0, rows - len(falls[label])), constant_values=np.nan) for label in judged]
+    return Evidence(claim, np.stack(columns, axis=1), judged, detail)
 
 
 def figure(runs: Runs) -> Figure:
     """A plane per depth; below, the output's relevant information, and the times until it is there and compressed."""
-    titles = {f"{label} hidden layer{'s' * (label != '1')}": run for label, run in runs.items()}
-    rows = -(-len(runs) // 3)
+    depths = by_depth(runs)
+    titles = {f"{depth} hidden layer{'s' * (depth != 1)}": run for depth, run in depths.items()}
     with figures.style():
-        whole = Figure(figsize=(8.7, 2.5 * rows + 2.7), layout="constrained")
-        top, bottom = whole.subfigures(2, 1, squeeze=False, height_ratios=(2.5 * rows, 2.7))[:, 0]
-        figures.planes(titles, columns=3, part=top)
-        left, right = bottom.subplots(1, 2)
-        draw_output_relevance(left, runs)
-        left.set_title("mean, 95% band")
-        until, fall = {}, {}
-        for label, run in runs.items():
-            until[label] = common.mean(times(run))
-            fall[label] = common.mean(compression_times(run)[:, -1])
-        series = {f"{SHARE:.0%} of $I(X;Y)$ in the output": until, "fall of the output's $I(X;T)$": fall}
-        draw_event_epochs(right, {name: _stack(values) for name, values in series.items()}, list(runs))
-        right.set_xlabel("hidden layers")
-        right.set_title("geometric mean of the networks, 95% bars")
+        whole = Figure(figsize=(COLUMN, 11.0), layout="constrained")
+        top, bottom = whole.subfigures(2, 1, squeeze=False, height_ratios=(6.2, 4.8))[:, 0]
+        figures.planes(titles, part=top)
+        upper, lower = bottom.subplots(2, 1)
+        draw_output_relevance(upper, depths)
+        never = {share: np.array([np.isnan(reached(run, share)).any() for run in depths.values()]) for share in MARKS}
+        series = {
+            **{f"{share:.0%} of $I(X;Y)$ in the output": _columns(depths, share) for share in MARKS},
+            "fall of the last hidden layer": np.stack(
+                [compression_times(run)[:, -2] for run in depths.values()], axis=1
+            ),
+        }
+        draw_event_epochs(lower, series, list(map(str, depths)))
+        mark_censored(lower, never, depths)
+        lower.set_xlabel("hidden layers")
+        lower.set_title("geometric mean, 95% bars")
+        letter([*top.axes[: len(depths)], upper, lower])
     return whole
 
 
-def draw_output_relevance(ax: Axes, runs: Runs) -> None:
-    """I(T;Y) of the output of every ensemble against the epoch, with 95% bands, and its share of I(X;Y) dotted."""
-    for (name, run), colour in zip(runs.items(), shades(len(runs)), strict=True):
-        relevance = mean_over_seeds(run, run.i_ty[:, :, -1])
-        ax.plot(run.epochs, relevance.mean, color=colour, label=name)
-        fill_band(ax, run.epochs, relevance.low, relevance.high, colour)
-    longest = max(runs.values(), key=lambda run: int(run.epochs[-1]))
-    level = SHARE * longest.i_xy
-    ax.axhline(level, color="0.2", linewidth=0.7, linestyle=":")
-    ax.annotate(
-        f"{SHARE:.0%} of $I(X;Y)$",
-        (0.02, level),
-        xycoords=("axes fraction", "data"),
-        xytext=(0, 2),
-        textcoords="offset points",
-        fontsize="small",
-    )
+def _columns(depths: Mapping[int, ibjax.Trajectory], share: float) -> Values:
+    return np.stack([times(run, share) for run in depths.values()], axis=1)
+
+
+def mark_censored(ax: Axes, never: Mapping[float, Values], depths: Mapping[int, ibjax.Trajectory]) -> None:
+    """An arrow up where some network of a depth never gets there: the mean is a lower bound."""
+    for number, (share, censored) in enumerate(never.items()):
+        for place in np.flatnonzero(censored):
+            at = place + 0.14 * (number - 1)
+            height = 10 ** common.mean(times(list(depths.values())[place], share)).estimate
+            look = {"arrowstyle": "->", "color": EVENTS[number][0], "lw": 0.8}
+            ax.annotate("", (at, height * 1.9), (at, height), arrowprops=look)
+
+
+def draw_output_relevance(ax: Axes, depths: Mapping[int, ibjax.Trajectory]) -> None:
+    """Share of I(X;Y) in the output, its distance from 1 on a logarithmic scale, 95% bands; the marks dotted."""
+    longest = max(depths.values(), key=lambda run: int(run.epochs[-1]))
+    for (depth, run), colour in zip(depths.items(), ensemble_colours(len(depths)), strict=True):
+        lacking = 1.0 - run.i_ty[run.healthy, :, -1].astype(np.float64) / run.i_xy
+        mean, low, high = np.array([common.mean(column) for column in lacking.T]).T
+        ax.plot(run.epochs, mean, color=colour, label=str(depth))
+        fill_band(ax, run.epochs, np.maximum(low, 1e-3), high, colour)
+    for share in MARKS:
+        ax.axhline(1.0 - share, color="0.2", linewidth=0.7, linestyle=":")
     epoch_axis(ax, longest)
-    ax.set_ylim(0.0, 1.08 * longest.i_xy)
-    ax.set_ylabel("$I(T;Y)$ of the output [bits]")
-    ax.legend(title="hidden layers", loc="center left", title_fontsize=7, ncols=2)
-
-
-def _stack(values: Mapping[str, Interval]) -> Estimate:
-    """Intervals as one estimate."""
-    mean, low, high, count = (np.array(column) for column in zip(*values.values(), strict=True))
-    return Estimate(mean=mean, low=low, high=high, count=count, left_out=0, level=0.95)
+    ax.set_yscale("log")
+    ax.set_ylim(1.05, 0.02)
+    ax.yaxis.set_major_locator(FixedLocator([1.0, 0.5, 0.2, 0.1, 0.05, 0.02]))
+    ax.yaxis.set_major_formatter(lambda lacks, _: f"{1 - lacks:.2g}")
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.set_ylabel("$I(T;Y)/I(X;Y)$ of the output")
+    ax.set_title(f"mean of {int(longest.healthy.sum())} networks, 95% band")
+    ax.legend(title="hidden layers", loc="upper left", title_fontsize=7, ncols=2)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

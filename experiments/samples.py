@@ -1,105 +1,153 @@
-"""Where the layers end in the plane when trained on 3% to 85% of the patterns.
+"""Trained on 3% to 85% of the patterns: the mean way of the layers through the plane, and where they end.
 
-Batches as in `trajectories`: an epoch has 14 updates whatever the number of patterns.
+Figures 3 and 6 of arXiv 1703.00810. A batch is the same share of the training patterns in all runs, so that an epoch
+has 14 updates in each; the paper does not tell its batches. Seeds are the same in all runs.
+
+Shapes: S networks, K shares of the patterns.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import common
 import numpy as np
-from common import Finding, Runs
-from common.drawing import shades
+import numpy.typing as npt
+from common import Evidence, Plan, Runs, Values
+from common.drawing import draw_means
+from common.layers import row_slopes
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from trajectories import config_of
 
 import ibjax
 from ibjax import figures
-from ibjax.analysis import mean_over_seeds
+from ibjax.analysis import compression
 from ibjax.figures.plane import plane_axes
-from ibjax.figures.style import error_bars, layer_markers, legend_below, marker_area
+from ibjax.figures.style import COLUMN, ensemble_colours, epoch_axis, fill_band, layer_looks, letter, marker_area
 
 NAME = "samples"
 FRACTIONS = (0.03, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.7, 0.85)
+PATHS = ("5%", "45%", "85%")
 
 
-def configs(quick: bool) -> dict[str, ibjax.Config]:
+def configs(plan: Plan) -> dict[str, ibjax.Config]:
     """One run per share of the patterns."""
-    return {f"{fraction:.0%}": config_of(fraction, quick) for fraction in ((0.05, 0.45, 0.85) if quick else FRACTIONS)}
+    base = plan.paper()
+    assert base.batch_size is not None
+    assert isinstance(base.train_fraction, float)
+    per = base.batch_size / base.train_fraction
+    fractions = (0.05, 0.45, 0.85) if plan.quick else FRACTIONS
+    return {f"{part:.0%}": plan.paper(train_fraction=part, batch_size=round(per * part)) for part in fractions}
 
 
-def measure(runs: Runs) -> list[Finding]:
-    """How the last hidden layer's end moves with the number of patterns, along both axes."""
-    logs = [float(np.log10(np.mean(run.train_mask))) for run in runs.values()]
-    names = next(iter(runs.values())).layer_names
+def lost(run: ibjax.Trajectory, values: npt.NDArray[Any]) -> Values:
+    """(S, E, L) -> (S, L) largest value of each network over the epochs less its last one; NaN where it diverged."""
+    exact = values.astype(np.float64)
+    return np.where(run.diverged[:, None], np.nan, exact.max(axis=1) - exact[:, -1])
 
-    def slopes(field: str) -> list[common.Interval]:
-        ends = [
-            np.where(r.diverged[:, None], np.nan, getattr(r, field)[:, -1].astype(np.float64)) for r in runs.values()
-        ]
-        return [common.slope(logs, [end[:, layer] for end in ends]) for layer in range(len(names))]
 
-    relevance, rate = slopes("i_ty"), slopes("i_xt")
-    each = ", ".join(f"{name} {slope}" for name, slope in zip(names, relevance, strict=True))
-    rates = ", ".join(f"{name} {slope}" for name, slope in zip(names, rate, strict=True))
-    ends = ", ".join(f"{label} {common.at(mean_over_seeds(run, run.i_ty[:, -1]), -2)}" for label, run in runs.items())
-    gain = relevance[-2]
+def measure(runs: Runs) -> list[Evidence]:
+    """Whether I(T;Y) falls again with few patterns and with many, and how its end moves with their number."""
+    few, many = runs["5%"], runs["85%"]
+    names = many.layer_names
+    falls = {label: lost(run, run.i_ty) for label, run in runs.items()}
+    more = falls["5%"] - falls["85%"]
+    meanwhile = {label: common.mean(compression(run).drop[:, -2]) for label, run in (("5%", few), ("85%", many))}
+    share = common.share(np.where(np.isnan(more[:, -2]), np.nan, more[:, -2] > 0))
+    ends = np.stack([np.where(run.diverged, np.nan, run.i_ty[:, -1, -2]) for run in runs.values()], axis=1)
+    logs = np.log10([np.mean(run.train_mask) for run in runs.values()])
+    accuracy = np.stack([np.where(run.diverged, np.nan, run.test_accuracy[:, -1]) for run in runs.values()], axis=1)
+    rates = np.stack([np.where(run.diverged, np.nan, run.i_xt[:, -1, -2]) for run in runs.values()], axis=1)
     return [
-        Finding.of(
-            gain,
-            claim="More training patterns leave more relevant information in the deep layers.",
-            source=f"{common.PAPER}, figure of the final layers for 3% to 85%",
-            measured="slope of I(T;Y) of the last hidden layer at the end against log10 of the share of patterns, bits "
-            f"for ten times the patterns; all layers: {each}; I(T;Y) per share: {ends}; slopes of I(X;T): {rates}",
-            verdict=common.verdict_above(gain),
-            note="Batches are an equal share of the training patterns: 14 updates an epoch.",
-        )
+        Evidence(
+            "few_lose",
+            more[:, -2],
+            detail=f"More at 5% in {share} of the networks; per layer: {common.describe(more, names)}. At 5% alone: "
+            f"{common.describe(falls['5%'], names)}, while I(X;T) of the last hidden layer falls by "
+            f"{meanwhile['5%']} bits. {steady(few)}",
+        ),
+        Evidence(
+            "many_retain",
+            falls["85%"][:, -2],
+            detail=f"Per layer: {common.describe(falls['85%'], names)}, while I(X;T) of the last hidden layer falls by "
+            f"{meanwhile['85%']} bits. {steady(many)}",
+        ),
+        Evidence(
+            "more_patterns",
+            row_slopes(logs, ends),
+            detail=f"I(T;Y) at the end: {common.describe(ends, list(runs))}. I(X;T) moves by "
+            f"{common.mean(row_slopes(logs, rates))} bits for ten times the patterns. Test accuracy: "
+            f"{common.describe(accuracy, list(runs))}.",
+        ),
     ]
 
 
+def steady(run: ibjax.Trajectory) -> str:
+    """How much of the loss a peak above a noisy curve makes: the last hidden layer's, of a running mean of five."""
+    curve = np.where(run.diverged[:, None], np.nan, run.i_ty[:, :, -2]).astype(np.float64)
+    width = min(5, curve.shape[1])
+    smooth = np.lib.stride_tricks.sliding_window_view(curve, width, axis=1).mean(axis=2)
+    return f"Of means of {width} neighbouring logged epochs: {common.mean(smooth.max(axis=1) - smooth[:, -1])} bits."
+
+
 def figure(runs: Runs) -> Figure:
-    """The ends of all layers, a colour per share of the patterns."""
-    whole, (ax,) = figures.side_by_side(1, height=3.4)
+    """A plane per share of the patterns; where all layers end, and how the last hidden one's relevance falls again."""
+    shown = {f"{label} of the patterns": runs[label] for label in PATHS}
     with figures.style():
-        draw_final_layers(ax, runs)
+        whole = Figure(figsize=(COLUMN, 9.2), layout="constrained")
+        top, bottom = whole.subfigures(2, 1, squeeze=False, height_ratios=(4.6, 4.6))[:, 0]
+        figures.planes(shown, part=top)
+        plane, lines = bottom.subplots(2, 1, height_ratios=(1.25, 1.0))
+        draw_final_layers(plane, runs)
+        draw_relevance(lines, runs)
+        letter([*top.axes[: len(shown)], plane, lines])
     return whole
 
 
 def draw_final_layers(ax: Axes, runs: Runs) -> None:
-    """Where the layers of several ensembles end: a marker per layer, a colour per ensemble, one ensemble's joined."""
+    """Where the layers of several ensembles end: a marker per layer, a colour per ensemble, each ensemble's joined."""
     first = next(iter(runs.values()))
-    markers = layer_markers(len(first.layer_names))
-    lines = []
-    for (name, run), colour in zip(runs.items(), shades(len(runs)), strict=True):
-        x, y = (mean_over_seeds(run, values[:, -1]) for values in (run.i_xt, run.i_ty))
-        lines += ax.plot(x.mean, y.mean, color=colour, linewidth=0.8, label=name, zorder=2)
-        ax.errorbar(x.mean, y.mean, error_bars(y), error_bars(x), color=colour, elinewidth=0.7, ls="", zorder=2)
-        for at_x, at_y, marker in zip(x.mean, y.mean, markers, strict=True):
+    looks = layer_looks(first.layer_names)
+    for run, colour in zip(runs.values(), ensemble_colours(len(runs)), strict=True):
+        ends = [values[run.healthy, -1].T for values in (run.i_xt, run.i_ty)]
+        x, y = (np.array([common.mean(column) for column in end]) for end in ends)
+        ax.plot(x[:, 0], y[:, 0], color=colour, linewidth=0.8, zorder=2)
+        draw_means(ax, x[:, 0], y, ls="", color=colour)
+        for at_x, at_y, (_, _, marker) in zip(x[:, 0], y[:, 0], looks, strict=True):
             ax.scatter(at_x, at_y, s=marker_area(marker), color=colour, marker=marker, linewidths=0, zorder=3)
     plane_axes(ax, first)
-    ax.set_ylim(-0.02, 1.06 * first.i_xy)
-    ax.set_title(_title(runs))
-    ax.add_artist(ax.legend(handles=lines, title="training patterns", loc="lower right", ncols=2, title_fontsize=7))
+    ax.set_title(f"last epoch, mean of {counts(runs)}, 95% bars")
     marks = [
         Line2D([], [], color="0.3", linestyle="", marker=marker, markersize=3.5, label=name)
-        for name, marker in zip(first.layer_names, markers, strict=True)
+        for name, _, marker in looks
     ]
-    legend_below(ax, marks)
+    ax.legend(handles=marks, loc="lower right", ncols=2, handletextpad=0.1)
 
 
-def _title(runs: Runs) -> str:
+def draw_relevance(ax: Axes, runs: Mapping[str, ibjax.Trajectory]) -> None:
+    """I(T;Y) of the last hidden layer against the epoch, an ensemble a line, named at its end."""
+    longest = max(runs.values(), key=lambda run: int(run.epochs[-1]))
+    for (name, run), colour in zip(runs.items(), ensemble_colours(len(runs)), strict=True):
+        values = run.i_ty[run.healthy, :, -2]
+        relevance = np.array([common.mean(column) for column in values.T])
+        ax.plot(run.epochs, relevance[:, 0], color=colour, label=name)
+        fill_band(ax, run.epochs, relevance[:, 1], relevance[:, 2], colour)
+    epoch_axis(ax, longest)
+    ax.set_ylabel("$I(T;Y)$ of the last hidden\nlayer [bits]")
+    ax.set_ylim(0.0, 1.06 * longest.i_xy)
+    ax.set_title(f"mean of {counts(runs)}, 95% band")
+    ax.legend(title="training patterns", loc="lower right", ncols=3, title_fontsize=7)
+
+
+def counts(runs: Runs) -> str:
     """How many networks stand behind each point."""
-    counts = sorted({int(run.healthy.sum()) for run in runs.values()})
-    lost = sum(int(run.diverged.sum()) for run in runs.values())
-    of_each = "-".join(str(count) for count in {counts[0]: 0, counts[-1]: 0})
-    return (
-        f"last epoch, mean of {of_each} network{'s' * (counts[-1] != 1)} each"
-        f"{', 95% bars' if counts[-1] > 1 else ''}{f', {lost} diverged left out' if lost else ''}"
-    )
+    shown = sorted({int(run.healthy.sum()) for run in runs.values()})
+    lost_ones = sum(int(run.diverged.sum()) for run in runs.values())
+    of_each = "-".join(str(count) for count in {shown[0]: 0, shown[-1]: 0})
+    return f"{of_each} network{'s' * (shown[-1] != 1)}{f' ({lost_ones} diverged left out)' if lost_ones else ''}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

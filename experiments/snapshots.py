@@ -1,86 +1,150 @@
-"""The information plane of 50 networks at the start, at about 400 and at about 9000 epochs.
+"""The information plane of 50 networks at the start, at about 400 and at about 9000 epochs, and when layers compress.
 
-Figure 2 of arXiv 1703.00810.
+Figure 2 of arXiv 1703.00810, and what its text says of the beginning and the order of the compression.
+
+Shapes: S networks, E logged epochs, L layers.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import common
 import numpy as np
-from common import Finding, Runs
+import numpy.typing as npt
+from common import Entry, Evidence, Plan, Runs, Values
+from common.layers import compressing, log_epochs, row_means, row_taus
 from matplotlib.figure import Figure
 
 import ibjax
 from ibjax import figures
-from ibjax.analysis import check_bounds, mean_over_seeds
+from ibjax.analysis import check_bounds, compression
+from ibjax.analysis.statistics import percentiles
 
 NAME = "snapshots"
 EPOCHS = (0, 400, 9000)
-MOST = 0.9  # of I(X;Y), what "most of the relevant information" is taken to mean
+VARIES = 0.01  # bits; a layer that varies less before training cannot come together
 
 
-def configs(quick: bool) -> dict[str, ibjax.Config]:
+def configs(plan: Plan) -> dict[str, ibjax.Config]:
     """The paper's run."""
-    return {"paper": common.paper(quick)}
+    return {"paper": plan.paper()}
 
 
-def measure(runs: Runs) -> list[Finding]:
-    """What is lost along the untrained layers, what is there after fitting, whether networks come together."""
+def measure(runs: Runs) -> list[Evidence]:
+    """What untrained layers lose, what is there after fitting, whether networks come together, when layers compress."""
     run = runs["paper"]
     hidden = run.layer_names[:-1]
     untrained, fitted, late = (run.epoch_index(epoch) for epoch in EPOCHS)
-    at_start = mean_over_seeds(run, run.i_ty[:, untrained, :-1])
-    lost = common.mean(np.where(run.diverged, np.nan, run.i_ty[:, untrained, 0] - run.i_ty[:, untrained, -2]))
+    relevance = np.where(run.healthy[:, None, None], run.i_ty, np.nan)
+    steps = -np.diff(relevance[:, untrained, :-1], axis=1)
     order = "; ".join(str(violations) for violations in check_bounds(run).order)
-    share = mean_over_seeds(run, run.i_ty[:, fitted, :-1] / run.i_xy)
-    least = int(np.argmin(share.mean))
-    spread = [_contraction(run, untrained, late, layer) for layer in range(len(hidden))]
-    told = [(name, ratio) for name, ratio in zip(hidden, spread, strict=True) if ratio.n_seeds]
-    narrow = min((ratio for _, ratio in told), default=common.NOTHING)
+    share = relevance[:, fitted] / run.i_xy
+    never = int(np.sum(run.train_accuracy[run.healthy, -1] < 0.95))
     return [
-        Finding.of(
-            lost,
-            claim="Untrained networks lose relevant information from layer to layer.",
-            source=f"{common.PAPER}, figure 2 left",
-            measured=f"bits of I(T;Y) between first and last hidden layer before training; I(T;Y) per layer: "
-            f"{common.describe(at_start, hidden)}; order along the layers at all epochs: {order}",
-            verdict=common.verdict_above(lost),
+        Evidence(
+            "untrained_loss",
+            relevance[:, untrained, 0] - relevance[:, untrained, -2],
+            detail=f"From each layer to the next: {common.describe(steps, hidden[1:])}. At all epochs: {order}.",
         ),
-        Finding.of(
-            common.at(share, least),
-            claim="After about 400 epochs the layers hold most of the relevant information.",
-            source=f"{common.PAPER}, figure 2 middle",
-            measured=f"I(T;Y)/I(X;Y) at epoch {run.epochs[fitted]} in the hidden layer that has least of it; all: "
-            f"{common.describe(share, hidden)}; reproduced if more than {MOST}",
-            verdict=common.verdict_above(common.at(share, least), MOST),
-            note="The learning rate of the paper is not published; ours was chosen for this time scale.",
+        Evidence(
+            "fitted_by_400",
+            share[:, :-1],
+            hidden,
+            f"All layers at epoch {run.epochs[fitted]}: {common.describe(share, run.layer_names)}.",
         ),
-        Finding.of(
-            narrow,
-            claim="Differently initialised networks come together in the plane.",
-            source=f"{common.PAPER}, figure 2 right",
-            measured=f"log2 of the standard deviation over networks of I(T;Y) at epoch {run.epochs[untrained]} over "
-            f"that at {run.epochs[late]}, in the hidden layer where it shrinks least, of those that vary by more than "
-            f"0.01 bits at the start: {', '.join(f'{name} {ratio}' for name, ratio in told) or 'none'}",
-            verdict=common.verdict_above(narrow),
+        Evidence.of_entries(
+            "come_together",
+            [entry for layer in range(len(hidden)) if (entry := narrowing(run, untrained, late, layer))],
+            f"Standard deviations at epochs {run.epochs[untrained]} and {run.epochs[late]}; {never} networks never "
+            "learned (training accuracy below 0.95) and count.",
+        ),
+        *when(run),
+    ]
+
+
+def narrowing(run: ibjax.Trajectory, first: int, last: int, layer: int, resamples: int = 2000) -> Entry | None:
+    """log2 of the ratio of the standard deviations over networks of I(T;Y); None for a layer that hardly varies."""
+    pair = run.i_ty[run.healthy][:, [first, last], layer].astype(np.float64)
+    if len(pair) < 2 or pair[:, 0].std() < VARIES:
+        return None
+    rows = np.random.default_rng(0).integers(len(pair), size=(resamples, len(pair)))
+
+    def ratio(values: Values) -> Values:
+        before, after = np.maximum(values.std(axis=-2), 1e-6).T
+        return np.asarray(np.log2(before / after))
+
+    drawn = ratio(pair[rows])
+    low, high = percentiles(drawn, 0.95)
+    estimate = float(ratio(pair))
+    return Entry(run.layer_names[layer], estimate, float(drawn.std()), len(pair), "bootstrap", float(low), float(high))
+
+
+def when(run: ibjax.Trajectory) -> list[Evidence]:
+    """When I(X;T) of the layers that compress begins to fall, how long it does, and in which order."""
+    chosen, claims = compressing(run), ("small_training_loss", "mostly_compression", "top_first")
+    if not chosen.any():
+        return [Evidence.unmeasurable(claim, "No layer compresses.") for claim in claims]
+    names = [name for name, counts in zip(run.layer_names, chosen, strict=True) if counts]
+    fall = compression(run)
+    peak, half, most = (values[:, chosen] for values in (fall.peak_epoch, fall.half_epoch, fall.most_epoch))
+    done, accuracy = fitting_done(run)[:, chosen], at_peak(run, run.train_accuracy)[:, chosen]
+    spent = (most - peak) / np.maximum(most, 1.0)
+    idle = 1.0 - most / max(float(run.epochs[-1]), 1.0)
+    quartiles = ", ".join(
+        f"{name} {low:.0f}-{high:.0f}" for name, (low, high) in zip(names, _middle_halves(peak), strict=True)
+    )
+    by_peak, early, inside = row_taus(peak), row_taus(rise(run)[:, chosen]), row_taus(half[:, : len(names) - 1])
+    return [
+        Evidence(
+            "small_training_loss",
+            row_means(done),
+            detail=f"Per layer: {common.describe(done, names)}. Training accuracy at the peak: "
+            f"{common.mean(row_means(accuracy))}; middle half of the networks' peaks: epochs {quartiles}.",
+        ),
+        Evidence(
+            "mostly_compression",
+            row_means(spent),
+            detail=f"Per layer: {common.describe(spent, names)}. Another {common.mean(row_means(idle))} of the "
+            f"{run.epochs[-1]} epochs come when 90% of the fall is done: they are neither.",
+        ),
+        Evidence(
+            "top_first",
+            row_taus(half),
+            detail=f"By the epoch of the peak {common.mean(by_peak)}; without {names[-1]} {common.mean(inside)}; by "
+            f"half of the rise of I(T;Y) {common.mean(early)}. Half of the fall, log10 of the epoch: "
+            f"{common.describe(log_epochs(half), names)}.",
         ),
     ]
 
 
-def _contraction(run: ibjax.Trajectory, first: int, last: int, layer: int) -> common.Interval:
-    """log2 of the ratio of the standard deviations over seeds; NaN for a layer that hardly varies at the start."""
-    pair = run.i_ty[run.healthy][:, [first, last], layer].astype(np.float64)
-    if len(pair) < 2 or pair[:, 0].std() < 0.01:
-        return common.NOTHING
+def at_peak(run: ibjax.Trajectory, values: npt.NDArray[Any]) -> Values:
+    """(S, E) -> (S, L) what `values` is at the logged epoch where I(X;T) of the layer is largest."""
+    picked = np.take_along_axis(values[:, :, None], run.i_xt.argmax(axis=1)[:, None, :], axis=1)[:, 0]
+    return np.where(run.healthy[:, None], picked, np.nan).astype(np.float64)
 
-    def ratio(rows: common.Values) -> common.Values:
-        before, after = pair[rows.astype(int)].std(axis=-2).clip(1e-6).T
-        return np.asarray(np.log2(before / after))
 
-    return common.interval(ratio, np.arange(len(pair), dtype=np.float64))
+def fitting_done(run: ibjax.Trajectory) -> Values:
+    """(S, L) share of the fall of the training loss, from the first logged epoch to the last, done at the peak."""
+    loss = run.train_loss.astype(np.float64)
+    whole = (loss[:, 0] - loss[:, -1])[:, None]
+    return np.where(whole > 0, (loss[:, :1] - at_peak(run, loss)) / np.where(whole > 0, whole, 1.0), np.nan)
+
+
+def rise(run: ibjax.Trajectory) -> Values:
+    """(S, L) first logged epoch at which half of the rise of I(T;Y) is done; NaN for a rise of less than 0.1 bits."""
+    values = run.i_ty.astype(np.float64)
+    first, top = values[:, 0], values.max(axis=1)
+    there = values >= ((first + top) / 2)[:, None, :]
+    rises = (top - first >= 0.1) & run.healthy[:, None]
+    return np.where(rises, run.epochs[there.argmax(axis=1)], np.nan)
+
+
+def _middle_halves(values: Values) -> list[Values]:
+    """Quartiles of each column."""
+    return [np.nanpercentile(column, [25, 75]) for column in values.T]
 
 
 def figure(runs: Runs) -> Figure:

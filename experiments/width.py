@@ -1,7 +1,9 @@
 """Wide layers: do they compress, and does their width help.
 
-The paper's network against one four times as wide and one whose first layer has 256 units. The wide ones are dear, so
-they are trained with fewer seeds.
+The paper's network against one four times as wide and one whose first layer has 256 units, on the same seeds. The wide
+ones are dear, so there are fewer of them.
+
+Shapes: S networks, L layers.
 """
 
 from __future__ import annotations
@@ -11,101 +13,84 @@ from collections.abc import Sequence
 
 import common
 import numpy as np
-from common import Finding, Runs
+from common import Evidence, Plan, Runs, Values
+from common.layers import ROOM, log_epochs, measurable
 from matplotlib.figure import Figure
 
 import ibjax
 from ibjax import figures
-from ibjax.analysis import compression, epochs_to_relevance, mean_over_seeds
+from ibjax.analysis import compression, epochs_to_relevance
 
 NAME = "width"
 WIDE_SEEDS = 20
 WIDE = 12  # units; the paper's widest layer
-COMPRESSES = 0.1  # bits
-HELPS = 0.005  # of test accuracy; a smaller gain counts as none
 
 
-def configs(quick: bool) -> dict[str, ibjax.Config]:
+def configs(plan: Plan) -> dict[str, ibjax.Config]:
     """The paper's run, and wider ones with fewer seeds."""
-    narrow = common.paper(quick)
-    if quick:
-        return {"paper": narrow, "256 first": common.paper(quick, hidden_widths=(32, *narrow.hidden_widths[1:]))}
-    wider = tuple(4 * width for width in narrow.hidden_widths)
-    return {
-        "paper": narrow,
-        "4 times": common.paper(quick, seeds=WIDE_SEEDS, hidden_widths=wider),
-        "256 first": common.paper(quick, seeds=WIDE_SEEDS, hidden_widths=(256, *narrow.hidden_widths[1:])),
+    narrow = plan.paper()
+    first, *rest = narrow.hidden_widths
+    wider = {"4 times": [4 * width for width in (first, *rest)], "256 first": [32 if plan.quick else 256, *rest]}
+    return {"paper": narrow} | {
+        label: plan.paper(seeds=WIDE_SEEDS, hidden_widths=tuple(widths)) for label, widths in wider.items()
     }
 
 
-def measure(runs: Runs) -> list[Finding]:
-    """The fall of I(X;T) in wide layers; accuracy and speed against the paper's network."""
-    falls = {label: mean_over_seeds(run, compression(run).drop) for label, run in runs.items()}
-    told = "; ".join(
-        f"{label} ({_widths(run)}): {common.describe(falls[label], run.layer_names)}" for label, run in runs.items()
-    )
-    wide = [
-        (common.at(falls[label], index), f"{name} of {run.layer_widths[index]} units ({label})")
-        for label, run in runs.items()
-        for index, name in enumerate(run.layer_names[:-1])
-        if run.layer_widths[index] >= min(WIDE, max(run.layer_widths))
-    ]
-    least, where = min(wide)
-    compress = [name for fall, name in wide if fall.low > COMPRESSES]
-    verdict = common.verdict_above(least, COMPRESSES)
-    if verdict == common.NOT_REPRODUCED and compress:
-        verdict = common.depends_on(f"the layer: {', '.join(compress)} do, the other wide ones do not")
-    findings = [
-        Finding.of(
-            least,
-            claim="Even wide layers compress in the end.",
-            source=f"{common.PAPER}, text and figure 3",
-            measured=f"bits by which I(X;T) falls from its peak in {where}, which falls least of the layers of {WIDE} "
-            f"units or more; all: {told}; reproduced if more than {COMPRESSES}",
-            verdict=verdict,
-            note="A layer of many units has every pattern in a cell of its own (12 bits), where a plug-in estimate "
-            f"cannot see a compression. {_seeds(runs)}",
-        )
-    ]
+def measure(runs: Runs) -> list[Evidence]:
+    """The fall of I(X;T) in wide layers that can be judged; accuracy and speed against the paper's network."""
+    return [falls(runs), gains(runs)]
+
+
+def falls(runs: Runs) -> Evidence:
+    """The fall of I(X;T) of every layer of `WIDE` units or more whose largest value leaves room below H(X)."""
+    judged: dict[str, Values] = {}
+    full = []
+    for label, run in runs.items():
+        fall, room = compression(run).drop, measurable(run)
+        least = min(WIDE, max(run.layer_widths[:-1]))
+        for layer, (name, width) in enumerate(zip(run.layer_names[:-1], run.layer_widths[:-1], strict=True)):
+            title = f"{name} of {width} units ({label})"
+            if width >= least and room[layer]:
+                judged[title] = fall[:, layer]
+            elif width >= least:
+                full.append(f"{title} {common.mean(fall[:, layer])}")
+    none = f"Within {ROOM:g} bits of H(X) at the peak, so that a compression would not be seen: {', '.join(full)}."
+    if not judged:
+        return Evidence.unmeasurable("wide_compress", none)
+    rows = max(len(column) for column in judged.values())
+    columns = np.stack([np.pad(column, (0, rows - len(column)), constant_values=np.nan) for column in judged.values()])
+    return Evidence("wide_compress", columns.T, list(judged), none if full else "")
+
+
+def gains(runs: Runs) -> Evidence:
+    """Test accuracy of each wide network less that of the paper's network of the same seed."""
     paper, *others = runs
+    better, sooner = [], []
+    seeds = sorted(set.intersection(*(set(run.seeds.tolist()) for run in runs.values())))
+    shared = {label: run.of_seeds(seeds) for label, run in runs.items()}
     for label in others:
-        better = common.difference(*(_accuracy(runs[key]) for key in (label, paper)))
-        sooner = common.difference(
-            *(common.log_epochs(runs[key], epochs_to_relevance(runs[key])[:, -1]) for key in (label, paper))
-        )
-        verdict = common.verdict_below(better, HELPS)
-        if verdict == common.REPRODUCED and sooner.high < 0:
-            verdict = common.depends_on("what help means: not more accurate, but fewer epochs to learn")
-        findings.append(
-            Finding.of(
-                better,
-                claim=f"Extra width does not help ({_widths(runs[label])}).",
-                source=f"digests of {common.PAPER}",
-                measured="test accuracy at the end, less that of the paper's widths "
-                f"({common.mean(_accuracy(runs[paper]))}); log10 of the epochs until the output has 95% of I(X;Y), "
-                f"less that of the paper's widths: {sooner}; reproduced if it gains less than {HELPS}",
-                verdict=verdict,
-                note=_seeds(runs),
-            )
-        )
-    return findings
+        better.append(accuracy(shared[label]) - accuracy(shared[paper]))
+        sooner.append(learned(shared[label]) - learned(shared[paper]))
+    detail = (
+        f"The paper's widths have {common.mean(accuracy(shared[paper]))}. log10 of the epochs until the output has 95% "
+        f"of I(X;Y), less that of the paper's widths: {common.describe(np.stack(sooner, axis=1), others)}."
+    )
+    return Evidence("width_no_help", np.stack(better, axis=1), others, detail)
 
 
-def _accuracy(run: ibjax.Trajectory) -> common.Values:
+def accuracy(run: ibjax.Trajectory) -> Values:
+    """(S,) test accuracy at the end; NaN for diverged networks."""
     return np.where(run.diverged, np.nan, run.test_accuracy[:, -1].astype(np.float64))
 
 
-def _widths(run: ibjax.Trajectory) -> str:
-    return "-".join(map(str, run.layer_widths[:-1]))
-
-
-def _seeds(runs: Runs) -> str:
-    return f"Networks trained: {', '.join(f'{label} {run.seeds.size}' for label, run in runs.items())}."
+def learned(run: ibjax.Trajectory) -> Values:
+    """(S,) log10 of the epochs until the output has 95% of I(X;Y); NaN where it never has."""
+    return log_epochs(epochs_to_relevance(run)[:, -1])
 
 
 def figure(runs: Runs) -> Figure:
     """A plane per network."""
-    return figures.planes({_widths(run): run for run in runs.values()}, columns=len(runs))
+    return figures.planes({"-".join(map(str, run.layer_widths[:-1])): run for run in runs.values()}, columns=1)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

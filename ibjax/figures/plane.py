@@ -69,7 +69,7 @@ def plane_snapshots(trajectory: Trajectory, epochs: Sequence[float] | None = Non
     wanted = list(dict.fromkeys(trajectory.epoch_index(epoch) for epoch in epochs))
     if not wanted:
         raise ValueError("epochs is empty; allowed: at least one epoch")
-    columns = min(len(wanted), 3)
+    columns = 2 if len(wanted) == 4 else min(len(wanted), 3)
     rows = -(-len(wanted) // columns)
     with style():
         figure = Figure(figsize=(COLUMN, 2.9 * rows + 0.6), layout="constrained")
