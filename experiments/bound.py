@@ -1,52 +1,82 @@
-"""Do converged layers sit on the information curve, and does their beta fall with depth?
+"""Do layers satisfy the bottleneck equations, lie on the information curve, and what is their beta?
 
-    python experiments/bound.py [--quick] [--out DIR]
+Figure 7 of arXiv 1703.00810. A layer of one network is what its binned activations make of all patterns. It is
+compared with the bottleneck encoder built from its p(t) and p(y|t) at the best beta (`ibjax.bottleneck.layer_beta`):
+the KL left is 0 where the layer satisfies the bottleneck equations, and I(X;T) at most. Its distance to the curve is
+the excess, I(X;T) less the least at the same I(T;Y): the vertical distance is trivial where the curve is flat.
 
-The curve is that of the task's joint p(x, y). A layer of one network is what its binned activations at the last epoch
-make of all patterns: its point, its distance to the curve (I(T;Y) of the curve at the same I(X;T), less the layer's),
-and beta* = argmin_beta E_x KL[p_layer(t|x) || p_beta(t|x)]. The bottleneck encoder p_beta is built from the layer's
-p(t) and p(y|t), so agreement is partly built in, and a layer that keeps every pattern apart (T = X) is on the curve
-whatever it computes. So see the KL, and the control: the layer's cells dealt at random to the patterns, with the same
-p(t). 1/beta* is the slope of the curve where the layer belongs; it is 0 for a layer whose beta* has no finite value.
+What the training has to do with it is seen from controls with the same seeds: untrained networks, networks at epoch
+400, and networks trained with the labels of all patterns permuted, measured against the rule that they were taught.
+Beta falls with depth in untrained networks too, and layers that say little of Y have a beta near the onset whatever
+they are, so for beta the untrained networks are what to compare with.
 
-Verdicts
-  beta* falls with depth: Kendall's tau-b between a hidden layer's depth and its beta*, one value for each network; with
-    95% confidence the mean is below 0 (reproduced), above 0 (not reproduced), else undecided.
-  layers sit on the curve (contested): the mean distance of a hidden layer over I(X;Y) is, with 95% confidence, below
-    0.05 in every layer (reproduced), above 0.05 in every layer (not reproduced), else depends on the layer.
+Y is nearly a function of X, where beta is nearly unidentifiable (Kolchinsky et al. 2019): so the run is repeated on
+tasks of less information, and the betas are told that leave a KL within 0.01 bits of the least.
 
-Shapes: S networks, L layers, N patterns, U units.
+Shapes: S networks, L layers, H = L - 1 hidden layers, N patterns, U units, F fields of `LayerOptimality`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
+import itertools
 import sys
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import common
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-from common import Finding, Runs, Values
+from common import Evidence, Job, Plan, Runs, Values
 from common.drawing import layer_axis
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from ibjax import Config, Curve, Trajectory, figures, information_curve, spherical_dataset
-from ibjax.analysis import Estimate, mean_over_seeds
-from ibjax.bottleneck import layer_beta, random_encoder_control
+from ibjax import Config, Curve, Dataset, Trajectory, figures, information_curve, spherical_dataset
+from ibjax.analysis import mean_over_seeds
+from ibjax.bottleneck import LayerOptimality, critical_betas, layer_beta
 from ibjax.figures.bottleneck import draw_curve, draw_layers
-from ibjax.figures.style import error_bars, layer_looks, legend_below, marker_area, mean_of
+from ibjax.figures.style import ensemble_colours, layer_looks, legend_below, mean_of
 from ibjax.information.histogram import bin_codes
 
 NAME = "bound"
-ON_THE_CURVE = 0.05  # of I(X;Y)
-CONTESTED = "Contested: Saxe et al. 2018; Goldfeld et al. 2019"
+EARLY = 400
+"""Epoch of the control half way."""
+INFORMATIONS = (0.5, 0.7, 0.9)
+"""I(X;Y) of the further tasks, bits."""
+LEARNED = 0.95  # accuracy on the training patterns, of networks that count
+PAIRS = 3  # of neighbouring hidden layers, from the last on
+_FIELD = {field: place for place, field in enumerate(LayerOptimality._fields)}
+LOOKS = {
+    "untrained": ("0.55", "o"),
+    f"epoch {EARLY}": ("#56B4E9", "s"),
+    "trained": ("#0072B2", "D"),
+    "shuffled labels": ("#D55E00", "^"),
+}
+
+
+def task(information: float | None = None) -> Dataset:
+    """The paper's task, or that with another I(X;Y) in bits."""
+    return spherical_dataset(information=information)
+
+
+@functools.cache
+def shuffled() -> Dataset:
+    """The paper's task with p(y|x) permuted over the patterns, the same permutation for all networks."""
+    given = task()
+    assert given.log_odds is not None
+    return Dataset.from_log_odds(given.inputs, np.random.default_rng(0).permutation(given.log_odds))
+
+
+@functools.cache
+def curve_of(information: float | None = None) -> Curve:
+    """The information curve of a task up to beta = 10^7, as the last bits of I(T;Y) cost most of the rate."""
+    joint = task(information).joint
+    usual = information_curve(joint).beta
+    return information_curve(joint, np.concatenate([usual, np.geomspace(usual[-1], 1e7, 9)[1:]]))
 
 
 def cells_of(activations: npt.NDArray[Any], bins: int) -> npt.NDArray[np.intp]:
@@ -56,166 +86,312 @@ def cells_of(activations: npt.NDArray[Any], bins: int) -> npt.NDArray[np.intp]:
     return np.unique(codes, axis=0, return_inverse=True)[1].reshape(-1)
 
 
-class Results(NamedTuple):
-    """Means over networks, (L,) each; bits unless said.
-
-    Attributes:
-      i_x, i_y, distance, kl: of the layers.
-      inverse_beta: 1/beta*.
-      control: the same five of random encoders, the mean of each network's.
-      nearer: distance of the control less that of the layer.
-      tau: Kendall's tau-b between depth and beta* of the hidden layers, ().
-      curve: of the task.
-    """
-
-    i_x: Estimate
-    i_y: Estimate
-    distance: Estimate
-    kl: Estimate
-    inverse_beta: Estimate
-    control: dict[str, Estimate]
-    nearer: Estimate
-    tau: Estimate
-    curve: Curve
-
-
-FIELDS = ("inverse_beta", "kl", "i_x", "i_y", "distance")
+def optimality(run: Trajectory, dataset: Dataset, curve: Curve, epoch: int | None = None) -> Values:
+    """(S, L, F) of every layer at a logged epoch near the given one, or at the last; NaN for diverged networks."""
+    entry = run.epochs.size - 1 if epoch is None else run.epoch_index(min(epoch, int(run.epochs[-1])))
+    rows, bins = dataset.conditional, run.config["config"]["bins"]
+    found = np.full((run.seeds.size, len(run.layer_names), len(_FIELD)), np.nan)
+    for row in np.flatnonzero(run.healthy):
+        for layer, values in enumerate(common.stored_activations(run, dataset.inputs, row, np.array([entry]))):
+            found[row, layer] = layer_beta(cells_of(values[0], bins), rows, curve=curve)
+    return found
 
 
 @functools.lru_cache(maxsize=2)
-def analyse(trajectory: Trajectory, repeats: int = 2) -> Results:
-    """Every layer of every healthy network at the last logged epoch, and `repeats` random encoders for each."""
-    dataset = spherical_dataset(trajectory.config["config"]["dataset"])
-    curve = information_curve(dataset.joint)
-    rule, bins = dataset.p_y_given_x, trajectory.config["config"]["bins"]
-    shape = trajectory.seeds.size, len(trajectory.layer_names), len(FIELDS)
-    layers, control, tau = np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape[0], np.nan)
-    for row in np.flatnonzero(trajectory.healthy):
-        activations = common.stored_activations(trajectory, dataset.inputs, row, np.array([-1]))
-        for layer, values in enumerate(activations):
-            cells = cells_of(values[0], bins)
-            layers[row, layer] = layer_beta(cells, rule, curve=curve)
-            key = jax.random.fold_in(jax.random.key(trajectory.seeds[row]), layer)
-            drawn = np.array(random_encoder_control(cells, rule, key=key, repeats=repeats, curve=curve))
-            drawn[:, 0] = _inverse(drawn[:, 0])
-            control[row, layer] = drawn.mean(axis=0)
-        hidden = layers[row, :-1, 0]
-        tau[row] = rank_correlation(hidden)
-    layers[..., 0] = _inverse(layers[..., 0])
-    means = [mean_over_seeds(trajectory, layers[..., field]) for field in range(len(FIELDS))]
-    return Results(
-        **dict(zip(FIELDS, means, strict=True)),
-        control={name: mean_over_seeds(trajectory, control[..., field]) for field, name in enumerate(FIELDS)},
-        nearer=mean_over_seeds(trajectory, (control - layers)[..., FIELDS.index("distance")]),
-        tau=mean_over_seeds(trajectory, tau),
-        curve=curve,
-    )
+def stages(paper: Trajectory, control: Trajectory) -> dict[str, Values]:
+    """(S, L, F) untrained, at epoch 400, at the end, and of shuffled labels for the seeds that were trained on these.
+
+    Networks that did not learn are NaN in all of them but the last, which cannot learn.
+    """
+    found = {
+        label: optimality(paper, task(), curve_of(), epoch)
+        for label, epoch in zip(LOOKS, (0, EARLY, None), strict=False)
+    }
+    for values in found.values():
+        values[~has_learned(paper)] = np.nan
+    other = optimality(control, shuffled(), curve_of())
+    found["shuffled labels"] = np.full_like(found["trained"], np.nan)
+    for row, seed in enumerate(control.seeds):
+        found["shuffled labels"][paper.seeds == seed] = other[row]
+    return found
+
+
+@functools.lru_cache(maxsize=8)
+def of_task(run: Trajectory, information: float) -> Values:
+    """(S, L, F) of the networks trained on the task of this I(X;Y), at the end."""
+    return optimality(run, task(information), curve_of(information))
+
+
+def has_learned(run: Trajectory) -> npt.NDArray[np.bool_]:
+    """(S,) whether the training patterns are learned at the end."""
+    return run.healthy & (run.require("train_accuracy")[:, -1] >= LEARNED)
+
+
+def relative_kl(found: Values) -> Values:
+    """(S, H) KL over I(X;T), which bounds it, of the hidden layers; NaN without information."""
+    kl, i_x = found[:, :-1, _FIELD["kl"]], found[:, :-1, _FIELD["i_x"]]
+    return np.where(i_x > 1e-9, kl / np.maximum(i_x, 1e-9), np.nan)
+
+
+def over_layers(values: Values) -> Values:
+    """(S, K) -> (S,) mean of the known numbers of each network; NaN without any."""
+    count = np.sum(~np.isnan(values), axis=1)
+    return np.where(count > 0, np.nansum(values, axis=1) / np.maximum(count, 1), np.nan)
 
 
 def rank_correlation(betas: Values) -> float:
-    """Kendall's tau-b between depth and beta* (infinite ones tie); -1 where it always falls, 0 where all are equal."""
+    """Kendall's tau-b of depth and beta* (infinite ones tie); -1 where it always falls, 0 where all are equal."""
+    if np.isnan(betas).any():
+        return float("nan")
     ranks = np.unique(betas, return_inverse=True)[1]
-    tau = stats.kendalltau(np.arange(betas.size), ranks).statistic if np.ptp(ranks) else 0.0
-    return float(tau)
+    return float(stats.kendalltau(np.arange(betas.size), ranks).statistic) if np.ptp(ranks) else 0.0
 
 
-def _inverse(betas: Values) -> Values:
-    """1/beta; NaN for beta = 0, a layer that says nothing of Y."""
-    return np.where(betas > 0, 1 / np.where(betas > 0, betas, 1.0), np.nan)
+def slope_times_beta(found: Values) -> Values:
+    """(S, PAIRS) log10 of dI(T;Y)/dI(X;T) between neighbouring hidden layers times their beta*, the geometric mean.
+
+    NaN where a layer has no finite beta above 0, or the slope is not positive.
+
+    Args:
+      found: (S, H, F).
+    """
+    hidden = found[:, -PAIRS - 1 :]
+    rise, run = (hidden[:, :-1, _FIELD[f]] - hidden[:, 1:, _FIELD[f]] for f in ("i_y", "i_x"))
+    beta = hidden[..., _FIELD["beta"]]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.log10(rise) - np.log10(run) + 0.5 * (np.log10(beta[:, :-1]) + np.log10(beta[:, 1:]))
+    return np.where(np.isfinite(logs), logs, np.nan)
 
 
-def configs(quick: bool) -> dict[str, Config]:
-    """The paper's run with its weights, the one of `weights`."""
-    return {"paper": common.paper(quick)}
+def nearness(betas: Values, critical: Values, low: float, high: float) -> Values:
+    """Share of betas, uniform in log beta from low to high, that lie nearer to a critical one; NaN for those outside.
+
+    Args:
+      betas: any shape.
+      critical: (B,) betas within low and high.
+    """
+    grid = np.linspace(np.log(low), np.log(high), 20_001)
+
+    def distance(logs: Values) -> Values:
+        return np.abs(logs[..., None] - np.log(critical)).min(axis=-1)
+
+    by_chance, inside = np.sort(distance(grid)), (betas >= low) & (betas <= high)
+    share = np.searchsorted(by_chance, distance(np.log(np.where(inside, betas, low)))) / grid.size
+    return np.where(inside, share, np.nan)
 
 
-def measure(runs: Runs) -> list[Finding]:
-    """The claims, by the rules at the top."""
-    found, names = analyse(runs["paper"]), runs["paper"].layer_names
-    hidden, i_xy = names[:-1], found.curve.i_xy
+@functools.cache
+def criticals() -> tuple[Values, float, float]:
+    """The critical betas of the task, onset and splits, and the range in which they are sought."""
+    found = critical_betas(task().joint)
+    return np.array([found.onset, *found.splits]), found.onset, float(information_curve(task().joint).beta[-1])
+
+
+def configs(plan: Plan) -> dict[str, Config | Job]:
+    """The paper's run, shuffled labels, and tasks of less information."""
+    few = plan.paper(seeds=20, logged_epochs=30)
+    tasks = {
+        f"information {bits}": Job(config=few, name=f"information-{bits}", parts={"dataset": task(bits)})
+        for bits in (INFORMATIONS[:1] if plan.quick else INFORMATIONS)
+    }
+    return {"paper": plan.paper(), "shuffled": Job(config=few, name="shuffled", parts={"dataset": shuffled()}), **tasks}
+
+
+def measure(runs: Runs) -> list[Evidence]:
+    """The equations, the curve, and the betas."""
+    paper = runs["paper"]
+    found, hidden = stages(paper, runs["shuffled"]), paper.layer_names[:-1]
+    trained, untrained = found["trained"][:, :-1], found["untrained"][:, :-1]
+    kl, excess = (trained[..., _FIELD[field]] for field in ("kl", "excess"))
+    curve, left_out = curve_of(), int(np.sum(~has_learned(paper)))
+    counted = f" {left_out} networks that did not learn do not count." * bool(left_out)
     return [
-        common.judge(
-            found.tau,
-            0.0,
-            ["network"],
-            claim="The beta of a converged layer falls with its depth.",
-            source=f"{common.PAPER}, layers on the information curve",
-            measured="Kendall's tau-b of depth and beta*, hidden layers "
-            f"(1/beta*: {common.describe(found.inverse_beta, names)}; KL, bits: {common.describe(found.kl, names)}; "
-            f"KL of random encoders: {common.describe(found.control['kl'], names)})",
-            below=True,
-            note="The encoder compared with is built from the layer's own p(t) and p(y|t): partly built in.",
-        ),
-        common.judge(
-            _hidden(found.distance, i_xy),
-            ON_THE_CURVE,
+        Evidence(
+            "equations",
+            kl,
             hidden,
-            claim="Converged layers lie on the information curve.",
-            source=f"{common.PAPER}, layers on the information curve",
-            measured="distance to the curve over I(X;Y) (of random encoders with the same p(t): "
-            f"{common.describe(_hidden(found.control['distance'], i_xy), hidden)})",
-            below=True,
-            note=CONTESTED,
+            f"KL: {common.describe(kl, hidden)}; "
+            f"untrained: {common.describe(untrained[..., _FIELD['kl']], hidden)}.{counted}",
         ),
-        common.judge(
-            _hidden(found.nearer, 1.0),
-            0.0,
+        learned(found),
+        identifiable(runs),
+        Evidence(
+            "on_curve",
+            excess,
             hidden,
-            claim="Converged layers lie nearer to the curve than random encoders with the same p(t).",
-            source="control, not in the paper",
-            measured="distance of the random encoder less that of the layer, bits",
-            note="A layer that keeps all patterns apart is its own random encoder: a difference of 0.",
+            f"Excess: {common.describe(excess, hidden)}. All of I(X;Y) needs {curve.h_sufficient:.2f} bits, all but "
+            f"0.001 bits {float(curve.rate(curve.i_xy - 1e-3)):.2f}.",
         ),
+        betas_fall(found, hidden),
+        slopes(trained, hidden),
+        critical(trained, untrained, hidden),
     ]
 
 
-def _hidden(estimate: Estimate, unit: float) -> Estimate:
-    """The entries of the hidden layers, in units of `unit`."""
-    hidden = common.part(estimate, slice(None, -1))
-    return dataclasses.replace(hidden, mean=hidden.mean / unit, low=hidden.low / unit, high=hidden.high / unit)
+def learned(found: dict[str, Values]) -> Evidence:
+    """Whether training brings the layers nearer to the equations than each control is."""
+    shares = {label: relative_kl(values) for label, values in found.items()}
+    means = {label: over_layers(values) for label, values in shares.items()}
+    controls = [label for label in found if label != "trained"]
+    values = np.stack([means["trained"] - means[label] for label in controls], axis=1)
+    told = ", ".join(f"{label} {common.mean(each)}" for label, each in means.items())
+    last = ", ".join(f"{label} {common.mean(each[:, -1])}" for label, each in shares.items())
+    detail = f"KL over I(X;T), mean of the hidden layers: {told}; of the last: {last}."
+    return Evidence("equations_learned", values, controls, detail)
+
+
+def identifiable(runs: Runs) -> Evidence:
+    """Whether layers come nearer to the equations where Y is less certain, the same seeds against the paper's task."""
+    paper = runs["paper"]
+    usual = stages(paper, runs["shuffled"])["trained"]
+    columns, told = [], [(paper.i_xy, usual)]
+    names = [label for label in runs if label.startswith("information")]
+    for label in names:
+        found = of_task(runs[label], information_in(label))
+        same = usual[np.isin(paper.seeds, runs[label].seeds)]
+        columns.append(over_layers(relative_kl(found)) - over_layers(relative_kl(same)))
+        told.append((information_in(label), found))
+    kl, excess = _FIELD["kl"], _FIELD["excess"]
+    each = "; ".join(
+        f"{bits:.2f}: KL {common.mean(found[:, -2, kl])}, excess {common.mean(found[:, -2, excess])}"
+        for bits, found in told
+    )
+    detail = f"Last hidden layer, bits, at I(X;Y) of {each}."
+    return Evidence("equations_identifiable", np.stack(columns, axis=1), names, detail)
+
+
+def information_in(label: str) -> float:
+    """The bits that the label of a run speaks of."""
+    return float(label.split()[1])
+
+
+def betas_fall(found: dict[str, Values], hidden: Sequence[str]) -> Evidence:
+    """Whether beta falls with depth more than in the untrained network."""
+    taus = {label: np.array([rank_correlation(row) for row in each[:, :-1, 0]]) for label, each in found.items()}
+    low, high = (found["trained"][:, :-1, _FIELD[field]] for field in ("beta_low", "beta_high"))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        width = np.log10(high / low)
+    detail = (
+        f"Tau: {', '.join(f'{label} {common.mean(tau)}' for label, tau in taus.items())}. log10 of the highest over "
+        f"the lowest beta within 0.01 bits of the least KL: "
+        f"{common.describe(np.where(np.isfinite(width), width, np.nan), hidden)}; the others have no highest."
+    )
+    return Evidence("beta_falls", taus["trained"] - taus["untrained"], detail=detail)
+
+
+def slopes(trained: Values, hidden: Sequence[str]) -> Evidence:
+    """The slope between neighbouring layers times beta, which should be 1."""
+    products, last = slope_times_beta(trained), list(hidden)[-PAIRS - 1 :]
+    pairs = [f"{first} to {second}" for first, second in itertools.pairwise(last)]
+    missing = int(np.sum(np.isnan(products) & ~np.isnan(trained[:, -1, :1])))
+    beta = trained[:, -len(last) :, 0]
+    detail = f"1/beta*: {common.describe(np.where(beta > 0, 1 / np.where(beta > 0, beta, 1), np.nan), last)}."
+    detail += f" {missing} pairs without a positive slope or a finite beta* do not count." * bool(missing)
+    return Evidence("slope", products, pairs, detail)
+
+
+def critical(trained: Values, untrained: Values, hidden: Sequence[str]) -> Evidence:
+    """Nearness to critical betas, mean over hidden layers, less chance and less that of the untrained network."""
+    betas, low, high = criticals()
+    now, before = (nearness(each[..., 0], betas, low, high) for each in (trained, untrained))
+    values = np.stack([over_layers(now) - 0.5, over_layers(now) - over_layers(before)], axis=1)
+    detail = (
+        f"Critical betas: {', '.join(f'{each:.4g}' for each in betas)}. Share of nearer betas, trained: "
+        f"{common.describe(now, hidden)}; untrained: {common.describe(before, hidden)}. A beta* beyond "
+        f"{low:.3g} to {high:.3g} does not count."
+    )
+    return Evidence("critical", values, ["chance", "untrained"], detail)
 
 
 def figure(runs: Runs) -> Figure:
-    """The layers on the plane with the curve, and their 1/beta*."""
-    run = runs["paper"]
-    found, names = analyse(run), run.layer_names
-    whole, (left, right) = figures.side_by_side(2, height=3.1)
-    x = np.linspace(0, run.h_x, 400)
+    """The layers and the curve, the KL over the stages of the training and over tasks, and 1/beta."""
+    paper = runs["paper"]
+    found, names = stages(paper, runs["shuffled"]), paper.layer_names
+    whole, panels = figures.side_by_side(4, height=3.1, columns=2)
     with figures.style():
-        draw_curve(left, x, found.curve.relevance(x))
-        draw_layers(left, found.i_x, found.i_y, names)
-        draw_control(left, found.control["i_x"].mean, found.control["i_y"].mean, names)
-        legend_below(left)
-        left.set_title(mean_of(run, f"epoch {run.epochs[-1]}, 95% bars"))
-        draw_inverse_betas(right, found.inverse_beta, names)
-        right.set_title(mean_of(run, "95% bars"))
+        draw_excess(panels[0], paper, found["trained"])
+        for label, values in found.items():
+            draw_points(panels[1], relative_kl(values), LOOKS[label], label)
+        panels[1].set_ylabel("KL from the bottleneck encoder\n$/\\,I(X;T)$")
+        panels[1].set_ylim(-0.03, 1.03)
+        panels[1].set_title("0: the equations hold; networks, means, 95%")
+        draw_tasks(panels[2], runs)
+        draw_inverse_betas(panels[3], found["trained"], names)
+        for panel in panels[1:]:
+            layer_axis(panel, names[:-1])
+            panel.set_xlabel("hidden layer")
+            legend_below(panel, columns=2)
     return whole
 
 
-def draw_control(ax: Axes, i_x: Values, i_y: Values, names: Sequence[str]) -> None:
-    """(L,) points of the random encoders, hollow, with the colours and markers of the layers."""
-    for x, y, (_, colour, marker) in zip(i_x, i_y, layer_looks(names), strict=True):
-        ax.scatter(x, y, marker_area(marker), "none", marker=marker, edgecolors=colour, linewidths=0.8)
-    ax.scatter([], [], 16, "none", marker="o", edgecolors="0.3", linewidths=0.8, label="random encoder")
+def draw_excess(ax: Axes, run: Trajectory, found: Values) -> None:
+    """Layers on the plane, and arrows of the excess to the point of the curve with their mean I(T;Y)."""
+    curve = curve_of()
+    x = np.concatenate([np.linspace(0, 2, 400), np.linspace(2, run.h_x, 100)])
+    draw_curve(ax, x, curve.relevance(x))
+    i_x, i_y = (mean_over_seeds(run, found[..., _FIELD[field]]) for field in ("i_x", "i_y"))
+    draw_layers(ax, i_x, i_y, run.layer_names)
+    for (_, colour, _), x_mean, y_mean in zip(layer_looks(run.layer_names), i_x.mean, i_y.mean, strict=True):
+        if np.isfinite(x_mean + y_mean):
+            goal = float(curve.rate(min(float(y_mean), curve.i_xy)))
+            ax.annotate(
+                "", (goal, y_mean), (x_mean, y_mean), arrowprops={"arrowstyle": "->", "color": colour, "lw": 0.8}
+            )
+    ax.set_title(mean_of(run, f"epoch {run.epochs[-1]}; arrows: excess"))
+    legend_below(ax)
 
 
-def draw_inverse_betas(ax: Axes, inverse: Estimate, names: Sequence[str]) -> None:
-    """1/beta* of every layer, (L,): the slope of the curve where the layer is most like a bottleneck."""
-    bars = error_bars(inverse)
-    for layer, (_, colour, marker) in enumerate(layer_looks(names)):
-        ax.errorbar(
-            layer,
-            inverse.mean[layer],
-            bars[:, layer : layer + 1],
-            color=colour,
-            marker=marker,
-            ms=4,
-            ls="",
-            elinewidth=1,
-        )
-    ax.set_ylabel(r"$1/\beta^*$")
-    ax.set_ylim(-0.03, None)
-    layer_axis(ax, names)
+def draw_points(ax: Axes, values: Values, look: tuple[str, str], name: str, shift: float = 0.0) -> None:
+    """(S, H) of hidden layers: every network, and means with 95% bars joined by a line."""
+    colour, marker = look
+    middle, low, high = np.array([common.mean(column) for column in values.T]).T
+    at = np.arange(values.shape[1]) + shift
+    for place, column in zip(at, values.T, strict=True):
+        ax.plot(np.full(column.size, place), column, ".", ms=1.8, color=colour, alpha=0.25, mew=0)
+    bars = np.nan_to_num([middle - low, high - middle])
+    ax.errorbar(at, middle, bars, color=colour, marker=marker, ms=3.5, lw=0.8, label=name)
+
+
+def draw_tasks(ax: Axes, runs: Runs) -> None:
+    """KL over I(X;T) of the trained layers of each task."""
+    tasks = {
+        label: of_task(run, information_in(label)) for label, run in runs.items() if label.startswith("information")
+    }
+    tasks["paper"] = stages(runs["paper"], runs["shuffled"])["trained"]
+    for number, ((label, values), colour) in enumerate(zip(tasks.items(), ensemble_colours(len(tasks)), strict=True)):
+        bits = runs["paper"].i_xy if label == "paper" else information_in(label)
+        draw_points(ax, relative_kl(values), (colour, "os^D"[number % 4]), f"I(X;Y) = {bits:.2g}", 0.1 * number)
+    ax.set_ylabel("KL from the bottleneck encoder\n$/\\,I(X;T)$")
+    ax.set_ylim(-0.03, 1.03)
+    ax.set_title("tasks of less information")
+
+
+def draw_inverse_betas(ax: Axes, found: Values, names: Sequence[str]) -> None:
+    """1/beta* of the hidden layers, medians with quartiles, the betas as good, and the slope between neighbours."""
+    with np.errstate(divide="ignore"):
+        inverse, *ends = (1 / found[:, :-1, _FIELD[field]] for field in ("beta", "beta_high", "beta_low"))
+    floor = 1e-4
+    for layer, (_, colour, marker) in enumerate(layer_looks(names)[:-1]):
+        low, middle, high = np.maximum(np.nanpercentile(inverse[:, layer], [25, 50, 75]), floor)
+        as_good = [np.clip(np.nanmedian(end[:, layer]), floor, 10) for end in ends]
+        ax.plot([layer, layer], as_good, color=colour, lw=4, alpha=0.25, solid_capstyle="butt")
+        ax.errorbar(layer, middle, [[middle - low], [high - middle]], color=colour, marker=marker, ms=4, elinewidth=1)
+        if middle == floor:
+            ax.annotate("", (layer, floor / 1.8), (layer, floor), arrowprops={"arrowstyle": "->", "color": colour})
+    hidden = found[:, :-1]
+    rise, run = (hidden[:, :-1, _FIELD[field]] - hidden[:, 1:, _FIELD[field]] for field in ("i_y", "i_x"))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = np.nanmedian(np.where(run > 0.05, rise / run, np.nan), axis=0)
+    shown = slope > floor
+    ax.plot(
+        np.arange(slope.size)[shown] + 0.5, slope[shown], "_", color="0.2", ms=14, mew=1.4, label="slope between layers"
+    )
+    ax.plot([], [], "o", color="0.4", ms=4, label=r"$1/\beta^*$, quartiles")
+    ax.plot([], [], color="0.4", lw=4, alpha=0.3, label="as good to 0.01 bits")
+    ax.set_yscale("log")
+    ax.set_ylim(floor / 2, 3)
+    ax.set_ylabel(r"$1/\beta^*$, slope $\Delta I_Y/\Delta I_X$")
+    ax.set_title("medians over networks")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,226 +1,294 @@
-"""Is the compression exponential in time? I(X;T) after its peak against log epoch, and against a power law.
+"""Is the compression exponential in time? I(X;T) after its peak against three laws.
 
-    python experiments/compression_time.py [--quick] [--out DIR]
+If the weights diffuse, compressing by dI bits takes about exp(dI/D) epochs: I(X;T) = a - D ln t. The rivals are a power
+law a + b t^c, c of either sign, of which the logarithm is the limit c -> 0, and an exponential approach
+a + b exp(-t/tau). Each is fitted to each network and layer at the logged epochs from the peak of I(X;T) to the end.
 
-If the weights diffuse, compressing by dI bits takes about exp(dI/D) epochs: I(X;T) = a - D ln t. The alternative is a
-power law I(X;T) = a + b t^(-c) with c > 0, which levels off. Both are fitted by least squares to each network and layer
-at the logged epochs from the peak of I(X;T) to the end, where it falls by 0.1 bits or more. The power law has one
-parameter more, for which AIC and BIC charge: with n epochs and the residual sum of squares RSS,
-
-    AIC = n ln(RSS/n) + 2 k,   BIC = n ln(RSS/n) + k ln n,   k = 3 (logarithm), 4 (power law), the variance counted.
-
-The power law tends to the logarithm as c -> 0, so it fits at least as well: only the charge can favour the logarithm.
-Successive epochs err together, which makes n too large: the differences say which, not how surely; how surely is seen
-from their interval over networks.
-
-Verdict, per layer: the mean over networks of BIC(power) - BIC(logarithm) has a 95% interval above 0 (logarithm) or
-below 0 (power law), else undecided. "Exponential in time" is reproduced if the logarithm wins
-in every layer that compresses, not reproduced if the power law does, else it depends on the layer.
+Successive epochs err together, so the errors are an autoregression e_i = rho e_(i-1) + noise, whose rho is fitted with
+the law by exact maximum likelihood. Laws are compared by AIC = 2 k - 2 ln L: k = 4 (logarithm), 5 (the others). A law
+within 2 of the best is as good as it (Burnham & Anderson 2002). The logarithm has a parameter less, so where the data
+say little it is never beaten by much: whether they could say more is seen from curves drawn from the best rival, with
+its errors, on which the logarithm should fail.
 
 Shapes: S networks, E logged epochs, L layers.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import common
-import depth
 import numpy as np
 import numpy.typing as npt
-from common import Finding, Runs, Values
+from common import Evidence, Plan, Runs, Values
+from common.drawing import layer_axis
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import optimize
 
 from ibjax import Config, Trajectory, figures
-from ibjax.analysis import Estimate, compression, mean_over_seeds
-from ibjax.figures.style import DASHED, I_XT, layer_colours, legend_below, network_count
+from ibjax.analysis import compression
+from ibjax.figures.style import I_XT, label, layer_looks, legend_below, network_count
 
 NAME = "compression_time"
+COMPRESSES = 0.5  # bits that a layer must lose in the mean over networks
+WIDTHS = (12, 10, 7, 5, 4, 3)
+AS_GOOD = 2.0  # of AIC
+LOOKS = {"logarithm": ("#222222", "-"), "power law": ("#0072B2", "--"), "exponential": ("#D55E00", ":")}
+_LEAST = 12  # epochs
+_CORRELATIONS = np.tanh(np.linspace(-1.0, 5.0, 241))  # of successive errors, up to .9999
 
 
-class Fit(NamedTuple):
-    """Both laws fitted to one curve.
+class Law(NamedTuple):
+    """A law fitted to one curve.
 
     Attributes:
-      slope: D, bits for each factor e of time.
-      exponent: c of the power law.
-      aic, bic: that of the power law less that of the logarithm; positive where the logarithm is the better one.
-      explained: share of the variance the logarithm explains.
-      logarithm, power: (E,) the fitted curves, bits.
+      aic: Akaike's criterion, up to a constant of the curve.
+      explained: share of the variance, R^2.
+      parameter: exponent c, or time constant tau in epochs; 0 of the logarithm.
+      correlation: rho of successive errors.
+      noise: standard deviation of the part of an error that is new, bits.
+      curve: (E,) bits.
     """
 
-    slope: float
-    exponent: float
     aic: float
-    bic: float
     explained: float
-    logarithm: Values
-    power: Values
+    parameter: float
+    correlation: float
+    noise: float
+    curve: Values
 
 
-EXPONENTS = (1e-3, 8.0)
-_LEAST = 6  # epochs; fewer leave no residual worth comparing
-
-
-def fit_laws(epochs: npt.ArrayLike, values: npt.ArrayLike) -> Fit | None:
-    """Fit a - D ln t and a + b t^(-c) to I(X;T) (E,) at epochs (E,) > 0; None for fewer than 6 epochs.
-
-    c lies between 0.001 and 8, b is free: the best of a coarse grid of c is polished within its neighbours.
-    """
+def fit_laws(epochs: npt.ArrayLike, values: npt.ArrayLike) -> dict[str, Law] | None:
+    """The three laws fitted to I(X;T) (E,) at epochs (E,) > 0; None for fewer than 12 epochs or no variation."""
     t, y = np.asarray(epochs, np.float64), np.asarray(values, np.float64)
-    if t.size < _LEAST:
+    if t.size < _LEAST or np.ptp(y) == 0:
         return None
-    time = t / t[0]
+    log = np.log(t / t[0])
 
-    def linear(x: Values) -> tuple[float, Values, float]:
-        """Residual sum of squares, the fitted line, its slope."""
-        centred = x - x.mean()
-        rise = float(centred @ y / (centred @ centred))
-        line = y.mean() + rise * centred
-        return float(((y - line) ** 2).sum()), line, rise
+    def power(c: float) -> Values:
+        return np.asarray(log if abs(c) < 1e-9 else np.expm1(c * log) / c)
 
-    def cost(log_c: float) -> float:
-        return linear(time ** -np.exp(log_c))[0]
+    def approach(log_tau: float) -> Values:
+        return np.exp(-(t - t[0]) / np.exp(log_tau))
 
-    grid = np.log(np.geomspace(*EXPONENTS, 40))
-    best = int(np.argmin([cost(c) for c in grid]))
-    bounds = grid[max(best - 1, 0)], grid[min(best + 1, grid.size - 1)]
-    log_c = float(optimize.minimize_scalar(cost, bounds=bounds, method="bounded", options={"xatol": 1e-6}).x)
-    exponent = float(np.exp(min((log_c, grid[best]), key=cost)))
-    (rss_log, logarithm, rise), (rss_power, power, _) = linear(np.log(time)), linear(time**-exponent)
-    total = float(((y - y.mean()) ** 2).sum())
-    floor = 1e-24 * max(total, 1e-300)  # rounding: an exact fit is no infinite evidence
-    gain = t.size * np.log(max(rss_power, floor) / max(rss_log, floor))
-    explained = 1 - rss_log / total if total > 0 else 1.0
-    return Fit(-rise, exponent, float(gain + 2), float(gain + np.log(t.size)), explained, logarithm, power)
+    span = np.log(t[-1] - t[0])
+    return {
+        "logarithm": _fit(log, y, 4, 0.0),
+        "power law": _search(power, np.linspace(-4.0, 2.0, 61), y),
+        "exponential": _search(approach, np.linspace(span - 6.0, span + 2.0, 61), y, np.exp),
+    }
+
+
+def _search(
+    shape: Callable[[float], Values], grid: Values, y: Values, meaning: Callable[[float], float] = float
+) -> Law:
+    """The best of a family of shapes: the best of a grid, polished between its neighbours."""
+    costs = [_likelihood(shape(p), y)[0] for p in grid]
+    best = int(np.argmin(costs))
+    ends = grid[max(best - 1, 0)], grid[min(best + 1, grid.size - 1)]
+    polished = optimize.minimize_scalar(lambda p: _likelihood(shape(p), y)[0], bounds=ends, method="bounded")
+    parameter = float(polished.x) if polished.fun < costs[best] else float(grid[best])
+    return _fit(shape(parameter), y, 5, float(meaning(parameter)))
+
+
+def _fit(x: Values, y: Values, count: int, parameter: float) -> Law:
+    cost, correlation, noise, curve = _likelihood(x, y)
+    # What a curve without the errors' memory explains; theirs drift, so that the mean of the residuals is not 0.
+    left = ((y - curve - (y - curve).mean()) ** 2).sum() / ((y - y.mean()) ** 2).sum()
+    return Law(cost + 2 * count, float(1 - left), parameter, correlation, noise, curve)
+
+
+def _likelihood(x: Values, y: Values) -> tuple[float, float, float, Values]:
+    """-2 ln L of y = a + b x + autoregressive errors at its maximum, and there rho, the noise and a + b x.
+
+    The sums of products of whitened series are quadratic in rho, so that all of a grid of rho costs as one.
+    """
+    n, rho = y.size, _CORRELATIONS
+    size = x.std() or 1.0
+    columns = np.stack([np.ones(n), (x - x.mean()) / size, y])
+    whole, inner = columns @ columns.T, columns[:, 1:-1] @ columns[:, 1:-1].T
+    shifted = columns[:, 1:] @ columns[:, :-1].T
+    sums = whole - rho[:, None, None] * (shifted + shifted.T) + rho[:, None, None] ** 2 * inner
+    gram, cross = sums[:, :2, :2], sums[:, :2, 2]
+    slopes = np.linalg.solve(gram, cross[..., None])[..., 0]
+    rss = np.maximum(
+        sums[:, 2, 2] - (slopes * cross).sum(axis=1), 1e-12 * whole[2, 2]
+    )  # rounding: no infinite evidence
+    cost = n * np.log(rss / n) - np.log1p(-(rho**2))
+    best = int(np.argmin(cost))
+    return float(cost[best]), float(rho[best]), float(np.sqrt(rss[best] / n)), slopes[best] @ columns[:2]
 
 
 class Results(NamedTuple):
-    """Means over the networks whose layer compresses, (L,) each; `fits` of the first healthy network.
+    """Of every network and layer; NaN where nothing is fitted.
 
     Attributes:
-      slope: D, bits for each factor e of time.
-      bic, aic: power law less logarithm.
-      explained: share of the variance the logarithm explains.
-      fits: (E, L) measured, logarithm, power law; NaN where nothing is fitted.
+      names: of the layers that compress, their places among all in `layers`.
+      layers: (K,) of them.
+      aic: (S, K, 3) of each law less that of the best.
+      explained: (S, K, 3) R^2.
+      parameter: (S, K, 3) exponent and time constant.
+      correlation: (S, K) of successive errors about the best law.
+      planted: (S, K) whether the logarithm would pass on a curve drawn from the best rival, with its errors.
     """
 
-    slope: Estimate
-    bic: Estimate
-    aic: Estimate
-    explained: Estimate
-    fits: tuple[Values, Values, Values]
+    names: list[str]
+    layers: npt.NDArray[np.intp]
+    aic: Values
+    explained: Values
+    parameter: Values
+    correlation: Values
+    planted: Values
 
 
 @functools.lru_cache(maxsize=16)
 def analyse(trajectory: Trajectory) -> Results:
-    """Both laws for every network and layer of a run."""
-    epochs, seen = trajectory.epochs, compression(trajectory)
-    S, E, L = trajectory.i_xt.shape
-    table = np.full((S, L, 4), np.nan)
-    curves = np.full((3, E, L), np.nan)
-    rows = np.flatnonzero(trajectory.healthy)
-    for row, layer in itertools.product(rows, range(L)):
-        values = trajectory.i_xt[row, :, layer].astype(np.float64)
-        if row == rows[0]:
-            curves[0, :, layer] = values
-        after = epochs >= max(seen.peak_epoch[row, layer], 1)
-        if seen.drop[row, layer] < seen.minimum_drop or (fit := fit_laws(epochs[after], values[after])) is None:
-            continue
-        table[row, layer] = fit.slope, fit.bic, fit.aic, fit.explained
-        if row == rows[0]:
-            curves[1, after, layer], curves[2, after, layer] = fit.logarithm, fit.power
-    slope, bic, aic, explained = (mean_over_seeds(trajectory, table[..., k]) for k in range(table.shape[2]))
-    return Results(slope, bic, aic, explained, (curves[0], curves[1], curves[2]))
+    """The laws for every network and every layer that compresses."""
+    seen, rng = compression(trajectory), np.random.default_rng(0)
+    layers = np.flatnonzero(np.nanmean(np.where(trajectory.healthy[:, None], seen.drop, np.nan), axis=0) > COMPRESSES)
+    table = np.full((trajectory.seeds.size, layers.size, 11), np.nan)
+    for row in np.flatnonzero(trajectory.healthy):
+        for place, layer in enumerate(layers):
+            after, values = since_peak(trajectory, row, layer)
+            if seen.drop[row, layer] < COMPRESSES or (laws := fit_laws(trajectory.epochs[after], values)) is None:
+                continue
+            found = list(laws.values())
+            least = min(law.aic for law in found)
+            rival = min(found[1:], key=lambda law: law.aic)
+            drawn = fit_laws(trajectory.epochs[after], rival.curve + errors(rival, rng))
+            passes = np.nan if drawn is None else passed([law.aic for law in drawn.values()])
+            nearest = min(found, key=lambda law: law.aic)
+            table[row, place] = [
+                *(law.aic - least for law in found),
+                *(law.explained for law in found),
+                *(law.parameter for law in found),
+                nearest.correlation,
+                passes,
+            ]
+    names = [trajectory.layer_names[layer] for layer in layers]
+    aic, explained, parameter = np.split(table[..., :9], 3, axis=2)
+    return Results(names, layers, aic, explained, parameter, table[..., 9], table[..., 10])
 
 
-def configs(quick: bool) -> dict[str, Config]:
-    """The paper's run, and those of `depth`."""
-    paper = common.paper(quick)
-    return {"paper": paper} | {label: config for label, config in depth.configs(quick).items() if config != paper}
+def since_peak(
+    trajectory: Trajectory, row: int | np.intp, layer: int | np.intp
+) -> tuple[npt.NDArray[np.bool_], Values]:
+    """Which logged epochs lie at the peak of I(X;T) of one network's layer or after it, and the values there, bits."""
+    after = trajectory.epochs >= max(compression(trajectory).peak_epoch[row, layer], 1)
+    return after, trajectory.i_xt[row, after, layer].astype(np.float64)
 
 
-def measure(runs: Runs) -> list[Finding]:
-    """The claim for each run, by the rule at the top."""
-    findings = []
-    for run in runs.values():
-        found, names = analyse(run), run.layer_names
-        findings.append(
-            common.judge(
-                found.bic,
-                0.0,
-                names,
-                claim=f"Compression takes exponential time, {len(names) - 1} hidden layer{'s' * (len(names) > 2)}: "
-                "I(X;T) falls like log t.",
-                source=f"{common.PAPER}, theory of the diffusion phase",
-                measured="BIC of a power law less that of the logarithm "
-                f"(AIC: {common.describe(found.aic, names)}; "
-                f"D, bits for each factor e of time: {common.describe(found.slope, names)}; "
-                f"share of variance the logarithm explains: {common.describe(found.explained, names)})",
-                note="Networks in which I(X;T) of the layer falls by less than 0.1 bits do not count.",
-            )
-        )
-    return findings
+def errors(law: Law, rng: np.random.Generator) -> Values:
+    """(E,) autoregressive errors like those about a law."""
+    drawn = law.noise * rng.normal(size=law.curve.size)
+    drawn[0] /= np.sqrt(1 - law.correlation**2)
+    for i in range(1, drawn.size):
+        drawn[i] += law.correlation * drawn[i - 1]
+    return drawn
+
+
+def passed(aic: npt.ArrayLike) -> Values:
+    """Whether the first of the laws on the last axis is as good as the best; NaN stays."""
+    aic = np.asarray(aic)
+    passes = aic[..., 0] <= aic.min(axis=-1) + AS_GOOD
+    return np.where(np.isnan(aic[..., 0]), np.nan, passes)
+
+
+def configs(plan: Plan) -> dict[str, Config]:
+    """The paper's run, and those of `depth` with two hidden layers and more."""
+    widths = WIDTHS[: 2 if plan.quick else None]
+    others = {str(depth): plan.paper(hidden_widths=widths[:depth]) for depth in range(2, len(widths) + 1)}
+    return {"paper": plan.paper()} | others
+
+
+def measure(runs: Runs) -> list[Evidence]:
+    """Whether the logarithm is as good as the best law, layer by layer of the paper's run."""
+    found = analyse(runs["paper"])
+    if not found.names:
+        return [Evidence.unmeasurable("exponential_time", f"No layer loses {COMPRESSES} bits.")]
+    others = "; ".join(
+        f"{name}: {common.mean(passed(analyse(run).aic).ravel())}" for name, run in runs.items() if name != "paper"
+    )
+    laws = ", ".join(f"{law} {np.nanmean(found.explained[..., k]):.2f}" for k, law in enumerate(LOOKS))
+    aic, planted, power = (
+        common.describe(values, found.names) for values in (found.aic[..., 0], found.planted, found.parameter[..., 1])
+    )
+    detail = (
+        f"AIC of the logarithm above that of the best: {aic}. On curves drawn from the best rival it passes as well in "
+        f"{planted}. Share of the variance explained: {laws}. Exponent of the power law: {power}. Correlation of "
+        f"successive errors: {common.mean(found.correlation.ravel())}. The share in all layers that compress, by "
+        f"number of hidden layers: {others}."
+    )
+    return [Evidence.share("exponential_time", passed(found.aic), found.names, detail)]
 
 
 def figure(runs: Runs) -> Figure:
-    """One network of each run, with both fits."""
-    whole, axes = figures.side_by_side(len(runs), height=3.1, columns=4)
+    """One network with the three laws; how much worse than the best each law is, layer by layer."""
+    run = runs["paper"]
+    found, looks = analyse(run), layer_looks(run.layer_names)
+    whole, (left, right) = figures.side_by_side(2, height=3.2)
     with figures.style():
-        for ax, run in zip(axes, sorted(runs.values(), key=lambda run: len(run.layer_names)), strict=True):
-            draw_fits(ax, run.epochs, analyse(run).fits, run.layer_names)
-            first, hidden = int(run.seeds[np.flatnonzero(run.healthy)[0]]), len(run.layer_names) - 1
-            ax.set_title(f"{hidden} hidden layer{'s' * (hidden != 1)}, seed {first} of {network_count(run)}")
+        row = int(np.flatnonzero(run.healthy)[0])
+        for layer, (name, colour, marker) in enumerate(looks):
+            if layer in found.layers:
+                draw_fits(left, run, row, layer, name, colour, marker)
+        for law, (colour, line) in LOOKS.items():
+            left.plot([], [], color=colour, linestyle=line, label=law)
+        left.set_xscale("log")
+        left.set_xlabel("epoch")
+        left.set_ylabel(I_XT)
+        left.set_ylim(0.0, None)
+        left.set_title(f"seed {run.seeds[row]} of {network_count(run)}")
+        legend_below(left)
+        draw_shortfall(right, found)
     return whole
 
 
-def draw_fits(
-    ax: Axes, epochs: npt.NDArray[np.int64], fits: tuple[Values, Values, Values], names: Sequence[str]
-) -> None:
-    """I(X;T) of one network, with the logarithm (solid) and the power law (dashed) fitted from its peak on.
+def draw_fits(ax: Axes, run: Trajectory, row: int, layer: int, name: str, colour: str, marker: str) -> None:
+    """I(X;T) of one layer of one network, and the laws from its peak on, not above H(X)."""
+    shown = run.epochs > 0
+    ax.plot(
+        run.epochs[shown],
+        run.i_xt[row, shown, layer],
+        ls="",
+        marker=marker,
+        ms=1.8,
+        color=colour,
+        mew=0,
+        label=label(name),
+    )
+    after, values = since_peak(run, row, layer)
+    for law, fit in (fit_laws(run.epochs[after], values) or {}).items():
+        ax.plot(run.epochs[after], np.minimum(fit.curve, run.h_x), color=LOOKS[law][0], ls=LOOKS[law][1], lw=0.9)
 
-    Args:
-      ax: where to draw.
-      epochs: (E,), those above 0 are drawn.
-      fits: (E, L) measured, logarithm, power law, bits; NaN where nothing is fitted.
-      names: of the L layers.
-    """
-    shown = epochs > 0
-    values, logarithm, power = (curve[shown] for curve in fits)
-    for layer, (name, colour) in enumerate(zip(names, layer_colours(len(names)), strict=True)):
-        ax.plot(epochs[shown], values[:, layer], ".", ms=2, color=colour, alpha=0.55, label=name)
-        ax.plot(epochs[shown], logarithm[:, layer], color=colour, linewidth=0.9)
-        ax.plot(epochs[shown], power[:, layer], color=colour, linewidth=0.9, linestyle=DASHED)
-    ax.plot([], [], color="0.3", label=r"$a - D\,\ln t$")
-    ax.plot([], [], color="0.3", linestyle=DASHED, label=r"$a + b\,t^{-c}$")
-    ax.set_xscale("log")
-    ax.set_xlabel("epoch")
-    ax.set_ylabel(I_XT)
-    ax.set_ylim(0.0, None)
-    for line in legend_below(ax).get_lines():
-        line.set_markersize(5.0)  # or the colours of the dots could not be told apart
+
+def draw_shortfall(ax: Axes, found: Results) -> None:
+    """AIC above that of the best law: every network, medians with quartiles; the dashed line is as good as the best."""
+    for k, (law, (colour, _)) in enumerate(LOOKS.items()):
+        at = np.arange(len(found.names)) + 0.24 * (k - 1)
+        for place, column in enumerate(found.aic[..., k].T):
+            known = column[~np.isnan(column)]
+            if known.size:
+                ax.plot(np.full(known.size, at[place]), known, ".", ms=2.5, color=colour, alpha=0.35, mew=0)
+                low, middle, high = np.percentile(known, [25, 50, 75])
+                ax.errorbar(at[place], middle, [[middle - low], [high - middle]], fmt="D", ms=3.5, color=colour)
+        ax.plot([], [], "D", ms=3.5, color=colour, label=law)
+    ax.axhline(AS_GOOD, color="0.5", lw=0.8, ls="--")
+    ax.set_yscale("symlog", linthresh=2.0)
+    ax.set_ylim(-0.4, None)
+    ax.set_ylabel("AIC above that of the best law")
+    layer_axis(ax, found.names)
+    ax.set_title("networks; medians, quartiles")
+    legend_below(ax)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Read the runs that are there, measure, draw and write; nothing is trained."""
-    options = common.parser(__doc__).parse_args(argv)
-    wanted = configs(options.quick)
-    if options.seeds is not None:
-        wanted = {label: dataclasses.replace(config, seeds=options.seeds) for label, config in wanted.items()}
-    there = {label: config for label, config in wanted.items() if common.run_file(config, options.out).exists()}
-    if not there:
-        print(f"no run to read in {options.out}: run experiments/weights.py or experiments/depth.py first")
-        return 1
-    runs = common.train(there, options.out)
-    common.write(NAME, measure(runs), figure(runs), options.out, options.quick)
-    return 0
+    """Train or read, measure, draw and write."""
+    return common.execute(NAME, __doc__, configs, measure, figure, argv)
 
 
 if __name__ == "__main__":

@@ -1,233 +1,258 @@
-"""Are the final weights of different networks correlated, and how does the spread of the weights grow?
+"""Do the weights diffuse, and do neurons and networks grow alike?
 
-    python experiments/weights.py [--quick] [--out DIR]
+Diffusion is seen in replicas: networks with one initialisation, one set of training patterns and one draw of their
+labels, which differ in the order of the batches only. Free diffusion makes the variance over replicas proportional to
+time. So it makes the entropy of a weight, 1/2 log2(2 pi e variance) of independent Gaussians (an upper bound), grow
+by half a bit for each doubling of the epoch. The exponent is twice the slope of that entropy, the mean over a layer's
+weights, against log2 of the epoch. Replicas of descent with all patterns in one batch have no variance: the spread over
+networks of different initialisations, which does grow there, is no diffusion.
 
-Networks are compared as they are and with their units matched (`common/matching.py`). The matching itself finds some
-correlation in independent weights: initial weights, matched in the same way, show how much. The symmetries of the task
-(rotations of the icosahedron, which permute the inputs) are not divided out: two networks equal up to one of them count
-as different. The means are over pairs of networks; intervals resample networks, not pairs.
+In-weights of two neurons of a layer are compared by the absolute value of their cosine, which is not 0 for random
+weights of few inputs (1/2 for three); the untrained network shows how large. Networks are compared in disjoint pairs
+(which are independent) after their units are matched (`common/matching.py`): the matching finds likeness in random
+weights too, so again the untrained ones show how much. Without matching, networks are unlike by symmetry.
 
-Entropy of a weight: 1/2 log2(2 pi e variance) with the variance over networks, the mean over a layer's weights: that of
-independent Gaussians, an upper bound. Free diffusion makes the variance grow in proportion to time: 1/2 bit for each
-doubling of the epoch.
-
-Verdicts
-  nearly uncorrelated: the final weights' correlation as they are and, in a further claim, their matched correlation
-    less that of the initial weights is, with 95% confidence, below 0.1 in every layer (reproduced), above 0.1 in every
-    layer (not reproduced), else depends on the layer.
-  entropy grows like log t: the slope of entropy against log2(epoch) after the phase change has a 95% interval above 0
-    in every layer (reproduced), reaches 0 or less in every layer (not reproduced), else depends on the layer.
-
-Shapes: S networks, E logged epochs, L layers, U units, R resamples.
+Shapes: R replicas, A initialisations, S networks, E logged epochs, L layers, U units.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-import math
 import sys
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import common
+import jax
 import numpy as np
 import numpy.typing as npt
-from common import Finding, Runs, Values
+from common import Evidence, Job, Plan, Runs, Values
 from common.drawing import layer_axis
-from common.matching import correlations, pair_mean
+from common.matching import align, cosine
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ibjax import Config, Trajectory, figures
-from ibjax.analysis import Estimate, phase_change
-from ibjax.analysis.statistics import percentiles, resampling_weights
-from ibjax.figures.style import DASHED, error_bars, fill_band, layer_colours, legend_below, mean_of
+from ibjax import Config, Dataset, Trajectory, figures, spherical_dataset
+from ibjax.figures.style import fill_band, label, layer_looks, legend_below
+from ibjax.networks.perceptron import Perceptron
+from ibjax.networks.protocol import Params
 
 NAME = "weights"
-NEARLY = 0.1
-MOST_EPOCHS = 40
+WINDOWS = ((14, 350), (350, 1000), (1000, 10_000), (350, 10_000))
+"""Epochs between which the exponent is measured; the last one is judged."""
+INITIALISATIONS, REPLICAS = 5, 20
+TRAINED_ON = 0.85  # of the patterns
+LEARNED = 0.95  # accuracy on the training patterns
 ODD = frozenset({"tanh", "linear", "softsign", "arcsinh"})
 
 
-def entropy(weights: Sequence[npt.NDArray[Any]], resamples: Values) -> Values:
-    """Mean Gaussian entropy of a layer's weights for each resample of the networks.
-
-    Args:
-      weights: L arrays (S, E, ...).
-      resamples: (R, S) how often each network counts; rows of ones are the networks as they are.
-
-    Returns:
-      (R, E, L) bits; NaN where only one network counts.
-    """
-    share = resamples / resamples.sum(axis=1, keepdims=True)
-    columns = []
-    for layer in weights:
-        flat = np.asarray(layer, np.float64).reshape(*layer.shape[:2], -1)
-        flat = flat - flat.mean(axis=0)  # the variance is small beside the square of the mean otherwise
-        moments = [np.tensordot(share, flat**power, 1) for power in (1, 2)]
-        variance = moments[1] - moments[0] ** 2
-        with np.errstate(divide="ignore", invalid="ignore"):
-            bits = np.where(variance > 0, 0.5 * np.log2(2 * np.pi * np.e * variance), np.nan)
-        columns.append(bits.mean(axis=2))
-    return np.stack(columns, axis=2)
-
-
-def slope(x: Values, y: Values) -> Values:
-    """Least-squares slope of y (R, E, ...) against x (E,), (R, ...)."""
-    centred = x - x.mean()
-    return np.asarray(np.tensordot(centred / (centred**2).sum(), y, (0, 1)))
-
-
-class Results(NamedTuple):
-    """Correlations are means over pairs, (L,); `growth` holds bits, (E, L) each of it and of its interval.
+@dataclasses.dataclass(frozen=True)
+class Replica(Perceptron):
+    """The built-in network with the weights of one seed, whichever key it is asked for.
 
     Attributes:
-      correlation: initial and final weights, as they are and matched.
-      excess: matched correlation of final less that of initial weights.
-      epochs: (E,) about 40 of the logged ones.
-      growth: entropy less that at the first logged epoch, its low end, its high end.
-      slope: bits for each doubling of the epoch from `start` on.
-      start: epoch of the phase change; the first logged one above 0 where there is none.
+      start: the seed.
     """
 
-    correlation: dict[str, Estimate]
-    excess: Estimate
-    epochs: npt.NDArray[np.int64]
-    growth: tuple[Values, Values, Values]
-    slope: Estimate
-    start: int
+    start: int = 0
+
+    def init(self, key: jax.Array, inputs: jax.Array | None = None) -> Params:
+        """Those of `start`."""
+        del key
+        return super().init(jax.random.key(self.start), inputs)
 
 
-@functools.lru_cache(maxsize=2)
-def analyse(trajectory: Trajectory) -> Results:
-    """All of it, of the healthy networks of a run with stored weights."""
-    rows, names = np.flatnonzero(trajectory.healthy), trajectory.layer_names
-    few = common.spread_indices(trajectory.epochs, MOST_EPOCHS)
-    weights = [common.stored_array(trajectory, f"weights_{name}")[rows][:, few] for name in names]
+def training_set(seed: int, fraction: float) -> Dataset:
+    """One share of the task's patterns, drawn once, with one draw of their labels."""
+    task, rng = spherical_dataset(), np.random.default_rng(seed)
+    chosen = np.sort(rng.permutation(task.n_patterns)[: int(fraction * task.n_patterns)])
+    return Dataset(task.inputs[chosen], (rng.random(chosen.size) < task.p_y_given_x[chosen]).astype(np.float64))
+
+
+def replicas(plan: Plan, start: int, **changes: Any) -> Job:
+    """Networks that start alike and see the same patterns in other orders."""
+    config = plan.paper(**{"seeds": REPLICAS, "logged_epochs": 120, **changes})
+    if plan.quick:
+        config = dataclasses.replace(config, logged_epochs=40)
+    data = training_set(start, TRAINED_ON)
+    widths = (data.n_features, *config.hidden_widths, 1)
+    network = Replica(widths, config.activation, config.output, config.initializer, config.precision, start)
+    config = dataclasses.replace(config, train_fraction=1.0)
+    return Job(config=config, name=f"replicas-{start}", parts={"dataset": data, "network": network})
+
+
+def configs(plan: Plan) -> dict[str, Config | Job]:
+    """The paper's run; replicas of five initialisations, and of one of them without noise of the batches."""
+    starts = plan.seeds(2 if plan.quick else INITIALISATIONS)
+    made: dict[str, Config | Job] = {f"replicas {start}": replicas(plan, start) for start in starts}
+    return {"paper": plan.paper(), **made, "full batch": replicas(plan, starts[0], seeds=4, batch_size=None)}
+
+
+def replica_runs(runs: Runs) -> list[Trajectory]:
+    """Those of one initialisation each."""
+    return [run for name, run in runs.items() if name.startswith("replicas")]
+
+
+@functools.lru_cache(maxsize=32)
+def log_variance(trajectory: Trajectory) -> Values:
+    """(E, L) mean over a layer's weights of log2 of their variance over networks; -inf where one has none."""
+    columns = []
+    for name in trajectory.layer_names:
+        weights = common.stored_array(trajectory, f"weights_{name}")[trajectory.healthy]
+        flat = weights.astype(np.float64).reshape(*weights.shape[:2], -1)
+        with np.errstate(divide="ignore"):
+            columns.append(np.log2(flat.var(axis=0, ddof=1)).mean(axis=1))
+    return np.stack(columns, axis=1)
+
+
+def exponents(epochs: npt.NDArray[np.int64], bits: Values, window: tuple[int, int]) -> Values:
+    """(L,) least-squares slope of log2 variance, (E, L), against log2 of the epoch within a window; NaN for too few."""
+    inside = (epochs >= window[0]) & (epochs <= window[1]) & np.isfinite(bits).all(axis=1)
+    if inside.sum() < 3:
+        return np.full(bits.shape[1], np.nan)
+    x = np.log2(epochs[inside])
+    x = x - x.mean()
+    return np.asarray(x @ bits[inside] / (x @ x))
+
+
+def neuron_likeness(kernels: Values) -> Values:
+    """Mean |cos| between the in-weights (..., U', U) of every two neurons of a layer; NaN for one neuron."""
+    units = np.moveaxis(kernels, -1, -2)
+    first, second = np.triu_indices(units.shape[-2], 1)
+    if not first.size:
+        return np.full(kernels.shape[:-2], np.nan)
+    return np.asarray(np.abs(cosine(units[..., first, :], units[..., second, :])).mean(axis=-1))
+
+
+@functools.lru_cache(maxsize=4)
+def likeness(trajectory: Trajectory) -> tuple[Values, Values]:
+    """Before training and after it: of the neurons of a layer, (S, 2, L), and of pairs of networks, (S // 2, 2, L).
+
+    NaN for networks that did not learn, for layers of one neuron, and for pairs with such a network.
+    """
+    names, learned = trajectory.layer_names, has_learned(trajectory)
+    kernels = [common.stored_array(trajectory, f"weights_{name}")[:, [0, -1]].astype(np.float64) for name in names]
+    neurons = np.stack([neuron_likeness(kernel) for kernel in kernels], axis=2)
+    neurons[~learned] = np.nan
     odd = trajectory.config["config"]["activation"] in ODD
-    found = {entry: correlations([w[:, entry] for w in weights], odd=odd) for entry in (0, -1)}
-    labelled = {
-        "initial, as they are": found[0][0],
-        "initial, matched": found[0][1],
-        "final, as they are": found[-1][0],
-        "final, matched": found[-1][1],
+    pairs = np.full((trajectory.seeds.size // 2, 2, len(names)), np.nan)
+    for pair, entry in np.ndindex(pairs.shape[:2]):
+        if learned[2 * pair : 2 * pair + 2].all():
+            mine, theirs = ([kernel[2 * pair + one, entry] for kernel in kernels] for one in (0, 1))
+            matched = align(mine, theirs, odd=odd).kernels
+            pairs[pair, entry] = [cosine(a.ravel(), b.ravel()) for a, b in zip(mine, matched, strict=True)]
+    return neurons, pairs
+
+
+def has_learned(trajectory: Trajectory) -> npt.NDArray[np.bool_]:
+    """(S,) whether the training patterns are learned at the end."""
+    return trajectory.healthy & (trajectory.require("train_accuracy")[:, -1] >= LEARNED)
+
+
+def measure(runs: Runs) -> list[Evidence]:
+    """Exponents of the diffusion; likeness of neurons and of networks, at the end less at the start."""
+    paper, alike = runs["paper"], replica_runs(runs)
+    names = paper.layer_names
+    windows = {
+        window: np.stack([exponents(run.epochs, log_variance(run), window) for run in alike]) for window in WINDOWS
     }
-    change = phase_change(trajectory).network_epoch
-    epochs = trajectory.epochs[few]
-    start = math.ceil(change) if np.isfinite(change) else int(epochs[epochs > 0][0])
-    after = epochs >= start
-    if after.sum() < 3:
-        raise ValueError(f"only {after.sum()} logged epochs from epoch {start} on; 3 are needed for a slope")
-    one = entropy(weights, np.ones((1, len(rows))))
-    drawn = entropy(weights, resampling_weights(len(rows), 1000, 0)) if len(rows) > 1 else one * np.nan
-    slopes = [slope(np.log2(epochs[after]), values[:, after]) for values in (one, drawn)]
-    ends = percentiles(drawn - drawn[:, :1], 0.95)
-    return Results(
-        correlation={label: pair_mean(values) for label, values in labelled.items()},
-        excess=pair_mean(found[-1][1] - found[0][1]),
-        epochs=epochs,
-        growth=((one - one[:, :1])[0], *ends),
-        slope=Estimate(
-            mean=slopes[0][0],
-            low=percentiles(slopes[1], 0.95)[0],
-            high=percentiles(slopes[1], 0.95)[1],
-            count=np.full(len(names), len(rows)),
-            left_out=int(trajectory.diverged.sum()),
-            level=0.95,
-        ),
-        start=start,
-    )
-
-
-def configs(quick: bool) -> dict[str, Config]:
-    """The paper's run; `bound` and `bins` read its weights too."""
-    return {"paper": common.paper(quick)}
-
-
-def measure(runs: Runs) -> list[Finding]:
-    """The claims, by the rules at the top."""
-    found, names = analyse(runs["paper"]), runs["paper"].layer_names
-    initial, final = (
-        common.describe(found.correlation[key], names) for key in ("initial, as they are", "final, matched")
-    )
+    still = runs["full batch"]
+    noise_free = float(2.0 ** log_variance(still)[-1].max())
+    told = "; ".join(f"{low}-{high}: {common.describe(found, names)}" for (low, high), found in windows.items())
+    neurons, pairs = likeness(paper)
+    left_out = int(np.sum(~has_learned(paper)))
+    counted = f" {left_out} networks that did not learn do not count." * bool(left_out)
     return [
-        common.judge(
-            found.correlation["final, as they are"],
-            NEARLY,
+        Evidence(
+            "entropy_log_time",
+            windows[WINDOWS[-1]],
             names,
-            claim="Final weights of different networks are nearly uncorrelated.",
-            source=f"{common.PAPER}, weights of different runs",
-            measured=f"correlation of final weights as they are (of initial weights: {initial})",
-            below=True,
+            f"Exponent between epochs {told}. Full-batch replicas: largest variance of a layer {noise_free:.2g}.",
         ),
-        common.judge(
-            found.excess,
-            NEARLY,
+        Evidence(
+            "neurons_uncorrelated",
+            neurons[:, 1] - neurons[:, 0],
             names,
-            claim="They are no more correlated than initial weights when units are matched.",
-            source="control, not in the paper",
-            measured=f"correlation of final weights, units matched (mean {final}), less that of initial weights",
-            below=True,
-            note="Up to permutations and signs of hidden units; those of the task are not divided out.",
+            f"Before training (chance): {common.describe(neurons[:, 0], names)}; after: "
+            f"{common.describe(neurons[:, 1], names)}.{counted}",
         ),
-        common.judge(
-            found.slope,
-            0.0,
+        Evidence(
+            "networks_uncorrelated",
+            pairs[:, 1] - pairs[:, 0],
             names,
-            claim="In the diffusion phase the entropy of the weights grows like the logarithm of time.",
-            source=f"{common.PAPER}, theory of the diffusion phase",
-            measured=f"bits for each doubling of the epoch from epoch {found.start} on (free diffusion: 0.5)",
-            note="Entropy of independent Gaussians.",
+            f"Disjoint pairs. Before training: {common.describe(pairs[:, 0], names)}; after: "
+            f"{common.describe(pairs[:, 1], names)}.{counted}",
         ),
     ]
 
 
 def figure(runs: Runs) -> Figure:
-    """Correlations and growth side by side."""
-    run = runs["paper"]
-    found = analyse(run)
-    whole, (left, right) = figures.side_by_side(2, height=3.1)
+    """Variance over replicas and its exponents; likeness of neurons and of networks before and after training."""
+    paper, alike = runs["paper"], replica_runs(runs)
+    whole, panels = figures.side_by_side(4, height=2.9, columns=2)
+    neurons, pairs = likeness(paper)
     with figures.style():
-        draw_correlations(left, found.correlation, run.layer_names)
-        left.set_title(mean_of(run, "all pairs, 95% bars"))
-        draw_entropy(right, found, run.layer_names)
-        right.set_title(mean_of(run, "95% band"))
+        draw_variance(panels[0], alike)
+        draw_exponents(panels[1], alike)
+        draw_likeness(panels[2], neurons, paper.layer_names, "mean $|\\cos|$ of two neurons")
+        draw_likeness(panels[3], pairs, paper.layer_names, "cosine of matched networks")
     return whole
 
 
-def draw_correlations(ax: Axes, series: dict[str, Estimate], names: Sequence[str]) -> None:
-    """Correlation of the weights of different networks: what is compared -> (L,) means over pairs with bars."""
-    styles = (("0.65", "o"), ("0.4", "s"), ("#66CCEE", "^"), ("#AA3377", "D"))
-    for index, ((label, estimate), (colour, marker)) in enumerate(zip(series.items(), styles, strict=True)):
-        x = np.arange(len(names)) + 0.16 * (index - (len(series) - 1) / 2)
-        bars = error_bars(estimate)
-        ax.errorbar(x, estimate.mean, bars, color=colour, marker=marker, ms=3.5, ls="", elinewidth=1, label=label)
-    ax.axhline(0.0, color="0.2", linewidth=0.6, linestyle=":")
-    ax.set_ylabel("correlation of weights")
-    ax.set_ylim(None, 1.03)
-    layer_axis(ax, names)
-    legend_below(ax, columns=2)
-
-
-def draw_entropy(ax: Axes, found: Results, names: Sequence[str]) -> None:
-    """Growth of the entropy of every layer's weights with its band; grey is what free diffusion does."""
-    shown = found.epochs > 0
-    epochs = found.epochs[shown]
-    entropies, low, high = found.growth
-    for layer, (name, colour) in enumerate(zip(names, layer_colours(len(names)), strict=True)):
-        ax.plot(epochs, entropies[shown, layer], color=colour, label=name)
-        fill_band(ax, epochs, low[shown, layer], high[shown, layer], colour)
+def draw_variance(ax: Axes, runs: Sequence[Trajectory]) -> None:
+    """Variance over replicas, geometric means over weights and initialisations with their 95% bands."""
+    epochs, names = runs[0].epochs, runs[0].layer_names
+    bits, shown = np.stack([log_variance(run) for run in runs]), epochs > 0
+    for layer, (name, colour, _) in enumerate(layer_looks(names)):
+        middle, low, high = np.array([common.mean(column) for column in bits[:, shown, layer].T]).T
+        ax.plot(epochs[shown], 2**middle, color=colour, label=label(name))
+        fill_band(ax, epochs[shown], 2**low, 2**high, colour)
+    after = epochs >= min(WINDOWS[-1][0], epochs[-1] / 10)
+    top = 2.0 ** bits[:, after].max()
+    ax.plot(epochs[after], top * epochs[after] / epochs[-1], color="0.3", ls="--", lw=0.9, label="free diffusion")
     ax.set_xscale("log")
+    ax.set_yscale("log")
     ax.set_xlabel("epoch")
-    ax.set_ylabel("entropy of a weight, less\nthat of the initial one [bits]")
-    top = float(np.nanmax(high if np.isfinite(high).any() else entropies))
-    ax.set_ylim(None, 1.15 * max(top, 0.1))
-    if found.start < epochs[-1]:
-        ax.axvline(found.start, color="0.7", linewidth=2.0, zorder=0)
-        free = epochs[epochs >= found.start]
-        rise = 0.5 * np.log2(free / free[0])
-        ax.plot(free, rise, color="0.4", linestyle=DASHED, linewidth=0.9, label=r"variance $\propto$ epoch")
+    ax.set_ylabel("variance over replicas")
+    ax.set_title(f"{len(runs)} initialisations, 95% bands")
     legend_below(ax, columns=3)
+
+
+def draw_exponents(ax: Axes, runs: Sequence[Trajectory]) -> None:
+    """Exponent of every layer between successive epochs, mean over initialisations with 95% bars."""
+    names, looks = runs[0].layer_names, layer_looks(runs[0].layer_names)
+    for place, window in enumerate(WINDOWS):
+        found = np.stack([exponents(run.epochs, log_variance(run), window) for run in runs])
+        for layer, (_, colour, marker) in enumerate(looks):
+            middle, low, high = common.mean(found[:, layer])
+            bar = np.nan_to_num([[middle - low], [high - middle]])
+            at = place + 0.09 * (layer - (len(names) - 1) / 2)
+            ax.errorbar(at, middle, bar, color=colour, marker=marker, ms=3.5, ls="", elinewidth=0.9)
+    for height, line in ((1.0, "--"), (0.0, ":")):
+        ax.axhline(height, color="0.5", lw=0.8, ls=line, zorder=0)
+    ax.set_xticks(range(len(WINDOWS)), [f"{low}-{high}" for low, high in WINDOWS])
+    ax.set_xlim(-0.5, len(WINDOWS) - 0.5)
+    ax.set_xlabel("epochs")
+    ax.set_ylabel("exponent of the variance")
+    ax.set_title("1: free diffusion, 0: no growth")
+
+
+def draw_likeness(ax: Axes, values: Values, names: Sequence[str], what: str) -> None:
+    """(S, 2, L) before and after training: every network small, means with 95% bars."""
+    for entry, (shift, colour, when) in enumerate(((-0.15, "0.55", "untrained"), (0.15, "#0072B2", "trained"))):
+        for layer, column in enumerate(values[:, entry].T):
+            if np.isnan(column).all():
+                continue
+            spread = np.random.default_rng(layer).uniform(-0.08, 0.08, column.size)
+            ax.plot(layer + shift + spread, column, ".", ms=2, color=colour, alpha=0.4, mew=0)
+            middle, low, high = common.mean(column)
+            bar = np.nan_to_num([[middle - low], [high - middle]])
+            ax.errorbar(layer + shift, middle, bar, fmt="D", ms=3.5, color=colour, mec="white", mew=0.4)
+        ax.plot([], [], "D", ms=3.5, color=colour, label=when)
+    ax.set_ylabel(what)
+    layer_axis(ax, names)
+    legend_below(ax)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

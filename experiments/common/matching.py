@@ -9,12 +9,11 @@ for the first layer.
 
 Correlation is the cosine between vectors of weights, whose distribution is symmetric about 0 before training.
 
-Shapes: S networks, L layers, U units, U' units of the layer before, K entries.
+Shapes: L layers, U units, U' units of the layer before.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -23,8 +22,6 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from common.evidence import Values
-from ibjax.analysis import Estimate
-from ibjax.analysis.statistics import percentiles, resampling_weights
 
 Kernels = Sequence[npt.NDArray[Any]]
 
@@ -70,41 +67,3 @@ def cosine(a: npt.ArrayLike, b: npt.ArrayLike) -> Values:
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     norm = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
     return np.asarray((a * b).sum(axis=-1) / np.where(norm > 0, norm, 1.0))
-
-
-def correlations(kernels: Sequence[npt.NDArray[Any]], *, odd: bool = True) -> tuple[Values, Values]:
-    """Correlation of every pair of networks in every layer, as they are and matched.
-
-    Args:
-      kernels: L arrays (S, U', U).
-      odd: see `align`.
-
-    Returns:
-      (L, S, S) twice, symmetric, 1 on the diagonal.
-    """
-    count = len(kernels[0])
-    plain, matched = (np.tile(np.eye(count), (len(kernels), 1, 1)) for _ in range(2))
-    for i, j in itertools.combinations(range(count), 2):
-        mine, theirs = [k[i] for k in kernels], [k[j] for k in kernels]
-        for found, others in ((plain, theirs), (matched, align(mine, theirs, odd=odd).kernels)):
-            for layer, (a, b) in enumerate(zip(mine, others, strict=True)):
-                found[layer, i, j] = found[layer, j, i] = cosine(a.ravel(), b.ravel())
-    return plain, matched
-
-
-def pair_mean(values: Values, *, level: float = 0.95, resamples: int = 1000, seed: int = 0) -> Estimate:
-    """Mean over pairs of different networks, (K, S, S) -> (K,), the interval by resampling networks.
-
-    A network drawn twice makes no pair with itself. With two networks there is one pair and no interval.
-    """
-    count = values.shape[1]
-    off = values * (1 - np.eye(count))
-    mean = off.sum(axis=(1, 2)) / max(count * (count - 1), 1) if count > 1 else np.full(len(values), np.nan)
-    low = high = np.full(len(values), np.nan)
-    if count > 2:
-        weights = resampling_weights(count, resamples, seed)
-        pairs = weights.sum(axis=1) ** 2 - (weights**2).sum(axis=1)
-        total = np.einsum("ri,kij,rj->rk", weights, off, weights, optimize=True)
-        low, high = percentiles(np.where(pairs > 0, total.T / np.maximum(pairs, 1), np.nan).T, level)
-    counts = np.full(len(values), count)
-    return Estimate(mean=mean, low=low, high=high, count=counts, left_out=0, level=level)
