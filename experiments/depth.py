@@ -168,7 +168,7 @@ def done_below(run: ibjax.Trajectory) -> Values:
     fall, i_xt = compression(run), run.i_xt.astype(np.float64)
     at = np.asarray(i_xt.argmax(axis=1), np.intp)
     done = np.full(fall.drop.shape, np.nan)
-    for layer in range(1, done.shape[1]):
+    for layer in range(1, len(run.layer_names)):
         then = np.take_along_axis(i_xt[..., layer - 1], at[:, layer, None], axis=1)[:, 0]
         begun = at[:, layer] >= at[:, layer - 1]
         lost = np.where(begun, fall.peak[:, layer - 1] - then, 0.0)
