@@ -67,12 +67,14 @@ class Measured(NamedTuple):
       i_xt: (S, E, 3) by each of the instruments, bits.
       falls: (S, 3) bits.
       saturated: (S, E) share of units and patterns.
+      second: (S, E) share of the layer's variance beyond its first principal direction.
     """
 
     epochs: npt.NDArray[np.int64]
     i_xt: Values
     falls: Values
     saturated: Values
+    second: Values
 
 
 def by_instrument(layer: npt.NDArray[Any], rule: npt.NDArray[Any], seed: int) -> dict[str, Range]:
@@ -102,7 +104,8 @@ def measured(run: Trajectory, networks: int = NETWORKS) -> Measured:
     activation = run.config["config"]["activation"]
     few = common.spread_indices(run.epochs, MOST_EPOCHS)
     shape = (run.seeds.size, few.size)
-    i_xt, saturated = np.full((*shape, len(INSTRUMENTS)), np.nan), np.full(shape, np.nan)
+    i_xt = np.full((*shape, len(INSTRUMENTS)), np.nan)
+    saturated, second = (np.full(shape, np.nan) for _ in range(2))
     falls = np.full((run.seeds.size, len(INSTRUMENTS)), np.nan)
     for row in trained(run)[:networks]:
         layer = common.stored_activations(run, data.inputs, row, few)[-2]
@@ -111,7 +114,16 @@ def measured(run: Trajectory, networks: int = NETWORKS) -> Measured:
         i_xt[row] = np.stack([found[name].low for name in INSTRUMENTS], axis=1)
         falls[row] = [found[name].fall(since) for name in INSTRUMENTS]
         saturated[row] = (np.abs(layer) > SATURATED.get(activation, np.inf)).mean(axis=(1, 2))
-    return Measured(run.epochs[few], i_xt, falls, saturated)
+        second[row] = beyond_first(layer)
+    return Measured(run.epochs[few], i_xt, falls, saturated, second)
+
+
+def beyond_first(layer: npt.NDArray[Any]) -> Values:
+    """(E,) share of the variance of activations (E, N, U) that is not along the first principal direction."""
+    centered = layer.astype(np.float64) - layer.mean(axis=1, keepdims=True, dtype=np.float64)
+    of_directions = np.linalg.eigvalsh(np.swapaxes(centered, 1, 2) @ centered)
+    total = of_directions.sum(axis=1)
+    return np.asarray(of_directions[:, :-1].sum(axis=1) / np.where(total > 0, total, 1))
 
 
 def trained(run: Trajectory) -> npt.NDArray[np.intp]:
@@ -214,8 +226,9 @@ def students(seeds: tuple[int, ...]) -> Mapping[str, Student]:
 
 
 def fall(values: Values) -> Values:
-    """Largest of (S, E) over the epochs less the last, (S,)."""
-    return np.asarray(values.max(axis=1) - values[:, -1])
+    """Largest of (S, E) over the epochs less the last, (S,); what is below the rounding of determinants is 0."""
+    fallen = values.max(axis=1) - values[:, -1]
+    return np.asarray(np.where(fallen < 1e-9, 0.0, fallen))
 
 
 def configs(plan: Plan) -> dict[str, Config]:
@@ -256,7 +269,9 @@ def measure(runs: Runs) -> list[Evidence]:
             labels,
             f"Falls: {common.describe(np.stack(columns, axis=1), labels)} bits; by the histogram over the range: "
             f"{', '.join(f'{name} {mean}' for name, mean in of_range.items())}. Linear networks learn the best linear "
-            f"rule ({runs['linear'].require('train_accuracy')[:, -1].mean():.0%} of the patterns).",
+            f"rule ({runs['linear'].require('train_accuracy')[:, -1].mean():.0%} of the patterns); of the variance of "
+            f"their two units {common.mean(both['linear'].second[:, 0])} lies beyond one direction before training and "
+            f"{common.mean(both['linear'].second[:, -1])} at the end.",
         ),
         Evidence(
             "saxe_linear",
@@ -290,7 +305,7 @@ def _padded(values: Values, count: int) -> Values:
 
 def figure(runs: Runs) -> Figure:
     """Saturation, information over epochs and falls; below, the linear students."""
-    whole, axes = figures.side_by_side(6, height=2.7)
+    whole, axes = figures.side_by_side(6, columns=2, height=2.6)
     found = {name: measured(run) for name, run in runs.items()}
     linear = students(tuple(int(seed) for seed in runs["linear"].seeds))
     with figures.style():

@@ -131,6 +131,12 @@ class TestLinearStudents:
         assert abs(shrinks["spread"].fall()) < 0.3  # five standard errors of four estimates of 256 patterns
         assert shrinks["range"].fall() < 0.1
 
+    def test_what_lies_beyond_one_direction(self) -> None:
+        line = np.random.default_rng(0).normal(size=(N, 1)) * np.array([[3.0, -4.0]]) + 7
+        square = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]]) * [1.0, 0.5]
+        assert saturation.beyond_first(line[None])[0] == pytest.approx(0, abs=1e-12)
+        assert saturation.beyond_first(square[None])[0] == pytest.approx(0.2)
+
 
 class TestQuantised:
     @pytest.mark.parametrize("bits", [1, 4, 8])
