@@ -213,8 +213,8 @@ def figure(runs: Runs) -> Figure:
     depths = by_depth(runs)
     titles = {f"{depth} hidden layer{'s' * (depth != 1)}": run for depth, run in depths.items()}
     with figures.style():
-        whole = Figure(figsize=(COLUMN, 9.4), layout="constrained")
-        top, bottom = whole.subfigures(2, 1, squeeze=False, height_ratios=(5.6, 3.8))[:, 0]
+        whole = Figure(figsize=(COLUMN, 9.6), layout="constrained")
+        top, bottom = whole.subfigures(2, 1, squeeze=False, height_ratios=(5.4, 4.2))[:, 0]
         figures.planes(titles, part=top)
         upper, lower = bottom.subplots(2, 1)
         draw_output_relevance(upper, depths)
@@ -263,9 +263,9 @@ def draw_output_relevance(ax: Axes, depths: Mapping[int, ibjax.Trajectory]) -> N
     ax.yaxis.set_major_locator(FixedLocator([1.0, 0.5, 0.2, 0.1, 0.05, 0.02]))
     ax.yaxis.set_major_formatter(lambda lacks, _: f"{1 - lacks:.2g}")
     ax.yaxis.set_minor_locator(NullLocator())
-    ax.set_ylabel("$I(T;Y)/I(X;Y)$ of the output")
+    ax.set_ylabel("$I(T;Y)/I(X;Y)$, output")
     ax.set_title(f"mean of {int(longest.healthy.sum())} networks, 95% band")
-    ax.legend(title="hidden layers", loc="upper left", title_fontsize=7, ncols=2)
+    ax.legend(title="hidden layers", loc="lower right", title_fontsize=7, ncols=3)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
