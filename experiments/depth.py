@@ -1,9 +1,9 @@
 """One to six hidden layers: how many epochs until the output tells the label, how long the layers take to compress.
 
 Figure 5 of arXiv 1703.00810. The networks are the first 1 to 6 of the widths 12, 10, 7, 5, 4, 3 and the output, on the
-same seeds; six of the widths of the paper's caption stand beside them, and one hidden layer of four units: twelve units
-tell nearly all patterns apart at all times, where no compression could be seen. The relevance is that of the output,
-which has one width at every depth.
+same seeds. Beside them stand six of the widths of the paper's caption, the paper's seven, and one hidden layer of three
+and of five units: twelve units tell all patterns apart at all times, where no compression could be seen. The relevance
+is that of the output, which has one width at every depth.
 
 Shapes: S networks, E logged epochs, L layers, D depths.
 """
@@ -17,7 +17,7 @@ import common
 import numpy as np
 from common import Evidence, Plan, Runs, Values
 from common.drawing import EVENTS, draw_event_epochs
-from common.layers import compressing, log_epochs, measurable, row_means, row_slopes, row_taus
+from common.layers import compressing, log_epochs, measurable, row_slopes, row_taus
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
@@ -30,17 +30,17 @@ from ibjax.figures.style import COLUMN, ensemble_colours, epoch_axis, fill_band,
 NAME = "depth"
 WIDTHS = (12, 10, 7, 5, 4, 3)
 CAPTION = (12, 10, 8, 6, 4, 2)
-NARROW = 4
+NARROW = (3, 5)
 MARKS = (0.90, 0.95)  # of I(X;Y); the second lies on the plateau of the output's curve, where it climbs slowest
 
 
 def configs(plan: Plan) -> dict[str, ibjax.Config]:
-    """A run per depth, one of the caption's widths, one of a single narrow layer."""
+    """A run per depth, one of the caption's widths, the paper's, and those of a single narrow layer."""
     widths = (6, 5, 3) if plan.quick else WIDTHS
     runs = {str(depth): plan.paper(hidden_widths=widths[:depth]) for depth in range(1, len(widths) + 1)}
     caption = CAPTION[-2:] if plan.quick else CAPTION
-    runs["caption"] = plan.paper(seeds=20, hidden_widths=caption)
-    return runs | {"narrow": plan.paper(seeds=20, hidden_widths=(NARROW,))}
+    runs |= {"caption": plan.paper(seeds=20, hidden_widths=caption), "paper": plan.paper()}
+    return runs | {f"{units} units": plan.paper(seeds=20, hidden_widths=(units,)) for units in NARROW}
 
 
 def by_depth(runs: Runs) -> dict[int, ibjax.Trajectory]:
@@ -69,7 +69,12 @@ def compression_times(run: ibjax.Trajectory) -> Values:
 def measure(runs: Runs) -> list[Evidence]:
     """Epochs against depth, the shallowest and the deepest network, and the time of the compression."""
     depths = by_depth(runs)
-    return [*relevance(runs, depths), *compression_of(depths), one_layer(runs, depths)]
+    return [
+        *relevance(runs, depths),
+        same_layer(depths),
+        within(depths[max(depths)], runs["paper"]),
+        one_layer({f"{depths[1].layer_widths[0]} units": depths[1]} | _narrow(runs)),
+    ]
 
 
 def relevance(runs: Runs, depths: Mapping[int, ibjax.Trajectory]) -> list[Evidence]:
@@ -115,49 +120,49 @@ def mark(run: ibjax.Trajectory, share: float) -> str:
     return f"{10**value.estimate:.0f}{f' ({never} of {int(run.healthy.sum())} never)' * bool(never)}"
 
 
-def compression_of(depths: Mapping[int, ibjax.Trajectory]) -> list[Evidence]:
-    """Whether layers compress in fewer epochs with more layers, and the higher ones in fewer than the lower ones."""
-    deep = depths[max(depths)]
+def same_layer(depths: Mapping[int, ibjax.Trajectory]) -> Evidence:
+    """Slope of log10 of a layer's time against the number of hidden layers, if it compresses at two depths or more."""
     spent = {depth: compression_times(run) for depth, run in depths.items()}
-    last = np.stack([values[:, -2] for values in spent.values()], axis=1)
-    slopes = same_layer(depths, spent)
-    chosen = compressing(deep)
-    names = [name for name, counts in zip(deep.layer_names, chosen, strict=True) if counts]
-    each = "; ".join(
-        f"{depth}: {common.describe(values[:, :-1], depths[depth].layer_names[:-1])}" for depth, values in spent.items()
-    )
-    sooner = Evidence(
-        "compress_sooner",
-        row_means(np.stack(list(slopes.values()), axis=1)) if slopes else np.full(deep.seeds.size, np.nan),
-        detail=f"Slope of {', '.join(f'{name} {common.mean(slope)}' for name, slope in slopes.items()) or 'none'}; of "
-        f"the last hidden layer, whose width falls with depth, {common.mean(row_slopes(list(depths), last))}. log10 of "
-        f"the epochs by number of hidden layers: {each}.",
-    )
-    if chosen.sum() < 2:
-        return [sooner, Evidence.unmeasurable("shorter_after_compressed", "Less than two layers compress.")]
-    ordered = spent[max(depths)][:, chosen]
-    shorter = Evidence(
-        "shorter_after_compressed",
-        row_taus(ordered),
-        detail=f"log10 of the epochs: {common.describe(ordered, names)}. No layer starts from a compressed one: at the "
-        "peak of its I(X;T) the layer below has done this share of its fall, "
-        f"{common.describe(done_below(deep)[:, chosen], names)}.",
-    )
-    return [sooner, shorter]
-
-
-def same_layer(depths: Mapping[int, ibjax.Trajectory], spent: Mapping[int, Values]) -> dict[str, Values]:
-    """Slope of log10 of a hidden layer's time against the number of hidden layers, of each seed, where it compresses.
-
-    Returns:
-      Name of the layer -> (S,), of the layers that compress at two depths or more.
-    """
     slopes = {}
     for layer in range(max(depths)):
         there = [d for d, run in depths.items() if layer < d and compressing(run)[layer]]
         if len(there) > 1:
             slopes[f"hidden_{layer + 1}"] = row_slopes(there, np.stack([spent[d][:, layer] for d in there], axis=1))
-    return slopes
+    last = np.stack([values[:, -2] for values in spent.values()], axis=1)
+    each = "; ".join(f"{d}: {common.describe(v[:, :-1], depths[d].layer_names[:-1])}" for d, v in spent.items())
+    detail = (
+        f"The last hidden layer, which is narrower in deeper networks, {common.mean(row_slopes(list(depths), last))}. "
+        f"log10 of the epochs by number of hidden layers: {each}."
+    )
+    if not slopes:
+        return Evidence.unmeasurable("compress_sooner", f"No layer compresses at two depths. {detail}")
+    return Evidence("compress_sooner", np.stack(list(slopes.values()), axis=1), list(slopes), detail)
+
+
+def within(deep: ibjax.Trajectory, paper: ibjax.Trajectory) -> Evidence:
+    """Whether higher layers of a network take less time than lower ones, and whether these had compressed before."""
+    claim = "shorter_after_compressed"
+    taus = {f"{len(run.layer_names) - 1} hidden layers": layer_order(run) for run in (deep, paper)}
+    chosen = compressing(deep)
+    if chosen.sum() < 2:
+        return Evidence.unmeasurable(claim, "Less than two layers compress.")
+    names = [name for name, counts in zip(deep.layer_names, chosen, strict=True) if counts]
+    spent, done = compression_times(deep)[:, chosen], done_below(deep)[:, chosen]
+    without = chosen.copy()
+    without[-1] = False
+    return Evidence(
+        claim,
+        layer_order(deep),
+        detail=f"{', '.join(f'{label} {common.mean(tau)}' for label, tau in taus.items())}; without the output "
+        f"{common.mean(row_taus(compression_times(deep)[:, without]))}. log10 of the epochs: "
+        f"{common.describe(spent, names)}. At the peak of a layer the one below has done this share of its fall: "
+        f"{common.describe(done, names)}.",
+    )
+
+
+def layer_order(run: ibjax.Trajectory) -> Values:
+    """(S,) tau-b of depth and time of the compression, over the layers that compress."""
+    return row_taus(compression_times(run)[:, compressing(run)])
 
 
 def done_below(run: ibjax.Trajectory) -> Values:
@@ -177,24 +182,30 @@ def done_below(run: ibjax.Trajectory) -> Values:
     return done
 
 
-def one_layer(runs: Runs, depths: Mapping[int, ibjax.Trajectory]) -> Evidence:
-    """Whether a single hidden layer compresses: of those that leave room to see it."""
+def one_layer(single: Mapping[str, ibjax.Trajectory]) -> Evidence:
+    """Whether a single hidden layer compresses: the widest of those whose largest I(X;T) leaves room below H(X).
+
+    Args:
+      single: networks of one hidden layer by a label.
+    """
     claim = "one_layer_no_compression"
-    single = {f"{run.layer_widths[0]} units": run for run in (depths[1], runs["narrow"])}
-    falls = {label: compression(run).drop for label, run in single.items()}
     told = "; ".join(
-        f"{label}: {common.describe(fall, single[label].layer_names)}, largest I(X;T) "
-        f"{common.mean(compression(single[label]).peak[:, 0])} bits, training accuracy "
-        f"{common.mean(np.where(single[label].diverged, np.nan, single[label].train_accuracy[:, -1]))}"
-        for label, fall in falls.items()
+        f"{label} {common.mean(compression(run).drop[:, 0])} from {common.mean(compression(run).peak[:, 0])} (training "
+        f"accuracy {common.mean(np.where(run.diverged, np.nan, run.train_accuracy[:, -1]))})"
+        for label, run in single.items()
     )
-    judged = [label for label, run in single.items() if measurable(run)[0]]
-    detail = f"Fall of hidden layer and output of one-layer networks: {told}."
+    judged = {label: run for label, run in single.items() if measurable(run)[0]}
     if not judged:
-        return Evidence.unmeasurable(claim, detail)
-    rows = max(len(falls[label]) for label in judged)
-    columns = [np.pad(falls[label][:, 0], (0, rows - len(falls[label])), constant_values=np.nan) for label in judged]
-    return Evidence(claim, np.stack(columns, axis=1), judged, detail)
+        return Evidence.unmeasurable(claim, f"Every pattern has a cell to itself. Falls, bits: {told}.")
+    label, run = max(judged.items(), key=lambda item: item[1].layer_widths[0])
+    detail = (
+        f"This is {label}. Fall of all, bits: {told}. Wider layers than {label} begin with a cell for each pattern."
+    )
+    return Evidence(claim, compression(run).drop[:, 0], detail=detail)
+
+
+def _narrow(runs: Runs) -> dict[str, ibjax.Trajectory]:
+    return {label: run for label, run in runs.items() if label.endswith(" units")}
 
 
 def figure(runs: Runs) -> Figure:
@@ -202,8 +213,8 @@ def figure(runs: Runs) -> Figure:
     depths = by_depth(runs)
     titles = {f"{depth} hidden layer{'s' * (depth != 1)}": run for depth, run in depths.items()}
     with figures.style():
-        whole = Figure(figsize=(COLUMN, 11.0), layout="constrained")
-        top, bottom = whole.subfigures(2, 1, squeeze=False, height_ratios=(6.2, 4.8))[:, 0]
+        whole = Figure(figsize=(COLUMN, 9.6), layout="constrained")
+        top, bottom = whole.subfigures(2, 1, squeeze=False, height_ratios=(5.4, 4.2))[:, 0]
         figures.planes(titles, part=top)
         upper, lower = bottom.subplots(2, 1)
         draw_output_relevance(upper, depths)
@@ -252,9 +263,9 @@ def draw_output_relevance(ax: Axes, depths: Mapping[int, ibjax.Trajectory]) -> N
     ax.yaxis.set_major_locator(FixedLocator([1.0, 0.5, 0.2, 0.1, 0.05, 0.02]))
     ax.yaxis.set_major_formatter(lambda lacks, _: f"{1 - lacks:.2g}")
     ax.yaxis.set_minor_locator(NullLocator())
-    ax.set_ylabel("$I(T;Y)/I(X;Y)$ of the output")
+    ax.set_ylabel("$I(T;Y)/I(X;Y)$, output")
     ax.set_title(f"mean of {int(longest.healthy.sum())} networks, 95% band")
-    ax.legend(title="hidden layers", loc="upper left", title_fontsize=7, ncols=2)
+    ax.legend(title="hidden layers", loc="lower right", title_fontsize=7, ncols=3)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

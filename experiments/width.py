@@ -1,6 +1,6 @@
 """Wide layers: do they compress, and does their width help.
 
-The paper's network against one four times as wide and one whose first layer has 256 units, on the same seeds. The wide
+The paper's network against one four times as wide and one whose first layer has 64 units, on the same seeds. The wide
 ones are dear, so there are fewer of them.
 
 Shapes: S networks, L layers.
@@ -30,7 +30,7 @@ def configs(plan: Plan) -> dict[str, ibjax.Config]:
     """The paper's run, and wider ones with fewer seeds."""
     narrow = plan.paper()
     first, *rest = narrow.hidden_widths
-    wider = {"4 times": [4 * width for width in (first, *rest)], "256 first": [32 if plan.quick else 256, *rest]}
+    wider = {"4 times": [4 * width for width in (first, *rest)], "64 first": [16 if plan.quick else 64, *rest]}
     return {"paper": narrow} | {
         label: plan.paper(seeds=WIDE_SEEDS, hidden_widths=tuple(widths)) for label, widths in wider.items()
     }

@@ -150,7 +150,7 @@ class TestDepth:
             names = (*(f"hidden_{k}" for k in range(1, number + 1)), "output")
             run = made(names, i_xt=tent(20, end), i_ty=reaching(*[1.0] * number, epoch))
             runs[str(number)] = run
-        return {**runs, "caption": runs[str(len(arrive))], "narrow": runs["1"]}
+        return {**runs, "caption": runs[str(len(arrive))], "paper": runs[str(len(arrive))], "3 units": runs["1"]}
 
     @pytest.mark.parametrize(
         ("arrive", "sign"), [((9000, 5000, 1000, 200), -1), ((9000, 200, 1000, 5000), 1), ((9000, 300, 300, 300), 0)]
@@ -172,14 +172,14 @@ class TestDepth:
     @pytest.mark.parametrize(("spend", "sign"), [((9000, 4000, 1000), -1), ((1000, 4000, 9000), 1)])
     def test_the_same_layer_with_more_layers(self, spend: list[float], sign: int) -> None:
         found = by_claim(depth.measure(self.runs([500] * 3, spend)))
-        assert np.sign(estimate(found["compress_sooner"])) == sign
+        assert {np.sign(entry.estimate) for entry in found["compress_sooner"].entries} == {sign}
+        assert [entry.name for entry in found["compress_sooner"].entries] == ["hidden_1", "hidden_2"]
 
     @pytest.mark.parametrize(("ends", "tau"), [((9000, 2000, 500), -1.0), ((500, 2000, 9000), 1.0)])
     def test_which_layers_are_faster(self, ends: tuple[float, ...], tau: float) -> None:
         curves = np.stack([tent(20, end) for end in ends], axis=1)
         runs = {str(k): made(NAMES[:k] + NAMES[-1:], i_xt=curves[:, [*range(k), 2]]) for k in (1, 2)}
-        found = by_claim(depth.measure({**runs, "caption": runs["2"], "narrow": runs["1"]}))
-        assert estimate(found["shorter_after_compressed"]) == tau
+        assert estimate(depth.within(runs["2"], runs["1"])) == tau
 
     def test_how_far_the_layer_below_is(self) -> None:
         """One that fell long before, one that falls at the same time, and one that falls later."""
@@ -189,12 +189,15 @@ class TestDepth:
 
     @pytest.mark.parametrize(("low", "fall"), [(3.0, 6.0), (9.0, 0.0)])
     def test_one_layer(self, low: float, fall: float) -> None:
-        runs = self.runs([500, 500], [2000, 2000])
-        full = dataclasses.replace(runs["1"], i_xt=np.full_like(runs["1"].i_xt, 12.0))
-        narrow = dataclasses.replace(runs["1"], i_xt=made(("h", "o"), i_xt=tent(20, 2000, low=low)).i_xt)
-        found = by_claim(depth.measure({**runs, "1": full, "narrow": narrow}))["one_layer_no_compression"]
+        """Of the layers that can be judged the widest counts."""
+        full, narrow, narrowest = (
+            dataclasses.replace(made(("h", "o"), i_xt=curve), layer_widths=(units, 1))
+            for units, curve in ((12, np.full_like(EPOCHS, 12.0)), (5, tent(20, 2000, low=low)), (3, tent(20, 2000)))
+        )
+        found = depth.one_layer({"12 units": full, "5 units": narrow, "3 units": narrowest})
         assert estimate(found) == pytest.approx(fall)
-        assert not by_claim(depth.measure({**runs, "1": full, "narrow": full}))["one_layer_no_compression"].entries
+        assert "This is 5 units." in found.detail
+        assert not depth.one_layer({"12 units": full}).entries
 
 
 class TestWidth:

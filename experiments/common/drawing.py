@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from common.evidence import Values, mean
 from ibjax.figures.style import legend_below
@@ -32,6 +33,9 @@ def draw_event_epochs(ax: Axes, series: Mapping[str, Values], names: Sequence[st
         powers = 10.0 ** np.array([mean(column) for column in logarithms.T])
         draw_means(ax, at, powers, color=colour, marker=marker, ms=4, ls="", label=label)
     ax.set_yscale("log")
+    ax.yaxis.set_minor_formatter(NullFormatter())
+    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    ax.yaxis.set_major_formatter(lambda epoch, _: f"{epoch:,.0f}")
     ax.set_ylabel("epochs")
     layer_axis(ax, names)
     legend_below(ax, columns=2)

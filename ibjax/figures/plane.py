@@ -203,7 +203,9 @@ def planes(runs: Mapping[str, Trajectory], *, columns: int = 2, part: SubFigure 
             for line in panel.get_lines():
                 if (told := str(line.get_label())).startswith("phase change"):
                     at = told.replace(", ", "\n")
-                    panel.annotate(at, (0.97, 0.03), xycoords="axes fraction", ha="right", va="bottom", fontsize=6.2)
+                    look: dict[str, Any] = {"ha": "right", "va": "bottom", "fontsize": 6.2, "zorder": 6}
+                    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.8}
+                    panel.annotate(at, (0.97, 0.03), xycoords="axes fraction", bbox=box, **look)
         home = part or figure
         bar = home.colorbar(scale, ax=panels, label="epoch", location="bottom", shrink=0.7, aspect=40, pad=0.03)
         epoch_ticks(bar.ax.xaxis, last)
