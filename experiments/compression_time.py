@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from common import Evidence, Plan, Runs, Values
 from common.drawing import layer_axis
+from common.layers import COMPRESSES, compressing
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import optimize
@@ -34,7 +35,6 @@ from ibjax.analysis import compression
 from ibjax.figures.style import I_XT, label, layer_looks, legend_below, network_count
 
 NAME = "compression_time"
-COMPRESSES = 0.5  # bits that a layer must lose in the mean over networks
 WIDTHS = (12, 10, 7, 5, 4, 3)
 AS_GOOD = 2.0  # of AIC
 LOOKS = {"logarithm": ("#222222", "-"), "power law": ("#0072B2", "--"), "exponential": ("#D55E00", ":")}
@@ -149,7 +149,7 @@ class Results(NamedTuple):
 def analyse(trajectory: Trajectory) -> Results:
     """The laws for every network and every layer that compresses."""
     seen, rng = compression(trajectory), np.random.default_rng(0)
-    layers = np.flatnonzero(np.nanmean(np.where(trajectory.healthy[:, None], seen.drop, np.nan), axis=0) > COMPRESSES)
+    layers = np.flatnonzero(compressing(trajectory))
     table = np.full((trajectory.seeds.size, layers.size, 11), np.nan)
     for row in np.flatnonzero(trajectory.healthy):
         for place, layer in enumerate(layers):
