@@ -266,10 +266,14 @@ def betas_fall(found: dict[str, Values], hidden: Sequence[str]) -> Evidence:
     low, high = (found["trained"][:, :-1, _FIELD[field]] for field in ("beta_low", "beta_high"))
     with np.errstate(divide="ignore", invalid="ignore"):
         width = np.log10(high / low)
+    last = [np.nanmedian(ends[:, -1]) if np.isfinite(ends[:, -1]).any() else np.nan for ends in (low, high)]
+    curve = curve_of()
+    spanned = np.interp(last, curve.beta, curve.i_x)
+    told = common.describe(np.where(np.isfinite(width), width, np.nan), hidden)
     detail = (
         f"Tau: {', '.join(f'{label} {common.mean(tau)}' for label, tau in taus.items())}. log10 of the highest over "
-        f"the lowest beta within 0.01 bits of the least KL: "
-        f"{common.describe(np.where(np.isfinite(width), width, np.nan), hidden)}; the others have no highest."
+        f"the lowest beta within 0.01 bits of the least KL: {told}; the others have no highest. Those of the last "
+        f"hidden layer, {last[0]:.2g} to {last[1]:.2g}, are {spanned[0]:.2g} to {spanned[1]:.2g} bits of I(X;T) on the curve."
     )
     return Evidence("beta_falls", taus["trained"] - taus["untrained"], detail=detail)
 
@@ -332,7 +336,8 @@ def draw_excess(ax: Axes, run: Trajectory, found: Values) -> None:
             ax.annotate(
                 "", (goal, y_mean), (x_mean, y_mean), arrowprops={"arrowstyle": "->", "color": colour, "lw": 0.8}
             )
-    ax.set_title(mean_of(run, f"epoch {run.epochs[-1]}; arrows: excess"))
+    ax.set_ylim(min(0.9, float(np.nanmin(i_y.mean)) - 0.05) if np.isfinite(i_y.mean).any() else None, 1.0)
+    ax.set_title(mean_of(run, "arrows: excess"))
     legend_below(ax)
 
 
@@ -342,7 +347,7 @@ def draw_points(ax: Axes, values: Values, look: tuple[str, str], name: str, shif
     middle, low, high = np.array([common.mean(column) for column in values.T]).T
     at = np.arange(values.shape[1]) + shift
     for place, column in zip(at, values.T, strict=True):
-        ax.plot(np.full(column.size, place), column, ".", ms=1.8, color=colour, alpha=0.25, mew=0)
+        ax.plot(np.full(column.size, place), column, ".", ms=2.2, color=colour, alpha=0.35, mew=0)
     bars = np.nan_to_num([middle - low, high - middle])
     ax.errorbar(at, middle, bars, color=colour, marker=marker, ms=3.5, lw=0.8, label=name)
 
@@ -384,7 +389,7 @@ def draw_inverse_betas(ax: Axes, found: Values, names: Sequence[str]) -> None:
         color="0.2",
         ms=14,
         mew=1.4,
-        label="slope between",
+        label="slope between layers",
     )
     ax.plot([], [], "o", color="0.4", ms=4, label=r"$1/\beta^*$, quartiles")
     ax.plot([], [], color="0.4", lw=4, alpha=0.3, label="as good to 0.01 bits")
