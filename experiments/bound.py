@@ -273,7 +273,8 @@ def betas_fall(found: dict[str, Values], hidden: Sequence[str]) -> Evidence:
     detail = (
         f"Tau: {', '.join(f'{label} {common.mean(tau)}' for label, tau in taus.items())}. log10 of the highest over "
         f"the lowest beta within 0.01 bits of the least KL: {told}; the others have no highest. Those of the last "
-        f"hidden layer, {last[0]:.2g} to {last[1]:.2g}, are {spanned[0]:.2g} to {spanned[1]:.2g} bits of I(X;T) on the curve."
+        f"hidden layer, {last[0]:.2g} to {last[1]:.2g}, span {spanned[0]:.2g} to {spanned[1]:.2g} bits of I(X;T) on "
+        "the curve."
     )
     return Evidence("beta_falls", taus["trained"] - taus["untrained"], detail=detail)
 

@@ -214,14 +214,16 @@ def measure(runs: Runs) -> list[Evidence]:
         f"{name}: {common.mean(passed(analyse(run).aic).ravel())}" for name, run in runs.items() if name != "paper"
     )
     laws = ", ".join(f"{law} {np.nanmean(found.explained[..., k]):.2f}" for k, law in enumerate(LOOKS))
-    aic, planted, power = (
-        common.describe(values, found.names) for values in (found.aic[..., 0], found.planted, found.parameter[..., 1])
+    aic, planted, power, tau = (
+        common.describe(values, found.names)
+        for values in (found.aic[..., 0], found.planted, found.parameter[..., 1], np.log10(found.parameter[..., 2]))
     )
     detail = (
         f"AIC of the logarithm above that of the best: {aic}. On curves drawn from the best rival it passes as well in "
-        f"{planted}. Share of the variance explained: {laws}. Exponent of the power law: {power}. Correlation of "
-        f"successive errors: {common.mean(found.correlation.ravel())}. The share in all layers that compress, by "
-        f"number of hidden layers: {others}."
+        f"{planted}. Share of the variance explained: {laws}. Exponent of the power law: {power}; log10 of the "
+        f"exponential's time constant in epochs: {tau}. Correlation of successive errors: "
+        f"{common.mean(found.correlation.ravel())}. The share in all layers that compress, by number of hidden layers: "
+        f"{others}."
     )
     return [Evidence.share("exponential_time", passed(found.aic), found.names, detail)]
 
