@@ -31,6 +31,7 @@ import numpy as np
 import numpy.typing as npt
 from common import Evidence, Job, Plan, Runs, Values
 from common.drawing import layer_axis
+from common.layers import row_means
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
@@ -133,12 +134,6 @@ def relative_kl(found: Values) -> Values:
     return np.where(i_x > 1e-9, kl / np.maximum(i_x, 1e-9), np.nan)
 
 
-def over_layers(values: Values) -> Values:
-    """(S, K) -> (S,) mean of the known numbers of each network; NaN without any."""
-    count = np.sum(~np.isnan(values), axis=1)
-    return np.where(count > 0, np.nansum(values, axis=1) / np.maximum(count, 1), np.nan)
-
-
 def rank_correlation(betas: Values) -> float:
     """Kendall's tau-b of depth and beta* (infinite ones tie); -1 where it always falls, 0 where all are equal."""
     if np.isnan(betas).any():
@@ -231,7 +226,7 @@ def measure(runs: Runs) -> list[Evidence]:
 def learned(found: dict[str, Values]) -> Evidence:
     """Whether training brings the layers nearer to the equations than each control is."""
     shares = {label: relative_kl(values) for label, values in found.items()}
-    means = {label: over_layers(values) for label, values in shares.items()}
+    means = {label: row_means(values) for label, values in shares.items()}
     controls = [label for label in found if label != "trained"]
     values = np.stack([means["trained"] - means[label] for label in controls], axis=1)
     told = ", ".join(f"{label} {common.mean(each)}" for label, each in means.items())
@@ -249,7 +244,7 @@ def identifiable(runs: Runs) -> Evidence:
     for label in names:
         found = of_task(runs[label], information_in(label))
         same = usual[np.isin(paper.seeds, runs[label].seeds)]
-        columns.append(over_layers(relative_kl(found)) - over_layers(relative_kl(same)))
+        columns.append(row_means(relative_kl(found)) - row_means(relative_kl(same)))
         told.append((information_in(label), found))
     kl, excess = _FIELD["kl"], _FIELD["excess"]
     each = "; ".join(
@@ -271,10 +266,15 @@ def betas_fall(found: dict[str, Values], hidden: Sequence[str]) -> Evidence:
     low, high = (found["trained"][:, :-1, _FIELD[field]] for field in ("beta_low", "beta_high"))
     with np.errstate(divide="ignore", invalid="ignore"):
         width = np.log10(high / low)
+    last = [np.nanmedian(ends[:, -1]) if np.isfinite(ends[:, -1]).any() else np.nan for ends in (low, high)]
+    curve = curve_of()
+    spanned = np.interp(last, curve.beta, curve.i_x)
+    told = common.describe(np.where(np.isfinite(width), width, np.nan), hidden)
     detail = (
         f"Tau: {', '.join(f'{label} {common.mean(tau)}' for label, tau in taus.items())}. log10 of the highest over "
-        f"the lowest beta within 0.01 bits of the least KL: "
-        f"{common.describe(np.where(np.isfinite(width), width, np.nan), hidden)}; the others have no highest."
+        f"the lowest beta within 0.01 bits of the least KL: {told}; the others have no highest. Those of the last "
+        f"hidden layer, {last[0]:.2g} to {last[1]:.2g}, span {spanned[0]:.2g} to {spanned[1]:.2g} bits of I(X;T) on "
+        "the curve."
     )
     return Evidence("beta_falls", taus["trained"] - taus["untrained"], detail=detail)
 
@@ -294,7 +294,7 @@ def critical(trained: Values, untrained: Values, hidden: Sequence[str]) -> Evide
     """Nearness to critical betas, mean over hidden layers, less chance and less that of the untrained network."""
     betas, low, high = criticals()
     now, before = (nearness(each[..., 0], betas, low, high) for each in (trained, untrained))
-    values = np.stack([over_layers(now) - 0.5, over_layers(now) - over_layers(before)], axis=1)
+    values = np.stack([row_means(now) - 0.5, row_means(now) - row_means(before)], axis=1)
     detail = (
         f"Critical betas: {', '.join(f'{each:.4g}' for each in betas)}. Share of nearer betas, trained: "
         f"{common.describe(now, hidden)}; untrained: {common.describe(before, hidden)}. A beta* beyond "
@@ -337,7 +337,8 @@ def draw_excess(ax: Axes, run: Trajectory, found: Values) -> None:
             ax.annotate(
                 "", (goal, y_mean), (x_mean, y_mean), arrowprops={"arrowstyle": "->", "color": colour, "lw": 0.8}
             )
-    ax.set_title(mean_of(run, f"epoch {run.epochs[-1]}; arrows: excess"))
+    ax.set_ylim(min(0.9, float(np.nanmin(i_y.mean)) - 0.05) if np.isfinite(i_y.mean).any() else None, 1.0)
+    ax.set_title(mean_of(run, "arrows: excess"))
     legend_below(ax)
 
 
@@ -347,7 +348,7 @@ def draw_points(ax: Axes, values: Values, look: tuple[str, str], name: str, shif
     middle, low, high = np.array([common.mean(column) for column in values.T]).T
     at = np.arange(values.shape[1]) + shift
     for place, column in zip(at, values.T, strict=True):
-        ax.plot(np.full(column.size, place), column, ".", ms=1.8, color=colour, alpha=0.25, mew=0)
+        ax.plot(np.full(column.size, place), column, ".", ms=2.2, color=colour, alpha=0.35, mew=0)
     bars = np.nan_to_num([middle - low, high - middle])
     ax.errorbar(at, middle, bars, color=colour, marker=marker, ms=3.5, lw=0.8, label=name)
 
@@ -368,23 +369,28 @@ def draw_tasks(ax: Axes, runs: Runs) -> None:
 
 def draw_inverse_betas(ax: Axes, found: Values, names: Sequence[str]) -> None:
     """1/beta* of the hidden layers, medians with quartiles, the betas as good, and the slope between neighbours."""
+    floor, hidden = 1e-4, found[~np.isnan(found[..., 0]).any(axis=1), :-1]
+    if not len(hidden):
+        return
     with np.errstate(divide="ignore"):
-        inverse, *ends = (1 / found[:, :-1, _FIELD[field]] for field in ("beta", "beta_high", "beta_low"))
-    floor = 1e-4
+        inverse, *ends = (1 / hidden[..., _FIELD[field]] for field in ("beta", "beta_high", "beta_low"))
     for layer, (_, colour, marker) in enumerate(layer_looks(names)[:-1]):
-        low, middle, high = np.maximum(np.nanpercentile(inverse[:, layer], [25, 50, 75]), floor)
-        as_good = [np.clip(np.nanmedian(end[:, layer]), floor, 10) for end in ends]
+        low, middle, high = np.maximum(np.percentile(inverse[:, layer], [25, 50, 75]), floor)
+        as_good = [np.clip(np.median(end[:, layer]), floor, 10) for end in ends]
         ax.plot([layer, layer], as_good, color=colour, lw=4, alpha=0.25, solid_capstyle="butt")
         ax.errorbar(layer, middle, [[middle - low], [high - middle]], color=colour, marker=marker, ms=4, elinewidth=1)
-        if middle == floor:
+        if middle == floor:  # 1/beta* lies below the axis
             ax.annotate("", (layer, floor / 1.8), (layer, floor), arrowprops={"arrowstyle": "->", "color": colour})
-    hidden = found[:, :-1]
     rise, run = (hidden[:, :-1, _FIELD[field]] - hidden[:, 1:, _FIELD[field]] for field in ("i_y", "i_x"))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        slope = np.nanmedian(np.where(run > 0.05, rise / run, np.nan), axis=0)
-    shown = slope > floor
+    slope = np.median(rise, axis=0) / np.maximum(np.median(run, axis=0), 1e-3)
     ax.plot(
-        np.arange(slope.size)[shown] + 0.5, slope[shown], "_", color="0.2", ms=14, mew=1.4, label="slope between layers"
+        np.flatnonzero(slope > floor) + 0.5,
+        slope[slope > floor],
+        "_",
+        color="0.2",
+        ms=14,
+        mew=1.4,
+        label="slope between layers",
     )
     ax.plot([], [], "o", color="0.4", ms=4, label=r"$1/\beta^*$, quartiles")
     ax.plot([], [], color="0.4", lw=4, alpha=0.3, label="as good to 0.01 bits")

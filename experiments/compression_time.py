@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from common import Evidence, Plan, Runs, Values
 from common.drawing import layer_axis
+from common.layers import COMPRESSES, compressing
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import optimize
@@ -34,7 +35,6 @@ from ibjax.analysis import compression
 from ibjax.figures.style import I_XT, label, layer_looks, legend_below, network_count
 
 NAME = "compression_time"
-COMPRESSES = 0.5  # bits that a layer must lose in the mean over networks
 WIDTHS = (12, 10, 7, 5, 4, 3)
 AS_GOOD = 2.0  # of AIC
 LOOKS = {"logarithm": ("#222222", "-"), "power law": ("#0072B2", "--"), "exponential": ("#D55E00", ":")}
@@ -149,7 +149,7 @@ class Results(NamedTuple):
 def analyse(trajectory: Trajectory) -> Results:
     """The laws for every network and every layer that compresses."""
     seen, rng = compression(trajectory), np.random.default_rng(0)
-    layers = np.flatnonzero(np.nanmean(np.where(trajectory.healthy[:, None], seen.drop, np.nan), axis=0) > COMPRESSES)
+    layers = np.flatnonzero(compressing(trajectory))
     table = np.full((trajectory.seeds.size, layers.size, 11), np.nan)
     for row in np.flatnonzero(trajectory.healthy):
         for place, layer in enumerate(layers):
@@ -214,14 +214,16 @@ def measure(runs: Runs) -> list[Evidence]:
         f"{name}: {common.mean(passed(analyse(run).aic).ravel())}" for name, run in runs.items() if name != "paper"
     )
     laws = ", ".join(f"{law} {np.nanmean(found.explained[..., k]):.2f}" for k, law in enumerate(LOOKS))
-    aic, planted, power = (
-        common.describe(values, found.names) for values in (found.aic[..., 0], found.planted, found.parameter[..., 1])
+    aic, planted, power, tau = (
+        common.describe(values, found.names)
+        for values in (found.aic[..., 0], found.planted, found.parameter[..., 1], np.log10(found.parameter[..., 2]))
     )
     detail = (
         f"AIC of the logarithm above that of the best: {aic}. On curves drawn from the best rival it passes as well in "
-        f"{planted}. Share of the variance explained: {laws}. Exponent of the power law: {power}. Correlation of "
-        f"successive errors: {common.mean(found.correlation.ravel())}. The share in all layers that compress, by "
-        f"number of hidden layers: {others}."
+        f"{planted}. Share of the variance explained: {laws}. Exponent of the power law: {power}; log10 of the "
+        f"exponential's time constant in epochs: {tau}. Correlation of successive errors: "
+        f"{common.mean(found.correlation.ravel())}. The share in all layers that compress, by number of hidden layers: "
+        f"{others}."
     )
     return [Evidence.share("exponential_time", passed(found.aic), found.names, detail)]
 

@@ -39,9 +39,9 @@ class LayerOptimality(NamedTuple):
       distance: I(T;Y) of the curve at the same I(X;T), less the layer's, bits; NaN without a curve.
       excess: I(X;T) less that of the curve at the same I(T;Y), bits: what a layer holds beyond what its I(T;Y) needs;
         NaN without a curve. Where the curve is flat, only this one can tell a layer on it from one beside it.
-      beta_low, beta_high: the betas whose KL lies within 0.01 bits of the smallest. Where Y is nearly a function of X
-        the KL is nearly flat above some beta, so that beta* itself says little (Kolchinsky, Tracey & Van Kuyk 2019,
-        arXiv 1808.07593).
+      beta_low, beta_high: the betas whose KL lies within 0.01 bits of the smallest. Where Y is nearly a function of X,
+        betas from 1 to 2 span nearly all of the curve, so that even a narrow interval says little of the place on it
+        (Kolchinsky, Tracey & Van Kuyk 2019, arXiv 1808.07593).
     """
 
     beta: float
