@@ -248,7 +248,9 @@ def measure(runs: Runs) -> list[Evidence]:
     falls = np.stack([_falls(run) for run in quantised.values()], axis=1)
     ends = ", ".join(f"{name} {common.mean(run.i_xt[:, -1, -2])}" for name, run in quantised.items())
     changes, levels = geometry(runs["tanh"])
-    compressing = np.nan_to_num(np.nanmean(_all_falls(runs["tanh"]), axis=0)) > MINIMUM
+    fallen = _all_falls(runs["tanh"])
+    fallen = fallen[~np.isnan(fallen).any(axis=1)]
+    compressing = fallen.mean(axis=0) > MINIMUM if len(fallen) else np.zeros(fallen.shape[1], bool)
     corners = np.where(compressing, changes[..., 0], np.nan)
     names = runs["tanh"].layer_names[:-1]
     others = "; ".join(
