@@ -240,7 +240,7 @@ def measure(runs: Runs) -> list[Evidence]:
     of_noise = {f"noise {noise}": noisy(runs[f"noise {noise}"]) for noise in NOISES}
     certain = np.stack([found.fall for found in of_noise.values()], axis=1)
     last = "; ".join(
-        f"{name}: from {common.mean(np.nanmax(found.low, axis=1))} to {common.mean(found.high[:, -1])}"
+        f"{name}: from {common.mean(np.fmax.reduce(found.low, axis=1))} to {common.mean(found.high[:, -1])}"
         for name, found in of_noise.items()
     )
     clusters = of_noise[f"noise {NOISES[0]}"].geometry
@@ -259,7 +259,7 @@ def measure(runs: Runs) -> list[Evidence]:
         if index
     )
     of_levels = ", ".join(
-        f"{what} {common.mean(np.nanmean(np.where(compressing, levels[..., index], np.nan), axis=1))}"
+        f"{what} {common.mean(common.known_mean(np.where(compressing, levels[..., index], np.nan), 1))}"
         for index, what in enumerate(GEOMETRY)
     )
     return [
@@ -308,7 +308,7 @@ def figure(runs: Runs) -> Figure:
     with figures.style():
         for noise, colour in zip(NOISES, ("#4477AA", "#EE6677"), strict=True):
             found = noisy(runs[f"noise {noise}"])
-            low, high = (np.nanmean(values, axis=0) for values in (found.low, found.high))
+            low, high = (common.known_mean(values, 0) for values in (found.low, found.high))
             axes[0].fill_between(found.epochs, low, high, color=colour, alpha=0.35, linewidth=0, label=f"noise {noise}")
             axes[0].plot(found.epochs, found.high.T, color=colour, linewidth=0.4, alpha=0.6)
         axes[0].set_title("trained with noise: mean of low to high,\nlines: high of each network")

@@ -3,7 +3,7 @@
 The scripts import it by its plain name: Python puts a script's folder on the path.
 """
 
-from common.evidence import Entry, Evidence, Interval, OverSettings, Values, describe, mean, share
+from common.evidence import Entry, Evidence, Interval, OverSettings, Values, describe, known_mean, mean, share
 from common.runs import Job, Plan, Runs, execute, parser, plan_of, run_file, run_or_load, train, write
 from common.stored import spread_indices, stored_activations, stored_array
 
@@ -18,6 +18,7 @@ __all__ = [
     "Values",
     "describe",
     "execute",
+    "known_mean",
     "mean",
     "parser",
     "plan_of",

@@ -193,6 +193,13 @@ def mean(values: npt.ArrayLike) -> Interval:
     return _mean(*found[0]).interval() if found else Interval(math.nan, math.nan, math.nan)
 
 
+def known_mean(values: npt.ArrayLike, axis: int) -> Values:
+    """Mean of the numbers that are not NaN along an axis; NaN where there is none."""
+    array = np.asarray(values, np.float64)
+    count = np.sum(~np.isnan(array), axis=axis)
+    return np.asarray(np.where(count > 0, np.nansum(array, axis=axis) / np.maximum(count, 1), np.nan))
+
+
 def share(values: npt.ArrayLike) -> Interval:
     """Share of (S,) zeros and ones with its exact 95% interval; NaN entries do not count."""
     found = _columns(np.ravel(values), ())
