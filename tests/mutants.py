@@ -295,8 +295,8 @@ MUTANTS = (
     ),
     Mutant(
         "ensemble/program.py",
-        "return self.dataset.conditional.astype(self.config.precision)",
-        'return self.dataset.conditional.astype("float32").astype(self.config.precision)',
+        "return conditional_rows(self.dataset.p_y_given_x).astype(self.config.precision)",
+        'return conditional_rows(self.dataset.p_y_given_x).astype("float32").astype(self.config.precision)',
         "test_ensemble.py::test_float64_stays_inside_the_run",
     ),
     Mutant(

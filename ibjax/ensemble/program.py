@@ -103,7 +103,7 @@ class Program:
 
     @cached_property
     def conditional(self) -> npt.NDArray[Any]:
-        """p(y|x), (N, C), in the precision of the run; of the given one, since earlier runs were."""
+        """p(y|x), (N, C), in the precision of the run, from `p_y_given_x` as it was given: so runs stay the same."""
         return conditional_rows(self.dataset.p_y_given_x).astype(self.config.precision)
 
     @property
