@@ -31,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 from common import Evidence, Job, Plan, Runs, Values
 from common.drawing import layer_axis
-from common.layers import row_means
+from common.layers import has_learned
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
@@ -48,7 +48,6 @@ EARLY = 400
 """Epoch of the control half way."""
 INFORMATIONS = (0.5, 0.7, 0.9)
 """I(X;Y) of the further tasks, bits."""
-LEARNED = 0.95  # accuracy on the training patterns, of networks that count
 PAIRS = 3  # of neighbouring hidden layers, from the last on
 _FIELD = {field: place for place, field in enumerate(LayerOptimality._fields)}
 LOOKS = {
@@ -121,11 +120,6 @@ def stages(paper: Trajectory, control: Trajectory) -> dict[str, Values]:
 def of_task(run: Trajectory, information: float) -> Values:
     """(S, L, F) of the networks trained on the task of this I(X;Y), at the end."""
     return optimality(run, task(information), curve_of(information))
-
-
-def has_learned(run: Trajectory) -> npt.NDArray[np.bool_]:
-    """(S,) whether the training patterns are learned at the end."""
-    return run.healthy & (run.require("train_accuracy")[:, -1] >= LEARNED)
 
 
 def relative_kl(found: Values) -> Values:
@@ -226,7 +220,7 @@ def measure(runs: Runs) -> list[Evidence]:
 def learned(found: dict[str, Values]) -> Evidence:
     """Whether training brings the layers nearer to the equations than each control is."""
     shares = {label: relative_kl(values) for label, values in found.items()}
-    means = {label: row_means(values) for label, values in shares.items()}
+    means = {label: common.known_mean(values, 1) for label, values in shares.items()}
     controls = [label for label in found if label != "trained"]
     values = np.stack([means["trained"] - means[label] for label in controls], axis=1)
     told = ", ".join(f"{label} {common.mean(each)}" for label, each in means.items())
@@ -244,7 +238,7 @@ def identifiable(runs: Runs) -> Evidence:
     for label in names:
         found = of_task(runs[label], information_in(label))
         same = usual[np.isin(paper.seeds, runs[label].seeds)]
-        columns.append(row_means(relative_kl(found)) - row_means(relative_kl(same)))
+        columns.append(common.known_mean(relative_kl(found), 1) - common.known_mean(relative_kl(same), 1))
         told.append((information_in(label), found))
     kl, excess = _FIELD["kl"], _FIELD["excess"]
     each = "; ".join(
@@ -294,7 +288,9 @@ def critical(trained: Values, untrained: Values, hidden: Sequence[str]) -> Evide
     """Nearness to critical betas, mean over hidden layers, less chance and less that of the untrained network."""
     betas, low, high = criticals()
     now, before = (nearness(each[..., 0], betas, low, high) for each in (trained, untrained))
-    values = np.stack([row_means(now) - 0.5, row_means(now) - row_means(before)], axis=1)
+    values = np.stack(
+        [common.known_mean(now, 1) - 0.5, common.known_mean(now, 1) - common.known_mean(before, 1)], axis=1
+    )
     detail = (
         f"Critical betas: {', '.join(f'{each:.4g}' for each in betas)}. Share of nearer betas, trained: "
         f"{common.describe(now, hidden)}; untrained: {common.describe(before, hidden)}. A beta* beyond "

@@ -42,6 +42,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from common import Evidence, Plan, Runs, Values
+from common.layers import has_learned
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
@@ -61,7 +62,7 @@ NOISE = 0.1  # of the layer's spread
 SAMPLES = 4
 MOST_EPOCHS = 25
 NETWORKS, LAYER_NETWORKS = 20, 10
-LEARNED, BEGUN = 0.95, 0.7  # of the training patterns
+BEGUN = 0.7  # of the training patterns
 WIDTH = 12
 
 
@@ -152,7 +153,7 @@ def binned(activations: npt.ArrayLike, p_y_given_x: npt.ArrayLike, bins: int, *,
 
 def learned(run: Trajectory) -> npt.NDArray[np.intp]:
     """Rows of the networks that classify 95% of their training patterns at the end."""
-    return np.flatnonzero(run.healthy & (run.require("train_accuracy")[:, -1] >= LEARNED))
+    return np.flatnonzero(has_learned(run))
 
 
 class Results(NamedTuple):

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from common import Evidence, Job, Plan, Runs, Values
+from common.layers import LEARNED, has_learned
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
@@ -47,7 +48,6 @@ CAPS = (1.0, 2.0, 3.0)
 """Limits of the in-weights' norm."""
 CAP = 2.0
 DECAYS = (3e-4, 1e-3, 3e-3)
-LEARNED = 0.95  # training accuracy at the end
 
 
 def configs(plan: Plan) -> dict[str, ibjax.Config | Job]:
@@ -113,7 +113,7 @@ def table(run: ibjax.Trajectory) -> dict[str, Values]:
         "test accuracy": run.test_accuracy[:, -1],
         "training loss": run.train_loss[:, -1],
         "weight norm": np.sqrt(np.sum(run.require("weight_norm")[:, -1].astype(np.float64) ** 2, axis=1)),
-        "learned": run.healthy & (run.train_accuracy[:, -1] >= LEARNED),
+        "learned": has_learned(run),
     }
     return {name: np.asarray(column, np.float64) for name, column in columns.items()}
 
@@ -183,7 +183,7 @@ def _residual_correlation(ranks: Values, weight: Values) -> float:
 
 def ends(run: ibjax.Trajectory) -> dict[str, Values]:
     """Fall, test loss and test accuracy of every network; NaN of those that did not learn, (S,) each."""
-    learned = run.healthy & (run.train_accuracy[:, -1] >= LEARNED)
+    learned = has_learned(run)
     columns = {"fall": compression(run).drop[:, -2], "loss": run.test_loss[:, -1], "accuracy": run.test_accuracy[:, -1]}
     return {name: np.where(learned, column, np.nan) for name, column in columns.items()}
 

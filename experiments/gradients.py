@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 import common
 import numpy as np
 from common import Evidence, Plan, Runs, Values
+from common.layers import compressing, log_epochs
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
@@ -33,7 +34,6 @@ from ibjax.figures.style import ensemble_colours, legend_below
 NAME = "gradients"
 PAPER_BATCH = 256
 BATCHES = (16, 32, 64, 128, 256, 512, 1024)
-COMPRESSES = 0.5  # bits of I(X;T) that a layer must lose, in the mean, to be asked when its compression begins
 
 
 def configs(plan: Plan) -> dict[str, ibjax.Config]:
@@ -82,23 +82,6 @@ def of_run(run: ibjax.Trajectory) -> list[Evidence]:
     ]
 
 
-def log_epochs(epochs: Values) -> Values:
-    """log10 of epochs, of which 0 counts as 1; NaN stays."""
-    return np.asarray(np.log10(np.maximum(epochs, 1.0)))
-
-
-def compressing(run: ibjax.Trajectory) -> Values:
-    """(L,) whether a layer loses more than `COMPRESSES` bits of I(X;T) in the mean over networks."""
-    drop = compression(run).drop[run.healthy]
-    return drop.mean(axis=0) > COMPRESSES if len(drop) else np.zeros(drop.shape[1], bool)
-
-
-def row_means(values: Values) -> Values:
-    """(S, K) -> (S,) mean of the known numbers of each network; NaN without any."""
-    count = np.sum(~np.isnan(values), axis=1)
-    return np.where(count > 0, np.nansum(values, axis=1) / np.maximum(count, 1), np.nan)
-
-
 def peak_at_crossing(run: ibjax.Trajectory) -> Evidence:
     """log10 of the epoch of the peak of I(X;T) over that of the layer's crossing, mean over layers that compress."""
     chosen = compressing(run)
@@ -118,7 +101,7 @@ def peak_at_crossing(run: ibjax.Trajectory) -> Evidence:
         f"epochs {quartiles}; rank correlation of peak and crossing over networks: "
         f"{', '.join(f'{name} {r:.2g}' for name, r in zip(names, beside, strict=True))}."
     )
-    return Evidence("peak_at_crossing", row_means(peak - crossing), detail=detail)
+    return Evidence("peak_at_crossing", common.known_mean(peak - crossing, 1), detail=detail)
 
 
 def _correlation(a: Values, b: Values) -> float:
@@ -153,7 +136,7 @@ def follows(runs: Mapping[int, ibjax.Trajectory]) -> Evidence:
 def times(runs: Mapping[int, ibjax.Trajectory]) -> tuple[Values, Values]:
     """log10 epoch of the peak of I(X;T), mean over the layers that compress, and of the network's crossing; (S, B)."""
     chosen = np.any([compressing(run) for run in runs.values()], axis=0)
-    peaks = [row_means(log_epochs(compression(run).peak_epoch)[:, chosen]) for run in runs.values()]
+    peaks = [common.known_mean(log_epochs(compression(run).peak_epoch)[:, chosen], 1) for run in runs.values()]
     crossings = [log_epochs(phase_change(run, resamples=1).network_per_seed) for run in runs.values()]
     return np.stack(peaks, axis=1), np.stack(crossings, axis=1)
 
@@ -165,7 +148,7 @@ def slope_within(x: Values, y: Values, resamples: int = 2000) -> tuple[float, fl
       The slope, the ends of its 95% interval, its standard error, and how many rows say anything of it.
     """
     known = ~np.isnan(x + y)
-    x, y = (values - row_means(np.where(known, values, np.nan))[:, None] for values in (x, y))
+    x, y = (values - common.known_mean(np.where(known, values, np.nan), 1)[:, None] for values in (x, y))
     xy, xx = (np.where(known, x * z, 0.0).sum(axis=1) for z in (y, x))
     rows = (known.sum(axis=1) > 1) & (xx > 0)
     n = int(rows.sum())

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import common
 import numpy as np
 from common import Evidence, Plan, Runs, Values
+from common.layers import LEARNED, has_learned
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -26,7 +27,6 @@ from ibjax.figures.style import fill_band
 
 NAME = "noise"
 STEPS = 14  # updates of an epoch of the paper's run
-LEARNED = 0.95  # training accuracy at the end
 MINIBATCH, SAME_STEP, LONG_STEP = "minibatches", "full batch, same rate", f"full batch, rate x {STEPS}"
 
 
@@ -61,7 +61,7 @@ def measure(runs: Runs) -> list[Evidence]:
 
 def last_falls(run: ibjax.Trajectory) -> Values:
     """(S,) fall of I(X;T) of the last hidden layer, bits; NaN for a network that did not learn."""
-    learned = run.train_accuracy[:, -1] >= LEARNED
+    learned = has_learned(run)
     return np.where(learned, compression(run).drop[:, -2], np.nan)
 
 

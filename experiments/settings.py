@@ -21,6 +21,7 @@ import common
 import gradients
 import numpy as np
 from common import Evidence, OverSettings, Plan, Runs, Values
+from common.layers import COMPRESSES, has_learned, log_epochs
 from common.protocol import claims
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
@@ -40,8 +41,6 @@ BATCHES = (64, 256, 1024, None)
 SCALES = (0.5, 1.0, 2.0)
 NETWORKS = 10
 ESTIMATORS = ("adaptive_unit",)  # exact, as the histogram is; its cells follow the range of each unit
-LEARNED = 0.95  # training accuracy at the end
-COMPRESSES = 0.5  # bits
 
 
 def configs(plan: Plan) -> dict[str, ibjax.Config]:
@@ -103,7 +102,7 @@ def settings_of(runs: Runs) -> list[Setting]:
     for run in runs.values():
         config = run.config["config"]
         rates, scales = run.setting("learning_rate"), run.setting("initial_scale")
-        learned = run.healthy & (run.train_accuracy[:, -1] >= LEARNED)
+        learned = has_learned(run)
         for rate, scale in sorted(set(zip(rates.tolist(), scales.tolist(), strict=True))):
             there = (rates == rate) & (scales == scale)
             found.append(
@@ -160,10 +159,7 @@ def evidence_of(run: ibjax.Trajectory) -> Iterator[Evidence]:
 
 def meets(evidence: Evidence) -> bool | None:
     """Whether the estimate of every entry meets the criterion of the claim; None without entries."""
-    claim = claims()[evidence.claim]
-    low, high = claim.criterion.low, claim.criterion.high
-    if claim.log10:
-        low, high = (math.log10(limit) if 0 < limit < math.inf else limit for limit in (low, high))
+    low, high = claims()[evidence.claim].limits
     if not evidence.entries:
         return None
     return all(low < entry.estimate < high or (entry.estimate == high < math.inf) for entry in evidence.entries)
@@ -234,7 +230,7 @@ def times(run: ibjax.Trajectory) -> tuple[Values, Values, Values]:
     """(S,) log10 of the epochs of the network's crossing, of 90% of I(X;Y) in the output, of the peak of I(X;T)."""
     crossing = phase_change(run, resamples=1).network_per_seed
     relevance, peak = epochs_to_relevance(run, 0.9)[:, -1], compression(run).peak_epoch[:, -2]
-    first, second, third = (gradients.log_epochs(epochs) for epochs in (crossing, relevance, peak))
+    first, second, third = (log_epochs(epochs) for epochs in (crossing, relevance, peak))
     return first, second, third
 
 

@@ -15,7 +15,7 @@ import common
 import numpy as np
 import numpy.typing as npt
 from common import Entry, Evidence, Plan, Runs, Values
-from common.layers import compressing, log_epochs, row_means, row_taus
+from common.layers import compressing, log_epochs, row_taus
 from matplotlib.figure import Figure
 
 import ibjax
@@ -100,15 +100,15 @@ def when(run: ibjax.Trajectory) -> list[Evidence]:
     return [
         Evidence(
             "small_training_loss",
-            row_means(done),
+            common.known_mean(done, 1),
             detail=f"Per layer: {common.describe(done, names)}. Training accuracy at the peak: "
-            f"{common.mean(row_means(accuracy))}; middle half of the networks' peaks: epochs {quartiles}.",
+            f"{common.mean(common.known_mean(accuracy, 1))}; middle half of the networks' peaks: epochs {quartiles}.",
         ),
         Evidence(
             "mostly_compression",
-            row_means(spent),
-            detail=f"Per layer: {common.describe(spent, names)}. Another {common.mean(row_means(idle))} of the "
-            f"{run.epochs[-1]} epochs come when 90% of the fall is done: they are neither.",
+            common.known_mean(spent, 1),
+            detail=f"Per layer: {common.describe(spent, names)}. Another {common.mean(common.known_mean(idle, 1))} of "
+            f"the {run.epochs[-1]} epochs come when 90% of the fall is done: they are neither.",
         ),
         Evidence(
             "top_first",

@@ -29,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 from common import Evidence, Job, Plan, Runs, Values
 from common.drawing import layer_axis
+from common.layers import has_learned
 from common.matching import align, cosine
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -43,7 +44,6 @@ WINDOWS = ((14, 350), (350, 1000), (1000, 10_000), (350, 10_000))
 """Epochs between which the exponent is measured; the last one is judged."""
 INITIALISATIONS, REPLICAS = 5, 20
 TRAINED_ON = 0.85  # of the patterns
-LEARNED = 0.95  # accuracy on the training patterns
 ODD = frozenset({"tanh", "linear", "softsign", "arcsinh"})
 
 
@@ -143,11 +143,6 @@ def likeness(trajectory: Trajectory) -> tuple[Values, Values]:
             matched = align(mine, theirs, odd=odd).kernels
             pairs[pair, entry] = [cosine(a.ravel(), b.ravel()) for a, b in zip(mine, matched, strict=True)]
     return neurons, pairs
-
-
-def has_learned(trajectory: Trajectory) -> npt.NDArray[np.bool_]:
-    """(S,) whether the training patterns are learned at the end."""
-    return trajectory.healthy & (trajectory.require("train_accuracy")[:, -1] >= LEARNED)
 
 
 def measure(runs: Runs) -> list[Evidence]:

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from common.protocol import Claim, Criterion, claims
+from common.protocol import Claim, claims
 
 Values = npt.NDArray[np.float64]
 
@@ -220,11 +220,9 @@ class Sides(NamedTuple):
     fails: Values
 
 
-def sides(evidence: Evidence, criterion: Criterion, *, log10: bool = False) -> Sides:
-    """Every entry against the criterion; `log10` where the numbers are logarithms of what the criterion speaks of."""
-    low, high = criterion.low, criterion.high
-    if log10:
-        low, high = (math.log10(limit) if 0 < limit < math.inf else limit for limit in (low, high))
+def sides(evidence: Evidence, claim: Claim) -> Sides:
+    """Every entry against the criterion of the claim."""
+    low, high = claim.limits
     above = [(entry.p_above(low), entry.p_below(high)) for entry in evidence.entries]
     beyond = [(entry.p_below(low), entry.p_above(high)) for entry in evidence.entries]
     return Sides(np.array([max(pair) for pair in above]), np.array([min(pair) for pair in beyond]))
@@ -235,7 +233,7 @@ def p_value(evidence: Evidence) -> float:
     claim = claims()[evidence.claim]
     if not evidence.entries:
         return 1.0
-    holds, fails = sides(evidence, claim.criterion, log10=claim.log10)
+    holds, fails = sides(evidence, claim)
     return min(1.0, 2 * min(float(holds.max()), float(fails.min()) * len(fails)))
 
 
@@ -252,7 +250,7 @@ def verdict(evidence: Evidence, correction: float = 1.0) -> str:
     claim = claims()[evidence.claim]
     if not evidence.entries:
         return UNMEASURABLE
-    holds, fails = (p * 2 * correction for p in sides(evidence, claim.criterion, log10=claim.log10))
+    holds, fails = (p * 2 * correction for p in sides(evidence, claim))
     if holds.max() < LEVEL:
         return REPRODUCED
     count = len(fails)
@@ -299,7 +297,7 @@ def shown(evidence: Evidence, claim: Claim) -> tuple[str, int]:
     """Estimate with its interval, in words, and how many networks; of several entries that nearest to failing."""
     if not evidence.entries:
         return "none", 0
-    holds, fails = sides(evidence, claim.criterion, log10=claim.log10)
+    holds, fails = sides(evidence, claim)
     worst = int(np.lexsort((fails, -holds))[0])
     entry = evidence.entries[worst]
     interval = entry.interval(1 - LEVEL / len(evidence.entries))

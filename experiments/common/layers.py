@@ -1,4 +1,4 @@
-"""Numbers of each network: which layers compress, and the trend of a quantity over layers or over runs.
+"""Numbers of each network: whether it learned, which layers compress, the trend of a quantity over layers or runs.
 
 Shapes: S networks, L layers, K columns. NaN: this network has none.
 """
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy import stats
 
 import ibjax
-from common.evidence import Values
+from common.evidence import Values, known_mean
 from ibjax.analysis import compression
 
 COMPRESSES = 0.5
@@ -19,6 +19,14 @@ COMPRESSES = 0.5
 ROOM = 0.1
 """Bits below H(X). A layer whose I(X;T) is nearer than this has nearly every pattern in a cell to itself: a fall of
 what it holds would not be seen."""
+
+LEARNED = 0.95
+"""Share of its training patterns that a network must get right in the end to count as trained."""
+
+
+def has_learned(run: ibjax.Trajectory) -> npt.NDArray[np.bool_]:
+    """(S,) whether the network is healthy and learned its training patterns."""
+    return run.healthy & (run.require("train_accuracy")[:, -1] >= LEARNED)
 
 
 def compressing(run: ibjax.Trajectory) -> npt.NDArray[np.bool_]:
@@ -38,17 +46,11 @@ def log_epochs(epochs: npt.ArrayLike) -> Values:
     return np.asarray(np.log10(np.maximum(np.asarray(epochs, np.float64), 1.0)))
 
 
-def row_means(values: Values) -> Values:
-    """(S, K) -> (S,) mean of the known numbers of each network; NaN without any."""
-    count = np.sum(~np.isnan(values), axis=1)
-    return np.where(count > 0, np.nansum(values, axis=1) / np.maximum(count, 1), np.nan)
-
-
 def row_slopes(x: npt.ArrayLike, y: Values) -> Values:
     """(S,) least-squares slope of each network's known y, (S, K), on x, (K,); NaN for fewer than two."""
     known = ~np.isnan(y)
     at = np.where(known, np.asarray(x, np.float64), np.nan)
-    at = at - row_means(at)[:, None]
+    at = at - known_mean(at, 1)[:, None]
     squares = np.nansum(at**2, axis=1)
     return np.where(squares > 0, np.nansum(at * y, axis=1) / np.where(squares > 0, squares, 1.0), np.nan)
 

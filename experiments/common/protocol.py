@@ -100,6 +100,14 @@ class Claim:
             if (value := getattr(self, field)) not in allowed:
                 raise ValueError(f"{field} of claim {self.id!r} = {value!r}; allowed: {', '.join(allowed)}")
 
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Those of the criterion for the numbers as the evidence holds them: logarithms where `log10`."""
+        low, high = self.criterion.low, self.criterion.high
+        if not self.log10:
+            return low, high
+        return math.log10(low) if low > 0 else -math.inf, math.log10(high) if high < math.inf else math.inf
+
 
 @functools.cache
 def claims() -> Mapping[str, Claim]:
