@@ -79,7 +79,7 @@ def measure(runs: Runs) -> list[Evidence]:
 
 def relevance(runs: Runs, depths: Mapping[int, ibjax.Trajectory]) -> list[Evidence]:
     """How many epochs the output takes until it has most of I(X;Y)."""
-    shallow, deep = depths[1], depths[max(depths)]
+    shallow = depths[1]
     sooner = {share: np.stack([times(run, share) for run in depths.values()], axis=1) for share in MARKS}
     at = list(depths)
     told = "; ".join(
@@ -95,14 +95,9 @@ def relevance(runs: Runs, depths: Mapping[int, ibjax.Trajectory]) -> list[Eviden
             detail=f"Geometric means of the epochs until the output has a share of I(X;Y), by number of hidden layers; "
             f"{told}. From one layer to two log10 changes by {common.mean(sooner[first][:, 1] - sooner[first][:, 0])}; "
             f"slope of the {second:.0%} mark {common.mean(row_slopes(at[1:], sooner[second][:, 1:]))}. Networks that "
-            "never get there count with the last epoch.",
-        ),
-        Evidence(
-            "six_by_400",
-            times(deep, second),
-            detail=f"{first:.0%} of it: {mark(deep, first)} epochs. Widths of the paper's caption "
-            f"({'-'.join(map(str, CAPTION))}): {first:.0%} {mark(runs['caption'], first)}, {second:.0%} "
-            f"{mark(runs['caption'], second)}.",
+            "never get there count with the last epoch. Widths of the paper's caption "
+            f"({'-'.join(map(str, CAPTION))}): {first:.0%} {mark(runs['caption'], first)}, "
+            f"{second:.0%} {mark(runs['caption'], second)}.",
         ),
         Evidence.share(
             "one_layer_never",

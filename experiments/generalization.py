@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from common import Evidence, Job, Plan, Runs, Values
+from common.evidence import Entry
 from common.layers import LEARNED, has_learned
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -101,7 +102,7 @@ def measure(runs: Runs) -> list[Evidence]:
     sample = table(runs["sample"])
     learned = sample["learned"] == 1
     count = f"{learned.sum()} of {learned.size} networks learned (training accuracy of {LEARNED} at least)"
-    return [*_helps(sample, learned, count), *_causes(sample, learned, count), _intervention(runs)]
+    return [*_helps(sample, learned, count), _causes(sample, learned, count), _intervention(runs)]
 
 
 def table(run: ibjax.Trajectory) -> dict[str, Values]:
@@ -130,15 +131,16 @@ def _helps(sample: dict[str, Values], learned: Values, count: str) -> list[Evide
     return [Evidence.of("helps_generalisation", *loss, detail)]
 
 
-def _causes(sample: dict[str, Values], learned: Values, count: str) -> list[Evidence]:
+def _causes(sample: dict[str, Values], learned: Values, count: str) -> Evidence:
     """What decay and initial scale do to the fall."""
-    found = []
-    for claim, cause in (("decay_compresses", "weight_decay"), ("scale_compresses", "initial_scale")):
+    entries, everyone = [], []
+    for name, cause in (("weight decay", "weight_decay"), ("small initial weights", "initial_scale")):
         given = tuple(field for field in RANGES if field != cause)
-        everyone = partial(sample, cause, "fall", given, np.ones_like(learned))
-        detail = f"{count}. All networks: {told(everyone)}."
-        found.append(Evidence.of(claim, *partial(sample, cause, "fall", given, learned), detail))
-    return found
+        columns = sample | ({cause: -sample[cause]} if cause == "initial_scale" else {})
+        estimate, low, high, error, n = partial(columns, cause, "fall", given, learned)
+        entries.append(Entry(name, estimate, error, n, "bootstrap", low, high))
+        everyone.append(f"{name} {told(partial(columns, cause, 'fall', given, np.ones_like(learned)))}")
+    return Evidence.of_entries("decay_compresses", entries, f"{count}. All networks: {', '.join(everyone)}.")
 
 
 def told(found: tuple[float, float, float, float, int]) -> str:

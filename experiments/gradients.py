@@ -75,8 +75,14 @@ def of_run(run: ibjax.Trajectory) -> list[Evidence]:
     )
     falls, stays = snr_falls(run)
     return [
-        Evidence.share("crosses", crossed, names, f"First crossing, geometric mean of the epochs: {first}."),
-        Evidence("snr_falls", falls, names, f"To the last tenth of the training: {common.describe(stays, names)}."),
+        Evidence.share(
+            "crosses",
+            crossed,
+            names,
+            f"First crossing, geometric mean of the epochs: {first}. log10 of the signal to noise ratio falls from the "
+            f"first ten epochs to those between 1% and 10% of the training by {common.describe(falls, names)}; to the "
+            f"last tenth of the training by {common.describe(stays, names)}.",
+        ),
         Evidence("crossing_350", log_epochs(change.network_per_seed)),
         peak_at_crossing(run),
     ]

@@ -36,6 +36,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from common import Evidence, Job, Plan, Runs, Values
+from common.layers import compressing
 from estimators import Range, learned
 from jax import Array
 from matplotlib.axes import Axes
@@ -54,7 +55,6 @@ PASSES, GUIDING_PASSES, SAMPLES = 64, 8, 2
 PRECISIONS = (4, 6, 8)  # bits
 FEW_EPOCHS, GEOMETRY_EPOCHS = 9, 60
 GEOMETRY_NETWORKS = 20
-MINIMUM = 0.5  # bits, mean fall of the layers that compress
 _COLOURS = ("#4477AA", "#EE6677", "0.5")
 GEOMETRY = ("distance from the corners", "within-class scatter", "logarithm of the epoch")
 
@@ -248,18 +248,16 @@ def measure(runs: Runs) -> list[Evidence]:
     falls = np.stack([_falls(run) for run in quantised.values()], axis=1)
     ends = ", ".join(f"{name} {common.mean(run.i_xt[:, -1, -2])}" for name, run in quantised.items())
     changes, levels = geometry(runs["tanh"])
-    fallen = _all_falls(runs["tanh"])
-    fallen = fallen[~np.isnan(fallen).any(axis=1)]
-    compressing = fallen.mean(axis=0) > MINIMUM if len(fallen) else np.zeros(fallen.shape[1], bool)
-    corners = np.where(compressing, changes[..., 0], np.nan)
+    chosen = compressing(runs["tanh"])[:-1]
+    corners = np.where(chosen, changes[..., 0], np.nan)
     names = runs["tanh"].layer_names[:-1]
     others = "; ".join(
-        f"{what}: {common.describe(np.where(compressing, changes[..., index], np.nan), names)}"
+        f"{what}: {common.describe(np.where(chosen, changes[..., index], np.nan), names)}"
         for index, what in enumerate(GEOMETRY)
         if index
     )
     of_levels = ", ".join(
-        f"{what} {common.mean(common.known_mean(np.where(compressing, levels[..., index], np.nan), 1))}"
+        f"{what} {common.mean(common.known_mean(np.where(chosen, levels[..., index], np.nan), 1))}"
         for index, what in enumerate(GEOMETRY)
     )
     return [
@@ -290,16 +288,11 @@ def measure(runs: Runs) -> list[Evidence]:
     ]
 
 
-def _all_falls(run: Trajectory) -> Values:
-    """(S, L - 1) fall of I(X;T) of the hidden layers, NaN for networks that did not learn."""
-    falls = np.full((run.seeds.size, len(run.layer_names) - 1), np.nan)
-    falls[_rows(run)] = compression(run).drop[_rows(run), :-1]
-    return falls
-
-
 def _falls(run: Trajectory) -> Values:
-    """(S,) of the last hidden layer."""
-    return _all_falls(run)[:, -1]
+    """(S,) fall of I(X;T) of the last hidden layer, NaN for networks that did not learn."""
+    falls = np.full(run.seeds.size, np.nan)
+    falls[_rows(run)] = compression(run).drop[_rows(run), -2]
+    return falls
 
 
 def figure(runs: Runs) -> Figure:

@@ -67,13 +67,8 @@ def measure(runs: Runs) -> list[Evidence]:
             more[:, -2],
             detail=f"More at 5% in {share} of the networks; per layer: {common.describe(more, names)}. At 5% alone: "
             f"{common.describe(falls['5%'], names)}, while I(X;T) of the last hidden layer falls by "
-            f"{meanwhile['5%']} bits. {steady(few)}",
-        ),
-        Evidence(
-            "many_retain",
-            falls["85%"][:, -2],
-            detail=f"Per layer: {common.describe(falls['85%'], names)}, while I(X;T) of the last hidden layer falls by "
-            f"{meanwhile['85%']} bits. {steady(many)}",
+            f"{meanwhile['5%']} bits. {steady(few)} At 85%: {common.describe(falls['85%'], names)}, while I(X;T) falls "
+            f"by {meanwhile['85%']} bits. {steady(many)}",
         ),
         Evidence(
             "more_patterns",

@@ -252,7 +252,6 @@ def measure(runs: Runs) -> list[Evidence]:
     of_range = {NAMES.get(name, name): common.mean(found.falls[:, 0]) for name, found in both.items()}
     linear = students(tuple(int(seed) for seed in runs["linear"].seeds))
     good, bad, apart = linear["generalises"], linear["overfits"], linear["irrelevant"]
-    lost = fall(bad.total) - fall(good.total)
     return [
         Evidence(
             "saxe_saturation",
@@ -275,18 +274,13 @@ def measure(runs: Runs) -> list[Evidence]:
         ),
         Evidence(
             "saxe_linear",
-            fall(good.total),
-            detail=f"I(X;T) grows by {common.mean(good.total[:, -1] - good.total[:, 0])} bits while the test error "
-            f"falls to {common.mean(good.test_error[:, -1])} of the variance. Control: with decay of large weights "
-            f"I(X;T) falls by {common.mean(fall(linear['decays'].total))} bits and the test error is "
-            f"{common.mean(linear['decays'].test_error[:, -1])}.",
-        ),
-        Evidence(
-            "saxe_generalisation",
-            lost,
-            detail=f"Test error at the end {common.mean(bad.test_error[:, -1])} where they overfit (least "
-            f"{common.mean(bad.test_error.min(axis=1))}), {common.mean(good.test_error[:, -1])} where they generalise; "
-            f"falls {common.mean(fall(bad.total))} and {common.mean(fall(good.total))} bits.",
+            np.stack([fall(good.total), fall(bad.total)], axis=1),
+            ["generalise", "overfit"],
+            f"Where students generalise I(X;T) grows by {common.mean(good.total[:, -1] - good.total[:, 0])} bits, "
+            f"the test error falls to {common.mean(good.test_error[:, -1])} of the variance; of those that overfit it "
+            f"is {common.mean(bad.test_error[:, -1])} at the end (least {common.mean(bad.test_error.min(axis=1))}). "
+            f"Control: with decay of large weights I(X;T) falls by {common.mean(fall(linear['decays'].total))} bits, "
+            f"and the test error is {common.mean(linear['decays'].test_error[:, -1])}.",
         ),
         Evidence(
             "saxe_irrelevant",

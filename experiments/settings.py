@@ -20,9 +20,11 @@ from collections.abc import Iterator, Mapping, Sequence
 import common
 import gradients
 import numpy as np
+import snapshots
 from common import Evidence, OverSettings, Plan, Runs, Values
 from common.layers import COMPRESSES, has_learned, log_epochs
 from common.protocol import claims
+from estimators import BEGUN
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
@@ -141,20 +143,26 @@ def measure(runs: Runs) -> list[Evidence | OverSettings]:
 
 def falls(run: ibjax.Trajectory) -> dict[str, Values]:
     """(S,) fall of I(X;T) of the last hidden layer in bits, by estimator; and from the peak of the networks' mean."""
-    curves = {"histogram": run.i_xt} | {name: run.extras[f"i_xt_{name}"] for name in ESTIMATORS}
-    last = {name: curve[:, :, -2].astype(np.float64) for name, curve in curves.items()}
+    last = last_layer(run)
     found = {name: curve.max(axis=1) - curve[:, -1] for name, curve in last.items()}
     mean = last["histogram"]
     return found | {"histogram, peak of the mean": mean[:, mean.mean(axis=0).argmax()] - mean[:, -1]}
 
 
+def last_layer(run: ibjax.Trajectory) -> dict[str, Values]:
+    """(S, E) I(X;T) of the last hidden layer in bits, by estimator."""
+    curves = {"histogram": run.i_xt} | {name: run.extras[f"i_xt_{name}"] for name in ESTIMATORS}
+    return {name: curve[:, :, -2].astype(np.float64) for name, curve in curves.items()}
+
+
 def evidence_of(run: ibjax.Trajectory) -> Iterator[Evidence]:
     """What the claims' scripts say of the networks of one setting."""
     yield from gradients.of_run(run)
-    last = run.i_ty[:, :, -2]
-    yield Evidence("many_retain", last.max(axis=1) - last[:, -1])
-    by_estimator = {name: fall for name, fall in falls(run).items() if "mean" not in name}
-    yield Evidence("tanh_estimators", np.stack(list(by_estimator.values()), axis=1), list(by_estimator))
+    yield from snapshots.when(run)
+    begun = (run.train_accuracy >= BEGUN).argmax(axis=1)
+    since = np.arange(run.epochs.size) >= begun[:, None]
+    exact = [np.where(since, curve, -np.inf).max(axis=1) - curve[:, -1] for curve in last_layer(run).values()]
+    yield Evidence("tanh_estimators", np.stack(exact, axis=1), list(last_layer(run)))
 
 
 def meets(evidence: Evidence) -> bool | None:

@@ -45,15 +45,11 @@ def measure(runs: Runs) -> list[Evidence]:
     never = int(np.sum(run.train_accuracy[run.healthy, -1] < 0.95))
     return [
         Evidence(
-            "untrained_loss",
-            relevance[:, untrained, 0] - relevance[:, untrained, -2],
-            detail=f"From each layer to the next: {common.describe(steps, hidden[1:])}. At all epochs: {order}.",
-        ),
-        Evidence(
             "fitted_by_400",
             share[:, :-1],
             hidden,
-            f"All layers at epoch {run.epochs[fitted]}: {common.describe(share, run.layer_names)}.",
+            f"All layers at epoch {run.epochs[fitted]}: {common.describe(share, run.layer_names)}. Untrained networks "
+            f"lose from each layer to the next, in bits: {common.describe(steps, hidden[1:])}. At all epochs: {order}.",
         ),
         Evidence.of_entries(
             "come_together",

@@ -170,13 +170,8 @@ def measure(runs: Runs) -> list[Evidence]:
             neurons[:, 1] - neurons[:, 0],
             names,
             f"Before training (chance): {common.describe(neurons[:, 0], names)}; after: "
-            f"{common.describe(neurons[:, 1], names)}.{counted}",
-        ),
-        Evidence(
-            "networks_uncorrelated",
-            pairs[:, 1] - pairs[:, 0],
-            names,
-            f"Disjoint pairs. Before training: {common.describe(pairs[:, 0], names)}; after: "
+            f"{common.describe(neurons[:, 1], names)}. Weights of two networks, units matched (as they are, they are "
+            f"uncorrelated by symmetry), before: {common.describe(pairs[:, 0], names)}; after: "
             f"{common.describe(pairs[:, 1], names)}.{counted}",
         ),
     ]

@@ -127,6 +127,14 @@ def test_the_worst_entry_is_shown_with_a_simultaneous_interval(made_claims: None
     assert n == 20
 
 
+def test_a_bootstraps_interval_is_stretched() -> None:
+    """As a normal distribution's would be: 2.81 standard errors for 1.96 at the level of ten entries."""
+    entry = evidence.Entry("", 1.0, 0.5, 20, "bootstrap", 0.0, 3.0)
+    assert entry.interval(0.95) == pytest.approx((1.0, 0.0, 3.0))
+    ratio = 2.8070 / 1.9600
+    assert entry.interval(0.995) == pytest.approx((1.0, 1 - ratio, 1 + 2 * ratio), abs=1e-3)
+
+
 def test_one_network_decides_nothing(made_claims: None) -> None:
     found = common.Evidence(ONE, [7.0])
     assert evidence.verdict(found) == "undecided"

@@ -175,9 +175,9 @@ class TestSettings:
         for epoch, answer in ((350, True), (100, False), (1000, False)):
             assert settings.meets(common.Evidence("crossing_350", np.log10([epoch] * 3))) is answer
         layers = np.array([[0.5, 0.05], [0.7, 0.05]])
-        assert settings.meets(common.Evidence("snr_falls", layers, ["a", "b"])) is True
-        assert settings.meets(common.Evidence("snr_falls", -layers, ["a", "b"])) is False
-        assert settings.meets(common.Evidence("snr_falls", layers * [1, -1], ["a", "b"])) is False
+        assert settings.meets(common.Evidence("compress_sooner", -layers, ["a", "b"])) is True
+        assert settings.meets(common.Evidence("compress_sooner", layers, ["a", "b"])) is False
+        assert settings.meets(common.Evidence("compress_sooner", layers * [1, -1], ["a", "b"])) is False
         assert settings.meets(common.Evidence.unmeasurable("crossing_350", "none")) is None
 
     def test_marks_that_conflict_are_named(self) -> None:

@@ -71,14 +71,16 @@ class Entry:
     high: float = math.nan
 
     def interval(self, level: float = 1 - LEVEL) -> Interval:
-        """The interval of this coverage."""
+        """The interval of this coverage; a bootstrap's is stretched from its 95% as a normal distribution's would."""
         if self.n < 2 or math.isnan(self.error):
             return Interval(self.estimate, math.nan, math.nan)
         if self.kind == "share":
             ends = stats.binomtest(round(self.estimate * self.n), self.n).proportion_ci(level, "exact")
             return Interval(self.estimate, float(ends.low), float(ends.high))
         if self.kind == "bootstrap":
-            return Interval(self.estimate, self.low, self.high)
+            wider = float(stats.norm.ppf((1 + level) / 2) / stats.norm.ppf(1 - LEVEL / 2))
+            reach_low, reach_high = wider * (self.estimate - self.low), wider * (self.high - self.estimate)
+            return Interval(self.estimate, self.estimate - reach_low, self.estimate + reach_high)
         reach = float(stats.t.ppf((1 + level) / 2, self.n - 1)) * self.error
         return Interval(self.estimate, self.estimate - reach, self.estimate + reach)
 
