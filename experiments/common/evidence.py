@@ -58,7 +58,8 @@ class Entry:
       estimate: mean over networks, a share of them, or another statistic.
       error: its standard error; 0 where all networks agree, NaN for fewer than two.
       n: networks counted.
-      kind: "mean", "share" or "bootstrap".
+      kind: "mean", "share", "bootstrap", or "least": a mean of numbers that the true ones are not below, which can show
+        that a limit is passed and never that it is not.
       low, high: the interval of a bootstrap, level 95%; NaN for the other kinds, which make theirs.
     """
 
@@ -95,10 +96,12 @@ class Entry:
         if self.error == 0:
             return 0.0 if self.estimate > limit else 1.0
         z = (self.estimate - limit) / self.error
-        return float(stats.t.sf(z, self.n - 1) if self.kind == "mean" else stats.norm.sf(z))
+        return float(stats.norm.sf(z) if self.kind == "bootstrap" else stats.t.sf(z, self.n - 1))
 
     def p_below(self, limit: float) -> float:
         """One-sided p of "the true value is at least the limit": small where it lies below."""
+        if self.kind == "least":
+            return 0.0 if limit == math.inf else 1.0
         whole = 1 if self.kind == "share" else 0
         return dataclasses.replace(self, estimate=whole - self.estimate).p_above(whole - limit)
 
@@ -112,7 +115,14 @@ class Evidence:
       detail: further numbers worth telling, in a sentence or two.
     """
 
-    def __init__(self, claim: str, values: npt.ArrayLike, names: Sequence[str] = (), detail: str = "") -> None:
+    def __init__(
+        self,
+        claim: str,
+        values: npt.ArrayLike,
+        names: Sequence[str] = (),
+        detail: str = "",
+        at_least: Sequence[str] = (),
+    ) -> None:
         """Evidence of numbers of networks.
 
         Args:
@@ -120,8 +130,11 @@ class Evidence:
           values: (S,) or (S, K), of each network; NaN where it has none.
           names: of the K entries; those without any number are left out.
           detail: see the class.
+          at_least: names of those whose numbers the true ones are not below.
         """
-        self._put(claim, [_mean(column, name) for column, name in _columns(values, names)], detail)
+        entries = [_mean(column, name) for column, name in _columns(values, names)]
+        entries = [dataclasses.replace(e, kind="least") if e.name in at_least else e for e in entries]
+        self._put(claim, entries, detail)
 
     @classmethod
     def share(cls, claim: str, values: npt.ArrayLike, names: Sequence[str] = (), detail: str = "") -> Evidence:
