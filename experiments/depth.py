@@ -37,7 +37,7 @@ MARKS = (0.90, 0.95)  # of I(X;Y); the second lies on the plateau of the output'
 def configs(plan: Plan) -> dict[str, ibjax.Config]:
     """A run per depth, one of the caption's widths, the paper's, and those of a single narrow layer."""
     widths = (6, 5, 3) if plan.quick else WIDTHS
-    runs = {str(depth): plan.paper(hidden_widths=widths[:depth]) for depth in range(1, len(widths) + 1)}
+    runs = {str(depth): plan.paper(seeds=20, hidden_widths=widths[:depth]) for depth in range(1, len(widths) + 1)}
     caption = CAPTION[-2:] if plan.quick else CAPTION
     runs |= {"caption": plan.paper(seeds=20, hidden_widths=caption), "paper": plan.paper()}
     return runs | {f"{units} units": plan.paper(seeds=20, hidden_widths=(units,)) for units in NARROW}

@@ -82,7 +82,7 @@ def narrowing(
     drawn = ratio(pair[rows])
     low, high = percentiles(drawn, 0.95)
     estimate = float(ratio(pair))
-    title = f"{run.layer_names[layer]}, {'I(T;Y)' if name == 'i_ty' else 'I(X;T)'}"
+    title = f"{'I(T;Y)' if name == 'i_ty' else 'I(X;T)'} of {run.layer_names[layer]}"
     return Entry(title, estimate, float(drawn.std()), len(pair), "bootstrap", float(low), float(high))
 
 

@@ -136,6 +136,12 @@ def test_a_least_value_refutes_nothing(made_claims: None) -> None:
     assert evidence.verdict(found) == "depends on the layer: not in b; holds in a"
 
 
+def test_many_entries_are_counted(made_claims: None) -> None:
+    columns = np.stack([sample(mean) for mean in (2.0, -2.0, 2.0, 2.0, 2.0)], axis=1)
+    found = common.Evidence(EVERY, columns, list("abcde"))
+    assert evidence.verdict(found) == "depends on the layer: not in b; holds in the other 4"
+
+
 def test_a_bootstraps_interval_is_stretched() -> None:
     """As a normal distribution's would be: 2.81 standard errors for 1.96 at the level of ten entries."""
     entry = evidence.Entry("", 1.0, 0.5, 20, "bootstrap", 0.0, 3.0)

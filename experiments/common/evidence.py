@@ -277,8 +277,12 @@ def verdict(evidence: Evidence, correction: float = 1.0) -> str:
     who: dict[str, list[str]] = {"not in": [], "holds in": [], "open in": []}
     for entry, right, wrong in zip(evidence.entries, holds * count, fails, strict=True):
         who["not in" if wrong < LEVEL else "holds in" if right < LEVEL else "open in"].append(entry.name)
-    told = (f"{side} {', '.join(names)}" for side, names in who.items() if names)
-    return f"depends on the {claim.every}: {'; '.join(told)}"
+    told = {side: ", ".join(names) for side, names in who.items() if names}
+    most = max(told, key=lambda side: len(who[side]))
+    if len(who[most]) > 3 and len(told) > 1:
+        told[most] = f"the other {len(who[most])}"
+        told[most] = told.pop(most)  # comes last
+    return f"depends on the {claim.every}: {'; '.join(f'{side} {names}' for side, names in told.items())}"
 
 
 @dataclasses.dataclass(frozen=True)
