@@ -40,7 +40,9 @@ def configs(plan: Plan) -> dict[str, ibjax.Config]:
     assert isinstance(base.train_fraction, float)
     per = base.batch_size / base.train_fraction
     fractions = (0.05, 0.45, 0.85) if plan.quick else FRACTIONS
-    return {f"{part:.0%}": plan.paper(seeds=20, train_fraction=part, batch_size=round(per * part)) for part in fractions}
+    return {
+        f"{part:.0%}": plan.paper(seeds=20, train_fraction=part, batch_size=round(per * part)) for part in fractions
+    }
 
 
 def lost(run: ibjax.Trajectory, values: npt.NDArray[Any]) -> Values:
