@@ -191,7 +191,7 @@ def criticals() -> tuple[Values, float, float]:
 
 def configs(plan: Plan) -> dict[str, Config | Job]:
     """The paper's run, shuffled labels, and tasks of less information."""
-    few = plan.paper(seeds=20, logged_epochs=30)
+    few = plan.paper(seeds=10, logged_epochs=30)
     tasks = {
         f"information {bits}": Job(config=few, name=f"information-{bits}", parts={"dataset": task(bits)})
         for bits in (INFORMATIONS[:1] if plan.quick else INFORMATIONS)

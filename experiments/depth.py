@@ -39,7 +39,7 @@ def configs(plan: Plan) -> dict[str, ibjax.Config]:
     widths = (6, 5, 3) if plan.quick else WIDTHS
     runs = {str(depth): plan.paper(seeds=20, hidden_widths=widths[:depth]) for depth in range(1, len(widths) + 1)}
     caption = CAPTION[-2:] if plan.quick else CAPTION
-    runs |= {"caption": plan.paper(seeds=20, hidden_widths=caption), "paper": plan.paper()}
+    runs |= {"caption": plan.paper(seeds=10, hidden_widths=caption), "paper": plan.paper()}
     return runs | {f"{units} units": plan.paper(seeds=20, hidden_widths=(units,)) for units in NARROW}
 
 

@@ -59,7 +59,7 @@ def configs(plan: Plan) -> dict[str, ibjax.Config | Job]:
     drawn: dict[str, Any] = {
         field: tuple(10 ** rng.uniform(np.log10(low), np.log10(high), count)) for field, (low, high) in RANGES.items()
     }
-    paper = plan.paper(seeds=20)
+    paper = plan.paper(seeds=10)
     short = dataclasses.replace(plan.paper(), logged_epochs=25 if plan.quick else 100, store_weights=False)
     made: dict[str, ibjax.Config | Job] = {
         "sample": dataclasses.replace(

@@ -39,7 +39,7 @@ BATCHES = (16, 32, 64, 128, 256, 512, 1024)
 def configs(plan: Plan) -> dict[str, ibjax.Config]:
     """The paper's run, and others with the same learning rate x updates."""
     others = {
-        str(size): plan.paper(seeds=20, batch_size=size, learning_rate=0.1 * size / PAPER_BATCH, store_weights=False)
+        str(size): plan.paper(seeds=10, batch_size=size, learning_rate=0.1 * size / PAPER_BATCH, store_weights=False)
         for size in ((64, 1024) if plan.quick else BATCHES)
         if size != PAPER_BATCH
     }

@@ -43,7 +43,7 @@ NAME = "weights"
 WINDOWS = ((0, 14, 350), (0, 350, 1000), (0, 1000, 10_000), (350, 700, 10_000))
 """From which epoch on the weights' way is measured, and between which epochs its exponent. The last one is judged: what
 the weights have spread by before the diffusion phase would make the exponent of a free diffusion after it too small."""
-INITIALISATIONS, REPLICAS = 5, 20
+INITIALISATIONS, REPLICAS = 5, 12
 TRAINED_ON = 0.85  # of the patterns
 ODD = frozenset({"tanh", "linear", "softsign", "arcsinh"})
 
