@@ -55,7 +55,7 @@ PASSES, GUIDING_PASSES, SAMPLES = 64, 8, 2
 PRECISIONS = (4, 6, 8)  # bits
 FEW_EPOCHS, GEOMETRY_EPOCHS = 17, 60
 GEOMETRY_NETWORKS = 20
-_COLOURS = ("#4477AA", "#EE6677", "0.5")
+_COLOURS = ("#4477AA", "#EE6677", "0.55", "0.75")
 GEOMETRY = (
     "distance from the corners",
     "within-class scatter",
@@ -333,23 +333,23 @@ def figure(runs: Runs) -> Figure:
         for ax, last in zip(axes[:2], (found.epochs[-1], run.epochs[-1]), strict=True):
             step_axis(ax, int(last), "epoch")
             ax.set_ylim(bottom=0)
-            ax.set_ylabel("$I(X;T)$ of the last hidden layer [bits]")
+            ax.set_ylabel("$I(X;T)$ of the\nlast hidden layer [bits]")
             legend_below(ax)
         _draw_geometry(axes[2], geometry(runs["tanh"])[0], runs["tanh"].layer_names[:-1])
     return whole
 
 
 def _draw_geometry(ax: Axes, changes: Values, names: Sequence[str]) -> None:
-    """Correlation of the changes with each measure, (S, L, 3), a group for each layer."""
+    """Correlation of the changes with each measure, (S, L, 4), a group for each layer."""
     for index, what in enumerate(GEOMETRY):
         ends = [common.mean(column) for column in changes[..., index].T]
         error = np.nan_to_num([[e.estimate - e.low for e in ends], [e.high - e.estimate for e in ends]])
-        at = np.arange(len(names)) + 0.2 * (index - 1)
-        ax.errorbar(at, [e.estimate for e in ends], error, fmt="os^"[index], ms=3.5, color=_COLOURS[index], label=what)
+        at = np.arange(len(names)) + 0.18 * (index - 1.5)
+        ax.errorbar(at, [e.estimate for e in ends], error, fmt="osos"[index], ms=3.5, color=_COLOURS[index], label=what)
     ax.axhline(0, color="0.2", linewidth=0.6, linestyle=":")
     ax.set_xticks(range(len(names)), [name.replace("hidden_", "") for name in names])
     ax.set_xlabel("hidden layer")
-    ax.set_ylabel("correlation of the changes with those of $I(X;T)$")
+    ax.set_ylabel("correlation of the changes\nwith those of $I(X;T)$")
     legend_below(ax, columns=1)
 
 

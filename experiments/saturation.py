@@ -307,7 +307,7 @@ def figure(runs: Runs) -> Figure:
     with figures.style():
         for name in SATURATED:
             draw_mean(axes[0], found[name].epochs, found[name].saturated, name, COLOURS[name])
-        axes[0].set_ylabel("saturated share of the last hidden layer")
+        axes[0].set_ylabel("saturated share of the\nlast hidden layer")
         for name, each in found.items():
             draw_mean(axes[1], each.epochs, each.i_xt[..., 0], NAMES.get(name, name), COLOURS[name])
         axes[1].set_ylabel("$I(X;T)$ of the last hidden layer,\n30 bins of its range [bits]")
@@ -316,7 +316,7 @@ def figure(runs: Runs) -> Figure:
             draw_mean(axes[3], linear[name].steps, linear[name].total, name, colour)
             draw_mean(axes[4], linear[name].steps, linear[name].test_error, name, colour)
         axes[3].set_ylabel("$I(X;T)$, linear students [bits]")
-        axes[4].set_ylabel("test error [variance of the answer]")
+        axes[4].set_ylabel("test error\n[variance of the answer]")
         axes[4].set_yscale("log")
         apart = linear["irrelevant"]
         for label, values, colour in (
@@ -325,7 +325,7 @@ def figure(runs: Runs) -> Figure:
             ("irrelevant", apart.irrelevant, "#AA3377"),
         ):
             draw_mean(axes[5], apart.steps, values, label, colour)
-        axes[5].set_ylabel("information of T about the inputs [bits]")
+        axes[5].set_ylabel("information of $T$\nabout the inputs [bits]")
         for ax in axes[:2]:
             step_axis(ax, int(found["tanh"].epochs[-1]), "epoch")
         for ax in axes[3:]:
