@@ -29,7 +29,7 @@ from ibjax.figures.plane import plane_axes
 from ibjax.figures.style import COLUMN, ensemble_colours, epoch_axis, fill_band, layer_looks, letter, marker_area
 
 NAME = "samples"
-FRACTIONS = (0.03, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.7, 0.85)
+FRACTIONS = (0.03, 0.05, 0.2, 0.45, 0.7, 0.85)
 PATHS = ("5%", "45%", "85%")
 
 
