@@ -15,6 +15,7 @@ from .ensemble.checkpoint import CheckpointError as CheckpointError
 from .ensemble.compiled import Forecast as Forecast
 from .ensemble.compiled import forecast as forecast
 from .ensemble.remeasure import measure as measure
+from .ensemble.run import DeviceError as DeviceError
 from .information.apply import adaptive_information as adaptive_information
 from .information.apply import kde_information as kde_information
 from .information.apply import knn_information as knn_information

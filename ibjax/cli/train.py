@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
             try:
                 options |= stack.enter_context(_executor(arguments))
                 trajectory = _train(config, needs, quiet=arguments.quiet, **options)
-            except ExecutorError as error:
+            except (ExecutorError, ibjax.DeviceError) as error:
                 return fail("run", str(error))
     if finished is None and arguments.pieces is None:
         with terminable(arguments.checkpoint is not None):

@@ -202,7 +202,7 @@ def _raise_final(error: Exception, tried: int) -> None:
         ) from error
     if isinstance(error, (*_REFUSALS, ExecutorError)):
         raise error
-    if tried == _TRIES:
+    if tried == _TRIES or type(error).__name__ == "KilledWorker":  # Dask has tried it on several by then
         raise ExecutorError(f"a task failed {tried} times, the last time by {brief(error)}") from error
 
 

@@ -84,8 +84,8 @@ def run(
         folder belongs to another run, is in use or damaged.
       MemoryError: the run does not fit into memory; before anything is compiled.
       OSError: the folder cannot be written, or its disk has no room for the run.
-      RuntimeError: the process was forked from one that had loaded JAX; JAX_PLATFORMS names none that is here. An
-        `ExecutorError`: the executor's workers are gone, lack packages or have other versions, or failed.
+      RuntimeError: the process was forked from one that had loaded JAX; JAX_PLATFORMS names none that is here. A
+        `DeviceError`: a device was lost. An `ExecutorError`: the workers are gone, bare, of other versions, or failed.
 
     Warns:
       RuntimeWarning: some networks diverged (says how many); information values break their bounds (says which); a

@@ -30,7 +30,8 @@ from ibjax.trajectory.provenance import differing_entries, versions
 from ibjax.trajectory.trajectory import Trajectory
 
 
-class Task(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Task:
     """What all pieces of a run have in common.
 
     Attributes:

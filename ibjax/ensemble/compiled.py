@@ -24,7 +24,15 @@ from ibjax._workers import interruptible, run_all
 from ibjax.config import PER_SEED, Config
 from ibjax.data.dataset import Dataset
 from ibjax.ensemble.assemble import assemble
-from ibjax.ensemble.blocks import DeviceProgram, block_size, devices_for, precision, split, threads_per_device
+from ibjax.ensemble.blocks import (
+    DeviceProgram,
+    block_size,
+    count_blocks,
+    devices_for,
+    precision,
+    split,
+    threads_per_device,
+)
 from ibjax.ensemble.program import Program
 
 _CACHED_BYTES = 2**24  # of inputs; programs hold their data set, and large ones train for longer than they compile
@@ -163,8 +171,8 @@ def forecast(
 
 def expected_seconds(config: Config, compiled: CompiledRun) -> float:
     """What a run will take, from training and measuring its first blocks for a moment, as many at once as it will."""
-    blocks = split(np.array(config.seed_list, np.uint32), compiled.size)[1]
-    used = devices_for(len(config.seed_list))
+    blocks = split(np.array(config.seed_list, np.uint32), compiled.size, len(compiled.devices))[1]
+    used = devices_for(len(config.seed_list))[: len(compiled.devices)]
     at_once = min(len(blocks), len(used) * threads_per_device(used, len(blocks)))
 
     def probe(number: int) -> tuple[float, float]:
@@ -179,7 +187,7 @@ def expected_seconds(config: Config, compiled: CompiledRun) -> float:
 def seeds_at_once(n_seeds: int) -> int:
     """How many seeds the devices and cores of this process train at once, in full blocks, of so many."""
     width, used = block_size(jax.local_devices()[0]), devices_for(n_seeds)
-    return width * min(-(-n_seeds // width), len(used) * threads_per_device(used, n_seeds))
+    return width * min(count_blocks(n_seeds, width, len(used)), len(used) * threads_per_device(used, n_seeds))
 
 
 def footprint(program: Program, *, in_pieces: bool = False) -> Forecast:
@@ -193,8 +201,8 @@ def footprint(program: Program, *, in_pieces: bool = False) -> Forecast:
     width = block_size(jax.local_devices()[0])
     # Of a network: parameters and at most two numbers for each in the optimizer; its patterns and its labels.
     state = width * (3 * model.n_params * itemsize + 2 * 4 * n)
-    n_blocks = -(-held // width)
     used = devices_for(n_seeds)
+    n_blocks = count_blocks(held, width, len(used))
     # Activations of a block and the codes of their cells; weights, gradients and their moments.
     work = 2 * width * (n * sum(model.layer_widths) + 2 * model.n_params) * itemsize
     work *= len(used) * threads_per_device(used, n_blocks)

@@ -14,6 +14,7 @@ import hashlib
 import itertools
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -31,6 +32,7 @@ from ibjax.ensemble.blocks import (
     Block,
     DeviceProgram,
     block_size,
+    count_blocks,
     devices_for,
     from_bytes,
     lower,
@@ -48,6 +50,10 @@ from ibjax.trajectory.provenance import versions
 from ibjax.trajectory.trajectory import Trajectory
 
 _PROCESS = os.getpid()
+
+
+class DeviceError(RuntimeError):
+    """A device disappeared or gave up while a run was on it; the message says which and what is left."""
 
 
 def run(
@@ -73,7 +79,8 @@ def run(
         with precision(config):
             program = assemble(config, dataset=dataset, network=network, optimizer=optimizer)
             compiled = stack.enter_context(_claim_and_compile(program, store))
-        buffer, patterns = train(config, compiled, report, store)
+        with _devices_named(None if store is None else store.name):
+            buffer, patterns = train(config, compiled, report, store)
         trajectory = collect(config, compiled.program, buffer, patterns)
         doubts = Doubts()
         doubts.add(trajectory)
@@ -114,7 +121,7 @@ def train(
       The results, and the patterns that each network trained on, (S, n).
     """
     logged, devices = config.logged, compiled.devices
-    parts, blocks = split(np.array(config.seed_list, np.uint32), compiled.size)
+    parts, blocks = split(np.array(config.seed_list, np.uint32), compiled.size, len(devices))
     buffer = ResultBuffer([len(part) for part in parts], len(logged), devices[0].record_shapes)
     guard, closed = threading.Lock(), threading.Event()
 
@@ -202,8 +209,23 @@ def _begin(
 
 
 def _save(checkpoint: Checkpoint, block: Block, buffer: ResultBuffer, *, finished: bool) -> None:
-    state = None if finished else to_bytes(block.state)
+    try:
+        state = None if finished else to_bytes(block.state)
+    except jax.errors.JaxRuntimeError:  # its device is lost, and with it what has come since its last checkpoint
+        return
     checkpoint.save(block.number, block.n_logged, block.epoch, state, buffer.part)
+
+
+@contextlib.contextmanager
+def _devices_named(checkpoint: str | None) -> Iterator[None]:
+    """What the runtime says of a device that disappears, or whose memory is full, as an error of the run."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        kinds = ", ".join(sorted({device.device_kind for device in jax.local_devices()}))
+        reason = " ".join(str(error).split())[:300]
+        rest = "nothing is kept" if checkpoint is None else f"the same call goes on from {checkpoint}"
+        raise DeviceError(f"a device failed ({kinds}: {reason}); {rest}; allowed: devices that stay") from error
 
 
 def check_process() -> None:
@@ -211,6 +233,9 @@ def check_process() -> None:
 
     Raises:
       RuntimeError: says why, and what is allowed.
+
+    Warns:
+      RuntimeWarning: the process is one of several of a `jax.distributed` job, and trains on its own devices.
     """
     if os.getpid() != _PROCESS:
         raise RuntimeError(
@@ -218,12 +243,21 @@ def check_process() -> None:
             "wait for ever; allowed: workers of multiprocessing.get_context('spawn')"
         )
     platforms(jax)
+    if jax.process_count() > 1:
+        warnings.warn(
+            f"process {jax.process_index()} of {jax.process_count()} of a jax.distributed job: trains all seeds it is "
+            f"asked for, on its own {jax.local_device_count()} of {jax.device_count()} devices; other processes need "
+            "other seeds",
+            RuntimeWarning,
+            stacklevel=4,
+        )
 
 
 def identity(program: Program) -> dict[str, Any]:
     """What decides about every bit of a run, for its folder; what has no name, by its hash."""
     hashes, device = {"dataset": program.dataset.sha256}, jax.local_devices()[0]
-    size = block_size(device)
+    size, n_seeds = block_size(device), len(program.config.seed_list)
+    n_blocks = count_blocks(n_seeds, size, len(devices_for(n_seeds)))
     if {"network", "optimizer"} & set(program.custom):  # code has no other name than what it compiles to
         texts = [part.as_text() for part in lower(program, size, device).values()]
         hashes["network or optimizer"] = hashlib.sha256("".join(texts).encode()).hexdigest()
@@ -233,5 +267,5 @@ def identity(program: Program) -> dict[str, Any]:
         "hash of": hashes,
         "versions": versions(),
         "device": device.device_kind,
-        "block": size,
+        "block": size if n_blocks == -(-n_seeds // size) else f"{size} in {n_blocks}",
     }
