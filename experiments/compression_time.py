@@ -201,7 +201,7 @@ def passed(aic: npt.ArrayLike) -> Values:
 def configs(plan: Plan) -> dict[str, Config]:
     """The paper's run, and those of `depth` with two hidden layers and more."""
     widths = WIDTHS[: 2 if plan.quick else None]
-    others = {str(depth): plan.paper(hidden_widths=widths[:depth]) for depth in range(2, len(widths) + 1)}
+    others = {str(depth): plan.paper(seeds=20, hidden_widths=widths[:depth]) for depth in range(2, len(widths) + 1)}
     return {"paper": plan.paper()} | others
 
 

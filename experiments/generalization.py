@@ -5,8 +5,9 @@ uniformly in the logarithm by a generator with a fixed key. Over those that lear
 of the fall of I(X;T) of the last hidden layer with the test loss, given what else goes along with the test loss. And
 what weight decay and initial scale do to the fall (Chelombiev et al. 2019).
 
-A correlation is no cause. So the same seeds are trained with compression prevented: no unit's in-weights may be longer
-than a limit, so that the units of the hidden layers cannot saturate; or with weight decay.
+A correlation is no cause. So the same seeds are trained with little compression: no hidden unit's in-weights may be
+longer than a limit, so that the units saturate less; or with weight decay. A limit does more than that: it also makes
+the answers less confident, which the test loss likes and the accuracy does not see.
 
 Shapes: S networks, E logged epochs, K columns.
 """
@@ -45,9 +46,9 @@ RANGES = {
     "train_fraction": (0.1, 0.9),
 }
 """Ends of what is drawn."""
-CAPS = (1.0, 2.0, 3.0)
+CAPS = (1.0, 1.4, 2.0)
 """Limits of the in-weights' norm."""
-CAP = 2.0
+CAP = 1.4
 DECAYS = (3e-4, 1e-3, 3e-3)
 
 
@@ -58,7 +59,7 @@ def configs(plan: Plan) -> dict[str, ibjax.Config | Job]:
     drawn: dict[str, Any] = {
         field: tuple(10 ** rng.uniform(np.log10(low), np.log10(high), count)) for field, (low, high) in RANGES.items()
     }
-    paper = plan.paper(seeds=20)
+    paper = plan.paper(seeds=10)
     short = dataclasses.replace(plan.paper(), logged_epochs=25 if plan.quick else 100, store_weights=False)
     made: dict[str, ibjax.Config | Job] = {
         "sample": dataclasses.replace(
@@ -200,7 +201,11 @@ def _intervention(runs: Runs) -> Evidence:
         for label, values in differences.items()
     ]
     detail = f"Changes of the same seeds, of networks that learned both ways: {'; '.join(words)}."
-    return Evidence("intervention", differences[f"cap {CAP:g}"]["loss"], detail=detail)
+    chosen = f"cap {CAP:g}"
+    left = ends(runs[chosen])["fall"] / ends(runs["paper"].of_seeds(runs[chosen].seeds))["fall"]
+    if not common.mean(left).estimate < 0.5:
+        return Evidence.unmeasurable("intervention", f"The limit leaves {common.mean(left)} of the fall. {detail}")
+    return Evidence("intervention", differences[chosen]["loss"], detail=f"{common.mean(left)} is left. {detail}")
 
 
 def against_paper(runs: Runs, label: str) -> dict[str, Values]:

@@ -39,7 +39,7 @@ BATCHES = (16, 32, 64, 128, 256, 512, 1024)
 def configs(plan: Plan) -> dict[str, ibjax.Config]:
     """The paper's run, and others with the same learning rate x updates."""
     others = {
-        str(size): plan.paper(seeds=20, batch_size=size, learning_rate=0.1 * size / PAPER_BATCH, store_weights=False)
+        str(size): plan.paper(seeds=10, batch_size=size, learning_rate=0.1 * size / PAPER_BATCH, store_weights=False)
         for size in ((64, 1024) if plan.quick else BATCHES)
         if size != PAPER_BATCH
     }
@@ -61,7 +61,7 @@ def measure(runs: Runs) -> list[Evidence]:
         f"batch {size} {change.network_found:.0%} of the networks at {change.network_epoch:.3g}"
         for size, change in changes.items()
     )
-    found[2].detail += f" At equal learning rate x updates: {told}."
+    found[1].detail += f" At equal learning rate x updates: {told}."
     return [*found, follows(by_batch(runs))]
 
 
@@ -89,7 +89,10 @@ def of_run(run: ibjax.Trajectory) -> list[Evidence]:
 
 
 def peak_at_crossing(run: ibjax.Trajectory) -> Evidence:
-    """log10 of the epoch of the peak of I(X;T) over that of the layer's crossing, mean over layers that compress."""
+    """log10 of the later of the peak of I(X;T) and the layer's crossing over the earlier, mean over layers.
+
+    The absolute value, as otherwise layers that peak early and late would cancel. Of the layers that compress.
+    """
     chosen = compressing(run)
     names = [name for name, counts in zip(run.layer_names, chosen, strict=True) if counts]
     peak = log_epochs(compression(run).peak_epoch)[:, chosen]
@@ -103,11 +106,11 @@ def peak_at_crossing(run: ibjax.Trajectory) -> Evidence:
         if not np.isnan(column).all()
     )
     detail = (
-        f"log10 of the ratio per layer: {common.describe(peak - crossing, names)}. Middle half of the networks' peaks: "
-        f"epochs {quartiles}; rank correlation of peak and crossing over networks: "
+        f"log10 of peak over crossing per layer: {common.describe(peak - crossing, names)}. Middle half of the "
+        f"networks' peaks: epochs {quartiles}; rank correlation of peak and crossing over networks: "
         f"{', '.join(f'{name} {r:.2g}' for name, r in zip(names, beside, strict=True))}."
     )
-    return Evidence("peak_at_crossing", common.known_mean(peak - crossing, 1), detail=detail)
+    return Evidence("peak_at_crossing", common.known_mean(np.abs(peak - crossing), 1), detail=detail)
 
 
 def _correlation(a: Values, b: Values) -> float:

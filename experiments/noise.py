@@ -35,8 +35,8 @@ def configs(plan: Plan) -> dict[str, ibjax.Config]:
     paper = plan.paper(batch_size=None)
     return {
         MINIBATCH: plan.paper(),
-        SAME_STEP: plan.paper(seeds=20, batch_size=None, epochs=STEPS * paper.epochs, store_weights=False),
-        LONG_STEP: plan.paper(seeds=20, batch_size=None, learning_rate=STEPS * 0.1, store_weights=False),
+        SAME_STEP: plan.paper(seeds=10, batch_size=None, epochs=STEPS * paper.epochs, store_weights=False),
+        LONG_STEP: plan.paper(seeds=10, batch_size=None, learning_rate=STEPS * 0.1, store_weights=False),
     }
 
 

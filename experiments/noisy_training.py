@@ -27,7 +27,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import common
@@ -37,7 +37,7 @@ import numpy as np
 import numpy.typing as npt
 from common import Evidence, Job, Plan, Runs, Values
 from common.layers import compressing
-from estimators import Range, learned
+from estimators import BEGUN, Range, learned
 from jax import Array
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -53,10 +53,16 @@ NAME = "noisy_training"
 NOISES, EPOCHS = (0.05, 0.2), 4000
 PASSES, GUIDING_PASSES, SAMPLES = 64, 8, 2
 PRECISIONS = (4, 6, 8)  # bits
-FEW_EPOCHS, GEOMETRY_EPOCHS = 9, 60
+FEW_EPOCHS, GEOMETRY_EPOCHS = 17, 60
 GEOMETRY_NETWORKS = 20
-_COLOURS = ("#4477AA", "#EE6677", "0.5")
-GEOMETRY = ("distance from the corners", "within-class scatter", "logarithm of the epoch")
+_COLOURS = ("#4477AA", "#EE6677", "0.55", "0.75")
+GEOMETRY = (
+    "distance from the corners",
+    "within-class scatter",
+    "another network's distance",
+    "another network's scatter",
+)
+"""Of clean activations. What another network tells is the control: it knows of the time alone."""
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -157,7 +163,7 @@ class Noisy(NamedTuple):
       epochs: (E,).
       low, high: (S, E) I(X;T), bits, too low and too high for certain; NaN where a network did not learn.
       fall: (S,) certain fall, bits.
-      geometry: (S, 3) correlation of the changes of the mean of low and high with those of each of `GEOMETRY`.
+      geometry: (S, 4) correlation of the changes of the mean of low and high with those of each of `GEOMETRY`.
     """
 
     epochs: npt.NDArray[np.int64]
@@ -169,44 +175,56 @@ class Noisy(NamedTuple):
 
 @functools.lru_cache(maxsize=4)
 def noisy(run: Trajectory) -> Noisy:
-    """Every network that learned, at about a dozen epochs."""
+    """Every network that learned, at a few epochs."""
     few = _few(run)
     low, high = (np.full((run.seeds.size, few.size), np.nan) for _ in range(2))
     fall, geometry = np.full(run.seeds.size, np.nan), np.full((run.seeds.size, len(GEOMETRY)), np.nan)
     data = ibjax.spherical_dataset(run.config["config"]["dataset"])
-    for row in _rows(run):
+    layers: dict[int, npt.NDArray[Any]] = {}
+    for row in _rows(run).tolist():
         found = noisy_range(run, row, few)
-        low[row], high[row], fall[row] = found.low, found.high, found.fall()
-        layer = common.stored_activations(run, data.inputs, row, few)[-2]
-        geometry[row] = _correlations((found.low + found.high) / 2, layer, data.p_y_given_x > 0.5, run.epochs[few])
+        since = int((run.require("train_accuracy")[row, few] >= BEGUN).argmax())
+        low[row], high[row], fall[row] = found.low, found.high, found.fall(since)
+        layers[row] = common.stored_activations(run, data.inputs, row, few)[-2]
+    for row, other in following(layers):
+        bits, labels = (low[row] + high[row]) / 2, data.p_y_given_x > 0.5
+        geometry[row] = _correlations(bits, layers[row], layers[other], labels)
     return Noisy(run.epochs[few], low, high, fall, geometry)
+
+
+def following(rows: Iterable[int]) -> list[tuple[int, int]]:
+    """Each with the next one, the last with the first."""
+    listed = list(rows)
+    return list(zip(listed, listed[1:] + listed[:1], strict=True))
 
 
 @functools.lru_cache(maxsize=2)
 def geometry(run: Trajectory) -> tuple[Values, Values]:
-    """Correlation of I(X;T) with each of `GEOMETRY`, (S, L, 3), of the changes and of the quantities themselves."""
+    """Correlation of I(X;T) with each of `GEOMETRY`, (S, L, 4), of the changes and of the quantities themselves."""
     few = common.spread_indices(run.epochs, GEOMETRY_EPOCHS)
     data = ibjax.spherical_dataset(run.config["config"]["dataset"])
     changes, levels = (np.full((run.seeds.size, len(run.layer_names) - 1, len(GEOMETRY)), np.nan) for _ in range(2))
-    for row in _rows(run)[:GEOMETRY_NETWORKS]:
-        for index, layer in enumerate(common.stored_activations(run, data.inputs, row, few)[:-1]):
+    rows = _rows(run)[:GEOMETRY_NETWORKS].tolist()
+    layers = {row: common.stored_activations(run, data.inputs, row, few)[:-1] for row in rows}
+    for row, other in following(rows):
+        for index, (layer, another) in enumerate(zip(layers[row], layers[other], strict=True)):
             bits = run.i_xt[row, few, index].astype(np.float64)
             for table, of_changes in ((changes, True), (levels, False)):
                 labels = data.p_y_given_x > 0.5
-                table[row, index] = _correlations(bits, layer, labels, run.epochs[few], changes=of_changes)
+                table[row, index] = _correlations(bits, layer, another, labels, changes=of_changes)
     return changes, levels
 
 
 def _correlations(
     bits: Values,
     layer: npt.NDArray[Any],
+    another: npt.NDArray[Any],
     labels: npt.NDArray[np.bool_],
-    epochs: npt.NDArray[np.int64],
     *,
     changes: bool = True,
 ) -> list[float]:
-    """Of I(X;T) (E,) with each of `GEOMETRY` of the layer (E, N, U)."""
-    measures = (corner_distance(layer), scatter(layer, labels), np.log(np.maximum(epochs, 1)))
+    """Of I(X;T) (E,) with each of `GEOMETRY` of the layer (E, N, U) and of that of another network."""
+    measures = [each for a in (layer, another) for each in (corner_distance(a), scatter(a, labels))]
     return [since_peak(bits, measure, changes=changes) for measure in measures]
 
 
@@ -245,7 +263,8 @@ def measure(runs: Runs) -> list[Evidence]:
     )
     clusters = of_noise[f"noise {NOISES[0]}"].geometry
     quantised = {name: runs[name] for name in (f"{bits} bits" for bits in PRECISIONS)}
-    falls = np.stack([_falls(run) for run in quantised.values()], axis=1)
+    last_two = {name: _falls(run) for name, run in quantised.items()}
+    labels = [f"{name}, {layer}" for name in quantised for layer in ("last hidden layer", "output")]
     ends = ", ".join(f"{name} {common.mean(run.i_xt[:, -1, -2])}" for name, run in quantised.items())
     changes, levels = geometry(runs["tanh"])
     chosen = compressing(runs["tanh"])[:-1]
@@ -266,17 +285,19 @@ def measure(runs: Runs) -> list[Evidence]:
             certain,
             list(of_noise),
             f"Certain falls: {common.describe(certain, list(of_noise))} bits; {last} bits.",
+            at_least=list(of_noise),
         ),
         Evidence(
             "goldfeld_clustering",
-            clusters[:, 1],
+            clusters[:, 1] - clusters[:, 3],
             detail=f"Correlations of the changes: {common.describe(clusters, GEOMETRY)}.",
         ),
         Evidence(
             "lorenzen_quantized",
-            falls,
-            list(quantised),
-            f"Falls: {common.describe(falls, list(quantised))} bits; I(X;T) at the end: {ends} bits.",
+            np.concatenate(list(last_two.values()), axis=1),
+            labels,
+            f"Falls: {common.describe(np.concatenate(list(last_two.values()), axis=1), labels)} bits; I(X;T) of the "
+            f"last hidden layer at the end: {ends} bits.",
         ),
         Evidence(
             "geiger_geometric",
@@ -289,9 +310,9 @@ def measure(runs: Runs) -> list[Evidence]:
 
 
 def _falls(run: Trajectory) -> Values:
-    """(S,) fall of I(X;T) of the last hidden layer, NaN for networks that did not learn."""
-    falls = np.full(run.seeds.size, np.nan)
-    falls[_rows(run)] = compression(run).drop[_rows(run), -2]
+    """(S, 2) fall of I(X;T) of the last hidden layer and of the output, NaN for networks that did not learn."""
+    falls = np.full((run.seeds.size, 2), np.nan)
+    falls[_rows(run)] = compression(run).drop[_rows(run), -2:]
     return falls
 
 
@@ -312,23 +333,23 @@ def figure(runs: Runs) -> Figure:
         for ax, last in zip(axes[:2], (found.epochs[-1], run.epochs[-1]), strict=True):
             step_axis(ax, int(last), "epoch")
             ax.set_ylim(bottom=0)
-            ax.set_ylabel("$I(X;T)$ of the last hidden layer [bits]")
+            ax.set_ylabel("$I(X;T)$ of the\nlast hidden layer [bits]")
             legend_below(ax)
         _draw_geometry(axes[2], geometry(runs["tanh"])[0], runs["tanh"].layer_names[:-1])
     return whole
 
 
 def _draw_geometry(ax: Axes, changes: Values, names: Sequence[str]) -> None:
-    """Correlation of the changes with each measure, (S, L, 3), a group for each layer."""
+    """Correlation of the changes with each measure, (S, L, 4), a group for each layer."""
     for index, what in enumerate(GEOMETRY):
         ends = [common.mean(column) for column in changes[..., index].T]
         error = np.nan_to_num([[e.estimate - e.low for e in ends], [e.high - e.estimate for e in ends]])
-        at = np.arange(len(names)) + 0.2 * (index - 1)
-        ax.errorbar(at, [e.estimate for e in ends], error, fmt="os^"[index], ms=3.5, color=_COLOURS[index], label=what)
+        at = np.arange(len(names)) + 0.18 * (index - 1.5)
+        ax.errorbar(at, [e.estimate for e in ends], error, fmt="osos"[index], ms=3.5, color=_COLOURS[index], label=what)
     ax.axhline(0, color="0.2", linewidth=0.6, linestyle=":")
     ax.set_xticks(range(len(names)), [name.replace("hidden_", "") for name in names])
     ax.set_xlabel("hidden layer")
-    ax.set_ylabel("correlation of the changes with those of $I(X;T)$")
+    ax.set_ylabel("correlation of the changes\nwith those of $I(X;T)$")
     legend_below(ax, columns=1)
 
 

@@ -29,7 +29,7 @@ from ibjax.figures.plane import plane_axes
 from ibjax.figures.style import COLUMN, ensemble_colours, epoch_axis, fill_band, layer_looks, letter, marker_area
 
 NAME = "samples"
-FRACTIONS = (0.03, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.7, 0.85)
+FRACTIONS = (0.03, 0.05, 0.2, 0.45, 0.7, 0.85)
 PATHS = ("5%", "45%", "85%")
 
 
@@ -40,7 +40,9 @@ def configs(plan: Plan) -> dict[str, ibjax.Config]:
     assert isinstance(base.train_fraction, float)
     per = base.batch_size / base.train_fraction
     fractions = (0.05, 0.45, 0.85) if plan.quick else FRACTIONS
-    return {f"{part:.0%}": plan.paper(train_fraction=part, batch_size=round(per * part)) for part in fractions}
+    return {
+        f"{part:.0%}": plan.paper(seeds=20, train_fraction=part, batch_size=round(per * part)) for part in fractions
+    }
 
 
 def lost(run: ibjax.Trajectory, values: npt.NDArray[Any]) -> Values:

@@ -16,10 +16,12 @@ import itertools
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import common
 import gradients
 import numpy as np
+import numpy.typing as npt
 import snapshots
 from common import Evidence, OverSettings, Plan, Runs, Values
 from common.layers import COMPRESSES, has_learned, log_epochs
@@ -142,11 +144,21 @@ def measure(runs: Runs) -> list[Evidence | OverSettings]:
 
 
 def falls(run: ibjax.Trajectory) -> dict[str, Values]:
-    """(S,) fall of I(X;T) of the last hidden layer in bits, by estimator; and from the peak of the networks' mean."""
-    last = last_layer(run)
-    found = {name: curve.max(axis=1) - curve[:, -1] for name, curve in last.items()}
-    mean = last["histogram"]
-    return found | {"histogram, peak of the mean": mean[:, mean.mean(axis=0).argmax()] - mean[:, -1]}
+    """(S,) fall of I(X;T) of the last hidden layer in bits, by estimator; and from the peak of the networks' mean.
+
+    Since a network has learned `BEGUN` of its training patterns, as some estimators are largest before training.
+    """
+    last, since = last_layer(run), begun(run.train_accuracy)
+    found = {name: np.where(since, curve, -np.inf).max(axis=1) - curve[:, -1] for name, curve in last.items()}
+    curve, together = last["histogram"], begun(run.train_accuracy.mean(axis=0, keepdims=True))[0]
+    peak = np.where(together, curve.mean(axis=0), -np.inf).argmax()
+    return found | {"histogram, peak of the mean": curve[:, peak] - curve[:, -1]}
+
+
+def begun(accuracy: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.bool_]:
+    """(S, E) training accuracy -> whether the epoch is the first at which `BEGUN` is reached, or a later one."""
+    first = (accuracy >= BEGUN).argmax(axis=1)
+    return np.asarray(np.arange(accuracy.shape[1]) >= first[:, None])
 
 
 def last_layer(run: ibjax.Trajectory) -> dict[str, Values]:
@@ -159,10 +171,8 @@ def evidence_of(run: ibjax.Trajectory) -> Iterator[Evidence]:
     """What the claims' scripts say of the networks of one setting."""
     yield from gradients.of_run(run)
     yield from snapshots.when(run)
-    begun = (run.train_accuracy >= BEGUN).argmax(axis=1)
-    since = np.arange(run.epochs.size) >= begun[:, None]
-    exact = [np.where(since, curve, -np.inf).max(axis=1) - curve[:, -1] for curve in last_layer(run).values()]
-    yield Evidence("tanh_estimators", np.stack(exact, axis=1), list(last_layer(run)))
+    exact = {name: fall for name, fall in falls(run).items() if "mean" not in name}
+    yield Evidence("tanh_estimators", np.stack(list(exact.values()), axis=1), list(exact))
 
 
 def meets(evidence: Evidence) -> bool | None:

@@ -53,7 +53,12 @@ def measure(runs: Runs) -> list[Evidence]:
         ),
         Evidence.of_entries(
             "come_together",
-            [entry for layer in range(len(hidden)) if (entry := narrowing(run, untrained, late, layer))],
+            [
+                entry
+                for name in ("i_ty", "i_xt")
+                for layer in range(len(hidden))
+                if (entry := narrowing(run, name, untrained, late, layer))
+            ],
             f"Standard deviations at epochs {run.epochs[untrained]} and {run.epochs[late]}; {never} networks never "
             "learned (training accuracy below 0.95) and count.",
         ),
@@ -61,10 +66,12 @@ def measure(runs: Runs) -> list[Evidence]:
     ]
 
 
-def narrowing(run: ibjax.Trajectory, first: int, last: int, layer: int, resamples: int = 2000) -> Entry | None:
-    """log2 of the ratio of the standard deviations over networks of I(T;Y); None for a layer that hardly varies."""
-    pair = run.i_ty[run.healthy][:, [first, last], layer].astype(np.float64)
-    if len(pair) < 2 or pair[:, 0].std() < VARIES:
+def narrowing(
+    run: ibjax.Trajectory, name: str, first: int, last: int, layer: int, resamples: int = 2000
+) -> Entry | None:
+    """log2 of the ratio of the standard deviations over networks of `i_ty` or `i_xt`; None where it hardly varies."""
+    pair = getattr(run, name)[run.healthy][:, [first, last], layer].astype(np.float64)
+    if len(pair) < 2 or pair.std(axis=0).max() < VARIES:
         return None
     rows = np.random.default_rng(0).integers(len(pair), size=(resamples, len(pair)))
 
@@ -75,7 +82,8 @@ def narrowing(run: ibjax.Trajectory, first: int, last: int, layer: int, resample
     drawn = ratio(pair[rows])
     low, high = percentiles(drawn, 0.95)
     estimate = float(ratio(pair))
-    return Entry(run.layer_names[layer], estimate, float(drawn.std()), len(pair), "bootstrap", float(low), float(high))
+    title = f"{'I(T;Y)' if name == 'i_ty' else 'I(X;T)'} of {run.layer_names[layer]}"
+    return Entry(title, estimate, float(drawn.std()), len(pair), "bootstrap", float(low), float(high))
 
 
 def when(run: ibjax.Trajectory) -> list[Evidence]:

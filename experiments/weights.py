@@ -40,9 +40,10 @@ from ibjax.networks.perceptron import Perceptron
 from ibjax.networks.protocol import Params
 
 NAME = "weights"
-WINDOWS = ((14, 350), (350, 1000), (1000, 10_000), (350, 10_000))
-"""Epochs between which the exponent is measured; the last one is judged."""
-INITIALISATIONS, REPLICAS = 5, 20
+WINDOWS = ((0, 14, 350), (0, 350, 1000), (0, 1000, 10_000), (350, 700, 10_000))
+"""From which epoch on the weights' way is measured, and between which epochs its exponent. The last one is judged: what
+the weights have spread by before the diffusion phase would make the exponent of a free diffusion after it too small."""
+INITIALISATIONS, REPLICAS = 5, 12
 TRAINED_ON = 0.85  # of the patterns
 ODD = frozenset({"tanh", "linear", "softsign", "arcsinh"})
 
@@ -95,25 +96,36 @@ def replica_runs(runs: Runs) -> list[Trajectory]:
 
 
 @functools.lru_cache(maxsize=32)
-def log_variance(trajectory: Trajectory) -> Values:
-    """(E, L) mean over a layer's weights of log2 of their variance over networks; -inf where one has none."""
-    columns = []
+def log_variance(trajectory: Trajectory, origin: int = 0) -> Values:
+    """(E, L) mean over a layer's weights of log2 of the variance over networks of their way; -inf where one has none.
+
+    The way is that since the logged epoch at `origin`, or the last one.
+    """
+    columns, start = [], trajectory.epoch_index(min(origin, int(trajectory.epochs[-1])))
     for name in trajectory.layer_names:
         weights = common.stored_array(trajectory, f"weights_{name}")[trajectory.healthy]
         flat = weights.astype(np.float64).reshape(*weights.shape[:2], -1)
         with np.errstate(divide="ignore"):
-            columns.append(np.log2(flat.var(axis=0, ddof=1)).mean(axis=1))
+            columns.append(np.log2((flat - flat[:, [start]]).var(axis=0, ddof=1)).mean(axis=1))
     return np.stack(columns, axis=1)
 
 
-def exponents(epochs: npt.NDArray[np.int64], bits: Values, window: tuple[int, int]) -> Values:
-    """(L,) least-squares slope of log2 variance, (E, L), against log2 of the epoch within a window; NaN for too few."""
-    inside = (epochs >= window[0]) & (epochs <= window[1]) & np.isfinite(bits).all(axis=1)
+def exponents(epochs: npt.NDArray[np.int64], bits: Values, low: int, high: int, origin: int = 0) -> Values:
+    """(L,) least-squares slope of log2 variance, (E, L), against log2 of the epochs since `origin`; NaN for too few.
+
+    Of the epochs from `low` to `high`.
+    """
+    inside = (epochs >= low) & (epochs <= high) & np.isfinite(bits).all(axis=1)
     if inside.sum() < 3:
         return np.full(bits.shape[1], np.nan)
-    x = np.log2(epochs[inside])
+    x = np.log2(epochs[inside] - origin)
     x = x - x.mean()
     return np.asarray(x @ bits[inside] / (x @ x))
+
+
+def in_window(runs: Sequence[Trajectory], origin: int, low: int, high: int) -> Values:
+    """(R, L) exponents of the replicas of each initialisation, see `WINDOWS`."""
+    return np.stack([exponents(run.epochs, log_variance(run, origin), low, high, origin) for run in runs])
 
 
 def neuron_likeness(kernels: Values) -> Values:
@@ -149,21 +161,23 @@ def measure(runs: Runs) -> list[Evidence]:
     """Exponents of the diffusion; likeness of neurons and of networks, at the end less at the start."""
     paper, alike = runs["paper"], replica_runs(runs)
     names = paper.layer_names
-    windows = {
-        window: np.stack([exponents(run.epochs, log_variance(run), window) for run in alike]) for window in WINDOWS
-    }
+    windows = [in_window(alike, *window) for window in WINDOWS]
     still = runs["full batch"]
     noise_free = float(2.0 ** log_variance(still)[-1].max())
-    told = "; ".join(f"{low}-{high}: {common.describe(found, names)}" for (low, high), found in windows.items())
+    told = "; ".join(
+        f"{low}-{high}: {common.describe(found, names)}"
+        for (_, low, high), found in zip(WINDOWS[:-1], windows[:-1], strict=True)
+    )
     neurons, pairs = likeness(paper)
     left_out = int(np.sum(~has_learned(paper)))
     counted = f" {left_out} networks that did not learn do not count." * bool(left_out)
     return [
         Evidence(
             "entropy_log_time",
-            windows[WINDOWS[-1]],
+            windows[-1],
             names,
-            f"Exponent between epochs {told}. Full-batch replicas: largest variance of a layer {noise_free:.2g}.",
+            f"Exponents: {common.describe(windows[-1], names)}. Of the way since the start between epochs {told}. "
+            f"Full-batch replicas: largest variance of a layer {noise_free:.2g}.",
         ),
         Evidence(
             "neurons_uncorrelated",
@@ -198,7 +212,7 @@ def draw_variance(ax: Axes, runs: Sequence[Trajectory]) -> None:
         middle, low, high = np.array([common.mean(column) for column in bits[:, shown, layer].T]).T
         ax.plot(epochs[shown], 2**middle, color=colour, label=label(name))
         fill_band(ax, epochs[shown], 2**low, 2**high, colour)
-    after = epochs >= min(WINDOWS[-1][0], epochs[-1] / 10)
+    after = epochs >= min(WINDOWS[-1][1], epochs[-1] / 10)
     top = 2.0 ** bits[:, after].max()
     ax.plot(epochs[after], top * epochs[after] / epochs[-1], color="0.3", ls="--", lw=0.9, label="free diffusion")
     ax.set_xscale("log")
@@ -213,7 +227,7 @@ def draw_exponents(ax: Axes, runs: Sequence[Trajectory]) -> None:
     """Exponent of every layer between successive epochs, mean over initialisations with 95% bars."""
     names, looks = runs[0].layer_names, layer_looks(runs[0].layer_names)
     for place, window in enumerate(WINDOWS):
-        found = np.stack([exponents(run.epochs, log_variance(run), window) for run in runs])
+        found = in_window(runs, *window)
         for layer, (_, colour, marker) in enumerate(looks):
             middle, low, high = common.mean(found[:, layer])
             bar = np.nan_to_num([[middle - low], [high - middle]])
@@ -221,7 +235,9 @@ def draw_exponents(ax: Axes, runs: Sequence[Trajectory]) -> None:
             ax.errorbar(at, middle, bar, color=colour, marker=marker, ms=3.5, ls="", elinewidth=0.9)
     for height, line in ((1.0, "--"), (0.0, ":")):
         ax.axhline(height, color="0.5", lw=0.8, ls=line, zorder=0)
-    ax.set_xticks(range(len(WINDOWS)), [f"{low}-{high}" for low, high in WINDOWS])
+    ax.set_xticks(
+        range(len(WINDOWS)), [f"{low}-{high}" + f"\nfrom {origin}" * bool(origin) for origin, low, high in WINDOWS]
+    )
     ax.set_xlim(-0.5, len(WINDOWS) - 0.5)
     ax.set_xlabel("epochs")
     ax.set_ylabel("exponent of the variance")

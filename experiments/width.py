@@ -22,7 +22,7 @@ from ibjax import figures
 from ibjax.analysis import compression, epochs_to_relevance
 
 NAME = "width"
-WIDE_SEEDS = 20
+WIDE_SEEDS = 10
 WIDE = 12  # units; the paper's widest layer
 
 

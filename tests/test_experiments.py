@@ -127,6 +127,21 @@ def test_the_worst_entry_is_shown_with_a_simultaneous_interval(made_claims: None
     assert n == 20
 
 
+def test_a_least_value_refutes_nothing(made_claims: None) -> None:
+    """What is known to be above the limit passes; what is below may yet be above."""
+    for mean, verdict in ((2.0, "reproduced"), (-2.0, "undecided")):
+        found = common.Evidence(EVERY, sample(mean)[:, None], ["a"], at_least=["a"])
+        assert evidence.verdict(found).startswith(verdict)
+    found = common.Evidence(EVERY, np.stack([sample(2.0), sample(-2.0)], axis=1), ["a", "b"], at_least=["a"])
+    assert evidence.verdict(found) == "depends on the layer: not in b; holds in a"
+
+
+def test_many_entries_are_counted(made_claims: None) -> None:
+    columns = np.stack([sample(mean) for mean in (2.0, -2.0, 2.0, 2.0, 2.0)], axis=1)
+    found = common.Evidence(EVERY, columns, list("abcde"))
+    assert evidence.verdict(found) == "depends on the layer: not in b; holds in the other 4"
+
+
 def test_a_bootstraps_interval_is_stretched() -> None:
     """As a normal distribution's would be: 2.81 standard errors for 1.96 at the level of ten entries."""
     entry = evidence.Entry("", 1.0, 0.5, 20, "bootstrap", 0.0, 3.0)

@@ -10,6 +10,7 @@ import itertools
 import math
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -95,8 +96,32 @@ def test_the_exponent_of_the_diffusion(exponent: float, atol: float) -> None:
     epochs = np.geomspace(350, 10_000, 20).astype(int)
     drawn = np.random.default_rng(0).normal(size=(40, 20, 500)) * (epochs[:, None] / 1e3) ** (exponent / 2)
     bits = np.log2(drawn.var(axis=0, ddof=1)).mean(axis=1)[:, None]
-    assert weights.exponents(epochs, bits, (350, 10_000)) == pytest.approx(exponent, abs=atol)
-    assert np.isnan(weights.exponents(epochs, bits, (14, 350))).all()
+    assert weights.exponents(epochs, bits, 350, 10_000) == pytest.approx(exponent, abs=atol)
+    assert np.isnan(weights.exponents(epochs, bits, 14, 350)).all()
+
+
+class Replicas(SimpleNamespace):
+    """What is asked of a trajectory here; can be a key."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return id(self)
+
+
+def test_a_free_diffusion_counts_from_its_start() -> None:
+    """Whatever the weights had spread by before: from the start its exponent would be too small."""
+    epochs, rng = np.array([0, 350, *np.geomspace(700, 10_000, 30).astype(int)]), np.random.default_rng(0)
+    steps = rng.normal(size=(60, epochs.size - 2, 400)) * np.sqrt(np.diff(epochs[1:]))[:, None]
+    before = rng.normal(size=(60, 1, 400)) * 60
+    way = np.concatenate([np.zeros_like(before), before, before + steps.cumsum(axis=1)], axis=1)
+    run = Replicas(
+        epochs=epochs,
+        layer_names=("a",),
+        healthy=np.ones(60, bool),
+        extras={"weights_a": way},
+        epoch_index=lambda epoch: int(np.abs(epochs - epoch).argmin()),
+    )
+    assert weights.in_window([run], 350, 700, 10_000)[0, 0] == pytest.approx(1.0, abs=0.05)
+    assert weights.in_window([run], 0, 700, 10_000)[0, 0] < 0.75
 
 
 def test_replicas_differ_in_the_order_of_the_batches_only(tmp_path: Path) -> None:

@@ -99,11 +99,11 @@ class TestSnapshots:
         run = synthetic_trajectory(S, names=NAMES)
         scale = np.linspace(1.0, factor, len(EPOCHS))[:, None] * np.array([1.0, 1.0, 0.01, 1.0])
         run = dataclasses.replace(run, i_ty=(0.5 + spread * scale).astype(np.float32))
-        entry = snapshots.narrowing(run, 0, -1, 0)
+        entry = snapshots.narrowing(run, "i_ty", 0, -1, 0)
         assert entry.estimate == pytest.approx(-math.log2(factor), abs=1e-4)
         assert (entry.low > 0) == (factor < 1)
         assert (entry.high < 0) == (factor > 1)
-        assert snapshots.narrowing(run, 0, -1, 2) is None  # hardly varies at the start
+        assert snapshots.narrowing(run, "i_ty", 0, -1, 2) is None  # hardly varies
 
 
 class TestSamples:
@@ -194,7 +194,7 @@ class TestDepth:
         )
         found = depth.one_layer({"12 units": full, "5 units": narrow, "3 units": narrowest})
         assert estimate(found) == pytest.approx(fall)
-        assert "This is 5 units." in found.detail
+        assert "This is 5 units. " in found.detail
         assert not depth.one_layer({"12 units": full}).entries
 
 

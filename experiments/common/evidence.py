@@ -58,7 +58,8 @@ class Entry:
       estimate: mean over networks, a share of them, or another statistic.
       error: its standard error; 0 where all networks agree, NaN for fewer than two.
       n: networks counted.
-      kind: "mean", "share" or "bootstrap".
+      kind: "mean", "share", "bootstrap", or "least": a mean of numbers that the true ones are not below, which can show
+        that a limit is passed and never that it is not.
       low, high: the interval of a bootstrap, level 95%; NaN for the other kinds, which make theirs.
     """
 
@@ -95,10 +96,12 @@ class Entry:
         if self.error == 0:
             return 0.0 if self.estimate > limit else 1.0
         z = (self.estimate - limit) / self.error
-        return float(stats.t.sf(z, self.n - 1) if self.kind == "mean" else stats.norm.sf(z))
+        return float(stats.norm.sf(z) if self.kind == "bootstrap" else stats.t.sf(z, self.n - 1))
 
     def p_below(self, limit: float) -> float:
         """One-sided p of "the true value is at least the limit": small where it lies below."""
+        if self.kind == "least":
+            return 0.0 if limit == math.inf else 1.0
         whole = 1 if self.kind == "share" else 0
         return dataclasses.replace(self, estimate=whole - self.estimate).p_above(whole - limit)
 
@@ -112,7 +115,14 @@ class Evidence:
       detail: further numbers worth telling, in a sentence or two.
     """
 
-    def __init__(self, claim: str, values: npt.ArrayLike, names: Sequence[str] = (), detail: str = "") -> None:
+    def __init__(
+        self,
+        claim: str,
+        values: npt.ArrayLike,
+        names: Sequence[str] = (),
+        detail: str = "",
+        at_least: Sequence[str] = (),
+    ) -> None:
         """Evidence of numbers of networks.
 
         Args:
@@ -120,8 +130,11 @@ class Evidence:
           values: (S,) or (S, K), of each network; NaN where it has none.
           names: of the K entries; those without any number are left out.
           detail: see the class.
+          at_least: names of those whose numbers the true ones are not below.
         """
-        self._put(claim, [_mean(column, name) for column, name in _columns(values, names)], detail)
+        entries = [_mean(column, name) for column, name in _columns(values, names)]
+        entries = [dataclasses.replace(e, kind="least") if e.name in at_least else e for e in entries]
+        self._put(claim, entries, detail)
 
     @classmethod
     def share(cls, claim: str, values: npt.ArrayLike, names: Sequence[str] = (), detail: str = "") -> Evidence:
@@ -264,8 +277,12 @@ def verdict(evidence: Evidence, correction: float = 1.0) -> str:
     who: dict[str, list[str]] = {"not in": [], "holds in": [], "open in": []}
     for entry, right, wrong in zip(evidence.entries, holds * count, fails, strict=True):
         who["not in" if wrong < LEVEL else "holds in" if right < LEVEL else "open in"].append(entry.name)
-    told = (f"{side} {', '.join(names)}" for side, names in who.items() if names)
-    return f"depends on the {claim.every}: {'; '.join(told)}"
+    told = {side: ", ".join(names) for side, names in who.items() if names}
+    most = max(told, key=lambda side: len(who[side]))
+    if len(who[most]) > 3 and len(told) > 1:
+        told[most] = f"the other {len(who[most])}"
+        told[most] = told.pop(most)  # comes last
+    return f"depends on the {claim.every}: {'; '.join(f'{side} {names}' for side, names in told.items())}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -166,7 +166,7 @@ def write(
     for label, figure in figures.items():
         for ending in ("png", "pdf"):
             with atomic_write(out / f"{label}.{ending}") as temporary:
-                figure.savefig(temporary, dpi=300, format=ending)
+                figure.savefig(temporary, dpi=100 if plan.quick else 300, format=ending)
     evidence = [each for each in found if isinstance(each, Evidence)]
     record = {
         "name": name,
