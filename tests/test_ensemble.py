@@ -732,7 +732,9 @@ print([str(one.message) for one in told if one.category is RuntimeWarning])
 """
     environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
     processes = [
-        subprocess.Popen([sys.executable, "-c", code, str(n)], cwd=tmp_path, env=environment, stdout=-1, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(n)], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
+        )
         for n in (0, 1)
     ]
     said = [process.communicate()[0] for process in processes]

@@ -222,8 +222,8 @@ def check_footprint(program: Program, *, in_pieces: bool = False) -> Forecast:
         raise MemoryError(
             f"{len(config.seed_list)} seeds of {model.n_params} parameters in layers of {model.layer_widths}, "
             f"{len(config.logged)} logged epochs: about {size(needs.memory_bytes)} of memory; allowed: the "
-            f"{size(available)} available (a folder of pieces, out=FOLDER or --out FOLDER/; fewer logged "
-            "epochs; narrower layers)"
+            f"{size(available)} available (fewer seeds at a time, by out=FOLDER or --out FOLDER/; fewer "
+            "logged epochs; narrower layers)"
         )
     return needs
 
