@@ -3,6 +3,8 @@ from . import bottleneck as bottleneck
 from . import figures as figures
 from .bottleneck.curve import Curve as Curve
 from .bottleneck.curve import information_curve as information_curve
+from .cluster.engine import ExecutorError as ExecutorError
+from .cluster.run import run as run
 from .config import PRESETS as PRESETS
 from .config import Config as Config
 from .data.dataset import Dataset as Dataset
@@ -13,7 +15,7 @@ from .ensemble.checkpoint import CheckpointError as CheckpointError
 from .ensemble.compiled import Forecast as Forecast
 from .ensemble.compiled import forecast as forecast
 from .ensemble.remeasure import measure as measure
-from .ensemble.run import run as run
+from .ensemble.run import DeviceError as DeviceError
 from .information.apply import adaptive_information as adaptive_information
 from .information.apply import kde_information as kde_information
 from .information.apply import knn_information as knn_information

@@ -174,7 +174,7 @@ class Workers(Generic[_Task]):
             for thread in threads:
                 thread.start()
             for _ in range(n_steps):
-                if (error := _await(finished)) is not None:
+                if (error := await_item(finished)) is not None:
                     raise error
                 yield
         except (KeyboardInterrupt, SystemExit):
@@ -189,9 +189,10 @@ class Workers(Generic[_Task]):
                 atexit.register(thread.join)  # a thread in the middle of compiled code must not outlive Python
 
 
-def _await(finished: queue.SimpleQueue[Any]) -> Any:
-    """The next item; raises for signals that come meanwhile."""
+def await_item(items: queue.SimpleQueue[_Result], look: Callable[[], None] = lambda: None) -> _Result:
+    """The next item; raises for signals that come meanwhile, and calls `look` every now and then."""
     while True:
         check_signals()
         with contextlib.suppress(queue.Empty):
-            return finished.get(timeout=_POLL)
+            return items.get(timeout=_POLL)
+        look()

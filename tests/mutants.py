@@ -354,6 +354,24 @@ MUTANTS = (
         "test_measure.py::test_patterns_that_are_not_equally_likely",
     ),
     Mutant(
+        "ensemble/blocks.py",
+        "return max(-(-n_seeds // size), min(n_devices, n_seeds))",
+        "return -(-n_seeds // size)",
+        "test_ensemble.py::test_blocks_of_seeds",
+    ),
+    Mutant(
+        "cluster/run.py",
+        "kept.add(missing[which], piece)",
+        "kept.add(which, piece)",
+        "test_cluster.py::test_a_folder_goes_on_where_it_ended",
+    ),
+    Mutant(
+        "analysis/statistics.py",
+        "distance**2 * count * share",
+        "distance**2 * count",
+        "test_analysis.py::TestStreamedMean",
+    ),
+    Mutant(
         "ensemble/run.py",
         "epoch=position.epoch,",
         "epoch=logged[max(position.n_logged - 1, 0)],",

@@ -531,6 +531,28 @@ def test_a_disk_that_fills_up(folder: Path, truth: Trajectory, monkeypatch: pyte
     assert truth.differences(ibjax.run(CONFIG, checkpoint=folder)) == {}
 
 
+def test_a_device_that_disappears(folder: Path, truth: Trajectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither trains any more nor gives its blocks' states back: what was stored stays, and the same call goes on."""
+    config, advance, calls = replace(CONFIG, seeds=12), DeviceProgram.advance, [0]
+
+    def lost(*arguments: Any) -> Any:
+        raise jax.errors.JaxRuntimeError("INTERNAL: CUDA_ERROR_UNKNOWN:\n the device fell off the bus")
+
+    def some_time(*arguments: Any) -> Any:
+        calls[0] += 1
+        return advance(*arguments) if calls[0] < 20 else lost()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DeviceProgram, "advance", some_time)
+        patched.setattr("ibjax.ensemble.run.to_bytes", lost)
+        words = r"a device failed \(cpu: INTERNAL: .*the device fell.*the same call goes on from checkpoint = "
+        with pytest.raises(ibjax.DeviceError, match=words):
+            ibjax.run(config, checkpoint=folder)
+        with pytest.raises(ibjax.DeviceError, match=r"fell off the bus\); nothing is kept"):
+            ibjax.run(config)
+    assert truth.differences(ibjax.run(config, checkpoint=folder)) == {}
+
+
 def test_a_limit_of_the_kernel(folder: Path, truth: Trajectory) -> None:
     """No file may grow beyond a kilobyte: a true error of a true write."""
     resource = pytest.importorskip("resource")

@@ -22,6 +22,7 @@ from conftest import synthetic_trajectory
 import ibjax
 from ibjax.cli.main import main
 from ibjax.cli.output import prepare_compiler
+from ibjax.cluster.engine import connect
 from ibjax.information.estimator import ESTIMATORS
 from ibjax.npz import write_arrays
 from ibjax.progress import Progress, bar
@@ -71,6 +72,97 @@ def test_run_info_plot_and_merge(capsys: pytest.CaptureFixture[str]) -> None:
     paths = [Path(line) for line in printed.out.split()]
     assert {p.name for p in paths} >= {"all_snapshots.png", "all_trajectories.png", "all_gradients.png"}
     assert all(p.read_bytes().startswith(b"\x89PNG") for p in paths)
+
+
+def test_a_run_into_a_folder(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ended early, the same command goes on; what reads a file reads the folder."""
+    monkeypatch.setattr("ibjax.ensemble.blocks.cores", lambda: 1)
+    command = ["run", *TINY, "--seeds", "12", "--out", "pieces/"]
+    save = ibjax.Trajectory.save
+
+    def interrupted(self: ibjax.Trajectory, path: Any, **options: Any) -> Any:
+        save(self, path, **options)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ibjax.Trajectory, "save", interrupted)
+        assert main(command) == 130
+    assert "the same command goes on with the pieces in 'pieces/'" in capsys.readouterr().err
+    assert sorted(path.name for path in Path("pieces").iterdir()) == ["lock", "piece_000000.npz", "run.json"]
+    assert main(command) == 0
+    printed = capsys.readouterr()
+    assert "12 networks: about" in printed.out
+    assert "goes on from 50% of its pieces, which are in 'pieces/'" in printed.out
+    assert "means of 12 networks" in printed.out
+    assert printed.err == ""
+    assert main(["run", *TINY, "--seeds", "12", "--out", "whole.npz", "--quiet"]) == 0
+    assert ibjax.load("pieces").differences(ibjax.load("whole.npz")) == {}
+    assert main([*command[:-1], "pieces"]) == 0  # also without the slash, where it holds pieces
+    capsys.readouterr()
+    assert main(["info", "pieces", "whole.npz"]) == 0
+    of_folder, of_file = capsys.readouterr().out.split("whole.npz:")
+    assert of_folder.rpartition("mean over")[2] == of_file.rpartition("mean over")[2]
+    assert main(["merge", "pieces", "--out", "joint.npz"]) == 0
+    assert main([*command, "--force"]) == 2
+    assert main([*command, "--checkpoint", "state"]) == 2
+    assert main([*command, "--learning-rate", "0.2"]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert "--force with --out = 'pieces/', a folder" in errors[0]
+    assert "checkpoint = 'state' with executor=... or out=...; allowed: out=FOLDER" in errors[1]
+    assert "differs in config learning_rate (0.1 there, 0.2 asked for)" in errors[2]
+    assert len(errors) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            ["--scheduler", "tcp://127.0.0.1:1"],
+            ["--scheduler = 'tcp://127.0.0.1:1'", "no scheduler answers", "HOST:8786"],
+        ),
+        (["--scheduler", "http//x"], ["--scheduler = 'http//x'", "no scheduler answers"]),
+        (["--scheduler", "quic://x:1"], ["--scheduler = 'quic://x:1'", "no scheduler answers"]),
+        (["--scheduler-file", "none.json"], ["--scheduler-file = 'none.json'", "No such file"]),
+        (["--scheduler-file", "bad.json"], ["--scheduler-file = 'bad.json'", "no scheduler answers"]),
+        (["--scheduler", "a", "--scheduler-file", "b"], ["--scheduler with --scheduler-file; allowed: one of them"]),
+    ],
+    ids=lambda value: " ".join(value) if value[0].startswith("--s") else "",
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_scheduler_that_is_not_there(
+    options: list[str],
+    words: list[str],
+    no_training: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.setattr("ibjax.cli.train.connect", functools.partial(connect, seconds=0.5))
+    Path("bad.json").write_text("[]")
+    assert main(["run", *TINY, *options]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert len(printed.err.splitlines()) == 1
+    assert all(word in printed.err for word in words), printed.err
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.json"]
+
+
+def test_a_scheduler_without_dask(
+    no_training: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert main(["run", *TINY, "--scheduler", "tcp://127.0.0.1:1"]) == 2
+    assert "needs the package distributed: pip install 'ibjax[dask]'" in capsys.readouterr().err
+
+
+def test_a_lost_device_is_a_message(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(*arguments: Any, **options: Any) -> None:
+        raise ibjax.DeviceError("a device failed (NVIDIA H100: gone)")
+
+    monkeypatch.setattr(ibjax, "run", run, raising=False)
+    assert main(["run", *TINY]) == 1
+    assert capsys.readouterr().err == "ibjax run: a device failed (NVIDIA H100: gone)\n"
 
 
 def test_every_field_has_an_option_that_says_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ import ibjax
 from ibjax import Config, Dataset, Trajectory
 from ibjax.analysis import check_bounds
 from ibjax.ensemble.assemble import assemble
+from ibjax.ensemble.blocks import split
 from ibjax.ensemble.compiled import CACHE
 from ibjax.ensemble.results import ResultBuffer
 from ibjax.networks.perceptron import Perceptron
@@ -655,16 +657,93 @@ def test_importing_is_silent_and_leaves_the_flags_alone() -> None:
     assert done.stdout == done.stderr == ""
 
 
-def test_two_devices_give_the_same_to_the_bit(tmp_path: Path) -> None:
-    """Blocks of seeds go to the devices in turn; here two halves of a CPU, which only a fresh process can have."""
-    config = replace(TINY, seeds=24)
-    code = (
-        "import jax; assert len(jax.devices()) == 2; import ibjax; from dataclasses import replace; "
-        f"ibjax.run(ibjax.{config!r}).save('two.npz')"
-    )
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+@pytest.mark.parametrize(("n_devices", "seeds"), [(2, 24), pytest.param(8, 50, marks=pytest.mark.slow)])
+def test_all_devices_are_used_and_give_the_same_to_the_bit(n_devices: int, seeds: int, tmp_path: Path) -> None:
+    """Blocks of seeds go to the devices in turn; here parts of a CPU, which only a fresh process can have."""
+    config = replace(TINY, seeds=seeds)
+    code = f"""
+import ibjax
+from ibjax.ensemble.blocks import DeviceProgram
+
+used, advance = set(), DeviceProgram.advance
+
+def recorded(self, *arguments):
+    used.add(self._device)
+    return advance(self, *arguments)
+
+DeviceProgram.advance = recorded
+ibjax.run(ibjax.{config!r}).save("several.npz")
+assert len(used) == {n_devices}, used
+"""
+    environment = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={n_devices}"}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True, capture_output=True)
-    assert ibjax.run(config).differences(ibjax.load(tmp_path / "two.npz")) == {}
+    assert ibjax.run(config).differences(ibjax.load(tmp_path / "several.npz")) == {}
+
+
+@pytest.mark.parametrize(
+    ("n_seeds", "n_devices", "sizes"),
+    [
+        (50, 1, [10] * 5),
+        (24, 2, [10, 10, 4]),
+        (50, 8, [7, 7, 6, 6, 6, 6, 6, 6]),
+        (3, 8, [1, 1, 1]),
+        (81, 8, [10] * 8 + [1]),
+    ],
+)
+def test_blocks_of_seeds(n_seeds: int, n_devices: int, sizes: list[int]) -> None:
+    """Every device has one where there are seeds enough, and none is larger than it must be."""
+    parts, blocks = split(np.arange(100, 100 + n_seeds), 10, n_devices)
+    assert [len(part) for part in parts] == sizes
+    assert np.concatenate(parts).tolist() == list(range(100, 100 + n_seeds))
+    for part, block in zip(parts, blocks, strict=True):
+        assert block.tolist() == [*part.tolist(), *[part[0]] * (10 - len(part))]
+
+
+def test_what_a_run_takes_is_told_before_any_network_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A million blocks take long to begin."""
+    monkeypatch.setattr("ibjax.ensemble.run._begin", lambda *_: pytest.fail("a block was begun"))
+
+    class ToldError(Exception):
+        pass
+
+    def told(state: ibjax.Progress) -> None:
+        assert state.seconds > 0
+        raise ToldError
+
+    with pytest.raises(ToldError):
+        ibjax.run(TINY, progress=told)
+
+
+def test_a_process_of_a_distributed_job_trains_on_its_own_devices(tmp_path: Path) -> None:
+    """Two processes that have called jax.distributed.initialize, with a device each; both say so."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    code = f"""
+import sys, warnings, jax
+number = int(sys.argv[1])
+jax.distributed.initialize("127.0.0.1:{port}", num_processes=2, process_id=number)
+import ibjax
+from dataclasses import replace
+with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter("always")
+    ibjax.run(replace(ibjax.{TINY!r}, seeds=(2 * number, 2 * number + 1))).save(f"{{number}}.npz")
+print([str(one.message) for one in told if one.category is RuntimeWarning])
+"""
+    environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(n)], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
+        )
+        for n in (0, 1)
+    ]
+    said = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    for number, text in enumerate(said):
+        assert f"process {number} of 2 of a jax.distributed job" in text
+        assert "on its own 1 of 2 devices" in text
+    parts = [ibjax.load(tmp_path / f"{number}.npz") for number in (0, 1)]
+    assert ibjax.concatenate(parts).differences(ibjax.run(replace(TINY, seeds=4))) == {}
 
 
 def test_kept_programs_do_not_mix_up_the_settings_of_seeds() -> None:

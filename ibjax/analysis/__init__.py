@@ -13,7 +13,7 @@ from ibjax.analysis.phases import (
     snr,
     summary,
 )
-from ibjax.analysis.statistics import Estimate, mean_over_seeds
+from ibjax.analysis.statistics import Estimate, mean_over_seeds, streamed_mean
 
 __all__ = [
     "BoundsReport",
@@ -30,5 +30,6 @@ __all__ = [
     "normalised_gradients",
     "phase_change",
     "snr",
+    "streamed_mean",
     "summary",
 ]

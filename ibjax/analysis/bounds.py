@@ -6,7 +6,8 @@ data-processing inequality of the layers themselves; binning each layer apart ca
 reported and no error.
 """
 
-from dataclasses import dataclass
+import functools
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -83,9 +84,31 @@ def check_bounds(trajectory: Trajectory, *, tolerance: float | None = None) -> B
       ValueError: the tolerance is negative or not a number.
     """
     if tolerance is None:
-        tolerance = 1e-5 if np.float32 in (trajectory.i_xt.dtype, trajectory.i_ty.dtype) else 1e-10
+        first = next(trajectory.pieces())
+        tolerance = 1e-5 if np.float32 in (first.i_xt.dtype, first.i_ty.dtype) else 1e-10
     if not tolerance >= 0.0:
         raise ValueError(f"tolerance = {tolerance!r}; allowed: bits, at least 0")
+    return functools.reduce(_joint, (_check(piece, tolerance) for piece in trajectory.pieces()))
+
+
+def _joint(a: BoundsReport, b: BoundsReport) -> BoundsReport:
+    """The report on all seeds of two."""
+
+    def both(one: Violations, other: Violations) -> Violations:
+        worst = other if np.isnan(one.worst) or other.worst > one.worst else one
+        return replace(worst, count=one.count + other.count, checked=one.checked + other.checked)
+
+    return BoundsReport(
+        bounds=tuple(map(both, a.bounds, b.bounds)),
+        order=tuple(map(both, a.order, b.order)),
+        not_finite=a.not_finite + b.not_finite,
+        left_out=a.left_out + b.left_out,
+        tolerance=a.tolerance,
+    )
+
+
+def _check(trajectory: Trajectory, tolerance: float) -> BoundsReport:
+    """The report on a piece that is in memory."""
     rows = np.flatnonzero(trajectory.healthy)
     i_xt = trajectory.i_xt[rows].astype(np.float64)
     i_ty = trajectory.i_ty[rows].astype(np.float64)

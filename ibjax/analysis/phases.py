@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ibjax.analysis.statistics import Estimate, Values, check_options, mean_over_seeds
+from ibjax.analysis.statistics import Estimate, Values, check_options, mean_over_seeds, streamed_mean
 from ibjax.trajectory.trajectory import Trajectory
 
 
@@ -248,12 +248,13 @@ class SummaryRow(NamedTuple):
 
 def summary(trajectory: Trajectory) -> list[SummaryRow]:
     """Start, peak and end of both informations, a row per layer."""
-    columns = [
-        mean_over_seeds(trajectory, values, resamples=1).mean
-        for information in (trajectory.i_xt, trajectory.i_ty)
-        for values in (information[:, 0], information.max(axis=1), information[:, -1])
-    ]
+
+    def columns(piece: Trajectory) -> npt.NDArray[np.floating[Any]]:
+        informations = (piece.i_xt, piece.i_ty)
+        return np.stack([part for i in informations for part in (i[:, 0], i.max(axis=1), i[:, -1])], axis=1)
+
+    means = streamed_mean(trajectory, columns).mean
     return [
-        SummaryRow(name, width, *(float(column[index]) for column in columns))
+        SummaryRow(name, width, *means[:, index].tolist())
         for index, (name, width) in enumerate(zip(trajectory.layer_names, trajectory.layer_widths, strict=True))
     ]

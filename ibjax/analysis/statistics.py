@@ -1,14 +1,16 @@
-"""Means over the seeds of an ensemble and their bootstrap intervals.
+"""Means over the seeds of an ensemble and their intervals.
 
 Shapes: S seeds, R resamples; ... any further axes. Diverged seeds are left out and counted.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import stdtrit
 
 from ibjax.trajectory.trajectory import Trajectory
 
@@ -20,7 +22,7 @@ _BLOCK = 2**22
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Estimate:
-    """A mean over seeds with its percentile bootstrap interval.
+    """A mean over seeds with its interval, of the bootstrap's percentiles or Student's.
 
     Attributes:
       mean: (...) mean over the seeds counted, NaN where there is none.
@@ -101,6 +103,47 @@ def mean_over_seeds(
         left_out=left_out,
         level=level,
     )
+
+
+def streamed_mean(
+    trajectory: Trajectory, values: str | Callable[[Trajectory], npt.ArrayLike], *, level: float = 0.95
+) -> Estimate:
+    """Mean over the healthy seeds and its Student-t interval, from one piece of the trajectory after another.
+
+    For the thousands of seeds of a folder (`ibjax.load`): no more is in memory than a piece and the sums. Of so many
+    the interval is that of `mean_over_seeds`; of few, it assumes a normal distribution. NaN values do not count.
+    Sums of squares are those of the pieces about their means, joined as by Chan, Golub and LeVeque (1983).
+
+    Args:
+      trajectory: the ensemble.
+      values: the name of a field, or a function that gives (s, ...) numbers of a piece with s seeds.
+      level: coverage of the interval, between 0 and 1.
+
+    Raises:
+      ValueError: `values` gives not a row a seed, or an option is out of range.
+      TrajectoryError: the trajectory lacks the field.
+    """
+    check_options(level, 1)
+    count: Any = 0
+    mean: Any = 0.0
+    squares: Any = 0.0  # sum of squared differences from the mean
+    left_out = 0
+    for piece in trajectory.pieces():
+        data = np.asarray(piece.require(values) if isinstance(values, str) else values(piece), np.float64)
+        if data.shape[:1] != piece.seeds.shape:
+            raise ValueError(f"values has shape {data.shape}; allowed: a row for each of {piece.seeds.size} seeds")
+        left_out += int(piece.diverged.sum())
+        data = data[piece.healthy]
+        known = ~np.isnan(data)
+        added = known.sum(axis=0)
+        center = np.where(known, data, 0.0).sum(axis=0) / np.maximum(added, 1)
+        distance, share = center - mean, added / np.maximum(count + added, 1)
+        squares = squares + np.square(np.where(known, data - center, 0.0)).sum(axis=0) + distance**2 * count * share
+        mean, count = mean + distance * share, count + added
+    spread = np.sqrt(squares / np.maximum(count * (count - 1), 1))
+    half = spread * stdtrit(np.maximum(count - 1, 1), 0.5 * (1.0 + level))
+    mean, half = np.where(count > 0, mean, np.nan), np.where(count > 1, half, np.nan)
+    return Estimate(mean=mean, low=mean - half, high=mean + half, count=count, left_out=left_out, level=level)
 
 
 def check_options(level: float, resamples: int) -> None:

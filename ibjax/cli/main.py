@@ -100,18 +100,7 @@ def _parser(words: list[str]) -> _Parser:
         return added
 
     run = command(train.run, "train an ensemble and measure every layer", force, quiet, allow_abbrev=False)
-    run.add("--preset", "NAME", f"start from {', '.join(PRESETS)} (paper)", default="paper")
-    run.add("--out", "FILE.npz", "where the trajectory goes (PRESET.npz)")
-    run.add("--checkpoint", "DIR", "keep the state there; the same command goes on after a crash")
-    text = "at most every so often, and a twentieth of the time (30)"
-    run.add(
-        "--checkpoint-every",
-        "SECONDS",
-        text,
-        type=partial(parse, "checkpoint_every", Kind(float, True, False, False), {}),
-    )
-    text = "each overrides the preset; the defaults shown are those of the preset paper"
-    add_fields(run.add_argument_group("configuration", text))
+    _add_options_of_run(run)
 
     command(commands.info, "print what a file holds").add("file", "FILE", nargs="+")
 
@@ -145,6 +134,26 @@ def _parser(words: list[str]) -> _Parser:
     rerun = command(train.rerun, "repeat the run of a file and compare every array", file)
     rerun.add_argument("--quiet", action="store_true", help="print nothing but the comparison")
     return parser
+
+
+def _add_options_of_run(run: _Parser) -> None:
+    """Where a run goes, where it is trained, and its configuration."""
+    run.add("--preset", "NAME", f"start from {', '.join(PRESETS)} (paper)", default="paper")
+    run.add(
+        "--out", "FILE.npz|FOLDER/", "where the trajectory goes (PRESET.npz); into a folder in pieces, to go on from"
+    )
+    run.add("--checkpoint", "DIR", "keep the state there; the same command goes on after a crash")
+    text = "at most every so often, and a twentieth of the time (30)"
+    run.add(
+        "--checkpoint-every",
+        "SECONDS",
+        text,
+        type=partial(parse, "checkpoint_every", Kind(float, True, False, False), {}),
+    )
+    run.add("--scheduler", "ADDRESS", "let the workers of a Dask scheduler train, tcp://HOST:8786 say")
+    run.add("--scheduler-file", "FILE", "the same, by the file that the scheduler has written")
+    text = "each overrides the preset; the defaults shown are those of the preset paper"
+    add_fields(run.add_argument_group("configuration", text))
 
 
 def _add_options_of_estimator(measure: _Parser, words: list[str]) -> None:

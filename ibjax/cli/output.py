@@ -9,6 +9,7 @@ import sys
 import tempfile
 import textwrap
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ibjax._checks import platforms
 from ibjax._files import check_target
 from ibjax.analysis.bounds import check_bounds
 from ibjax.analysis.phases import summary
+from ibjax.analysis.statistics import streamed_mean
 from ibjax.cli.options import UsageError, refuse
 
 
@@ -67,7 +69,9 @@ def fail(command: str, message: str, *, status: int = 1) -> int:
 
 
 def hint_checkpoint(arguments: argparse.Namespace) -> str:
-    """How a run with a checkpoint goes on; empty without one."""
+    """How a run with a checkpoint or in pieces goes on; empty without one."""
+    if (folder := getattr(arguments, "pieces", None)) is not None:
+        return f"the same command goes on with the pieces in {folder!r}"
     folder = getattr(arguments, "checkpoint", None)
     return "" if folder is None else f"the same command goes on from the checkpoint in {folder!r}"
 
@@ -85,8 +89,8 @@ def print_results(trajectory: ibjax.Trajectory) -> None:
     for part in ("train", "test"):
         if (key := f"{part}_accuracy") in trajectory.absent:
             continue
-        last = trajectory.require(key)[healthy, -1]
-        parts.append(f"{part} accuracy {last.mean():.3f}" if np.isfinite(last).any() else f"no {part} patterns")
+        mean = streamed_mean(trajectory, partial(_last, key)).mean
+        parts.append(f"no {part} patterns" if np.isnan(mean) else f"{part} accuracy {mean:.3f}")
     if healthy.any():
         parts.append(f"means of {healthy.sum()} networks")
         print(f"  epoch {trajectory.epochs[-1]:,}: {', '.join(parts)}")
@@ -96,6 +100,11 @@ def print_results(trajectory: ibjax.Trajectory) -> None:
         print(f"  measured by {inexact}: not held to the bounds of exact values")
     elif check_bounds(trajectory).ok:
         print("  bounds: all values lie between 0 and what H(X) and I(X;Y) allow")
+
+
+def _last(key: str, piece: ibjax.Trajectory) -> Any:
+    """One array at the end of the run, (s,)."""
+    return piece.require(key)[:, -1]
 
 
 def report_broken_bounds(trajectory: ibjax.Trajectory) -> bool:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
+import os
 import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,7 @@ from ibjax.cli.output import (
     print_results,
     report_broken_bounds,
 )
+from ibjax.cluster.engine import ExecutorError, connect
 from ibjax.config import Config
 from ibjax.data.dataset import Dataset
 from ibjax.data.files import ENDINGS
@@ -39,21 +43,30 @@ from ibjax.trajectory.provenance import conditions, recorded_config
 def run(arguments: argparse.Namespace) -> int:
     """Train an ensemble and write its trajectory; 1 where it cannot be written or values break their bounds."""
     began = time.perf_counter()
-    with interruptible(terminate=arguments.checkpoint is not None, second_kills=True):
+    path, arguments.pieces = _output(arguments)
+    resumable = arguments.checkpoint is not None or arguments.pieces is not None
+    with interruptible(terminate=resumable, second_kills=True), contextlib.ExitStack() as stack:
         dataset = _read_dataset(arguments)
         config = config_of(arguments)
-        path = Path(f"{arguments.preset}.npz" if arguments.out is None else arguments.out)
         options: dict[str, Any] = {"dataset": dataset, "checkpoint": arguments.checkpoint}
         if arguments.checkpoint_every is not None:
             if arguments.checkpoint is None:
                 raise UsageError("--checkpoint-every without --checkpoint; allowed: together")
             options["checkpoint_every"] = arguments.checkpoint_every
-        finished = None if arguments.force else _finished(path, config, dataset)
+        if arguments.pieces is not None:
+            options["out"] = arguments.pieces
+        finished = None if arguments.force or arguments.pieces else _finished(path, config, dataset)
         if finished is None:
-            check_output(path, force=arguments.force)
+            if arguments.pieces is None:
+                check_output(path, force=arguments.force)
             check_signals()
-            trajectory = _train(config, _needs(config, dataset, path), quiet=arguments.quiet, **options)
-    if finished is None:
+            needs = _needs(config, dataset, arguments, path)
+            try:
+                options |= stack.enter_context(_executor(arguments))
+                trajectory = _train(config, needs, quiet=arguments.quiet, **options)
+            except (ExecutorError, ibjax.DeviceError) as error:
+                return fail("run", str(error))
+    if finished is None and arguments.pieces is None:
         with terminable(arguments.checkpoint is not None):
             failure = _save(trajectory, path, arguments)
         if failure:
@@ -67,6 +80,39 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             print(f"\n{path} held this run already, finished; --force trains it again")
     return 0 if sound else 1
+
+
+def _output(arguments: argparse.Namespace) -> tuple[Path, str | None]:
+    """Where the run goes, and the same again where it goes there in pieces.
+
+    That is a name with a slash at its end, a folder that holds pieces, and, with a scheduler, a name without an ending.
+    """
+    name = f"{arguments.preset}.npz" if arguments.out is None else arguments.out
+    path = Path(name)
+    away = arguments.scheduler is not None or arguments.scheduler_file is not None
+    if not (name.endswith(os.sep) or os.path.exists(path / "run.json") or (away and name and not path.suffix)):
+        return path, None
+    if arguments.force:
+        raise UsageError(f"--force with --out = {name!r}, a folder; allowed: without, or a new folder")
+    return path, name
+
+
+@contextlib.contextmanager
+def _executor(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The option of `ibjax.run` for a scheduler, if there is to be one."""
+    address, file = arguments.scheduler, arguments.scheduler_file
+    if address is not None and file is not None:
+        raise UsageError("--scheduler with --scheduler-file; allowed: one of them")
+    if address is None and file is None:
+        yield {}
+        return
+    option, value = ("scheduler", address) if file is None else ("scheduler-file", file)
+    with contextlib.ExitStack() as stack:
+        try:
+            client = stack.enter_context(connect(address, file))
+        except ExecutorError as error:
+            raise UsageError(f"--{option} = {value!r}: {error}") from error
+        yield {"executor": client}
 
 
 def rerun(arguments: argparse.Namespace) -> int:
@@ -136,17 +182,19 @@ def _finished(path: Path, config: Config, dataset: Dataset | None) -> ibjax.Traj
     return written
 
 
-def _needs(config: Config, dataset: Dataset | None, path: Path) -> str:
+def _needs(config: Config, dataset: Dataset | None, arguments: argparse.Namespace, path: Path) -> str:
     """What the run will take, in words; refuses what does not fit.
 
     Raises:
       OSError: the disk has no room.
     """
     prepare_compiler()
+    away = arguments.scheduler is not None or arguments.scheduler_file is not None
     with refuse():
-        needs = ibjax.forecast(config, dataset=dataset, timed=False)
-    free = check_space(path, needs.file_bytes)
-    return f"arrays {size(needs.memory_bytes)}, file {size(needs.file_bytes)} ({size(free)} free)"
+        needs = ibjax.forecast(config, dataset=dataset, timed=False, in_pieces=away or arguments.pieces is not None)
+    free = check_space(path, 0 if arguments.pieces else needs.file_bytes)  # a folder may hold some of them already
+    arrays = "" if away else f"arrays {size(needs.memory_bytes)}, "
+    return f"{arrays}{'files' if arguments.pieces else 'file'} {size(needs.file_bytes)} ({size(free)} free)"
 
 
 def _train(config: ibjax.Config, note: str, *, quiet: bool, **options: Any) -> ibjax.Trajectory:
@@ -165,11 +213,18 @@ def _train(config: ibjax.Config, note: str, *, quiet: bool, **options: Any) -> i
                     while notes:  # the first call: no argument was refused, training begins
                         print(f"{len(config.seed_list)} networks: about {duration(state.seconds)}, {notes.pop()}")
                         if state.resumed:
-                            epoch = state.last_epoch * state.resumed / max(state.total, 1)
-                            print(f"goes on from epoch {epoch:,.0f}, where {options['checkpoint']!r} has it")
+                            print(_resumption(state, **options))
                     report(state)
 
                 return ibjax.run(config, progress=tell, **options)
+
+
+def _resumption(state: ibjax.Progress, *, checkpoint: str | None, out: str | None = None, **_: Any) -> str:
+    """Where a run goes on from, in words."""
+    share = state.resumed / max(state.total, 1)
+    if out is None:
+        return f"goes on from epoch {state.last_epoch * share:,.0f}, where {checkpoint!r} has it"
+    return f"goes on from {100 * share:.0f}% of its pieces, which are in {out!r}"
 
 
 def _save(trajectory: ibjax.Trajectory, path: Path, arguments: argparse.Namespace) -> str:

@@ -41,19 +41,26 @@ def block_size(device: jax.Device) -> int:
     return _BLOCK if device.platform == "cpu" else _BLOCK_ON_ACCELERATOR
 
 
-def split(seeds: Integers, size: int) -> tuple[list[Integers], list[Integers]]:
+def split(seeds: Integers, size: int, n_devices: int = 1) -> tuple[list[Integers], list[Integers]]:
     """The seeds (or their numbers) of each block, and the same filled up to `size`.
 
-    What fills the last block up are copies of its first, to be dropped in the end.
+    What fills a block up are copies of its first, to be dropped in the end. Where there are more devices than full
+    blocks, each device has a block, of fewer seeds.
     """
-    parts = [seeds[i : i + size] for i in range(0, len(seeds), size)]
+    n_blocks = count_blocks(len(seeds), size, n_devices)
+    full = n_blocks == -(-len(seeds) // size)
+    parts = [seeds[i : i + size] for i in range(0, len(seeds), size)] if full else np.array_split(seeds, n_blocks)
     return parts, [np.append(part, np.full(size - len(part), part[0])) for part in parts]
 
 
+def count_blocks(n_seeds: int, size: int, n_devices: int) -> int:
+    """Blocks of so many seeds on so many devices."""
+    return max(-(-n_seeds // size), min(n_devices, n_seeds))
+
+
 def devices_for(n_seeds: int) -> list[jax.Device]:
-    """The devices of this process that the blocks of so many seeds are spread over."""
-    devices = jax.local_devices()
-    return devices[: -(-n_seeds // block_size(devices[0]))]
+    """The devices of this process, of several processes its own, that the blocks of so many seeds are spread over."""
+    return jax.local_devices()[:n_seeds]
 
 
 def precision(config: Config) -> contextlib.AbstractContextManager[Any]:

@@ -17,7 +17,6 @@ Shapes: K seeds of a block, E logged epochs.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import threading
@@ -31,22 +30,20 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from ibjax._files import atomic_write, check_space, lock_file
+from ibjax._files import check_space
 from ibjax.npz import Archive, ArchiveError, write_arrays
-from ibjax.trajectory.provenance import differing_entries
+from ibjax.trajectory.folder import CheckpointError, ClaimedFolder
 
 Arrays = Sequence[npt.NDArray[Any]]
 Part = Callable[[int, int, int], Arrays]
+
+__all__ = ["EVERY", "Checkpoint", "CheckpointError", "Position"]
 
 EVERY = 30.0
 """Seconds between two checkpoints of a block."""
 _SHARE = 0.05  # of the time may go into writing; a slow disk is written to more seldom
 _FORMAT = 2
 _OURS = re.compile(r"run\.json|lock|state_\d{5,}\.npz|records_\d{5,}_\d{7,}_\d{7,}\.npz|\.[0-9a-f]{16}\.tmp")
-
-
-class CheckpointError(ValueError):
-    """The folder cannot serve this run; the message says why and what can be done."""
 
 
 class Position(NamedTuple):
@@ -65,8 +62,8 @@ class Position(NamedTuple):
     records: list[Arrays]
 
 
-class Checkpoint:
-    """The folder of one run, a context manager that holds its lock and writes in the background.
+class Checkpoint(ClaimedFolder):
+    """The folder of one run's state, which writes in the background.
 
     Args:
       folder: made if it is not there.
@@ -80,15 +77,12 @@ class Checkpoint:
     """
 
     def __init__(self, folder: str | os.PathLike[str], every: float = EVERY) -> None:
-        if not isinstance(folder, str | os.PathLike):
-            raise TypeError(f"checkpoint = {folder!r}; allowed: the path of a folder")
+        super().__init__("checkpoint", folder, _OURS)
         if isinstance(every, bool) or not isinstance(every, int | float):
             raise TypeError(f"checkpoint_every = {every!r}; allowed: seconds, at least 0")
         if not every >= 0:
             raise ValueError(f"checkpoint_every = {every!r}; allowed: seconds, at least 0")
-        self.folder, self._every = Path(folder), float(every)
-        if self.folder.exists() and not self.folder.is_dir():
-            raise CheckpointError(f"{self._name} is no folder; allowed: the path of a folder")
+        self._every = float(every)
         self._began = time.monotonic()
         self._spent = 0.0
         self._next: dict[int, float] = {}
@@ -98,32 +92,8 @@ class Checkpoint:
         self._warned = False
         self._guard = threading.Lock()
 
-    @property
-    def _name(self) -> str:
-        return f"checkpoint = {str(self.folder)!r}"
-
     def __enter__(self) -> Self:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            self._lock = lock_file(self.folder / "lock")
-        except BlockingIOError as error:
-            raise CheckpointError(f"{self._name} is in use by {error}; allowed: one run at a time") from error
-        except ImportError as error:
-            raise CheckpointError(f"{self._name}: {error}, without which it is not safe") from error
-        try:
-            names = sorted(path.name for path in self.folder.iterdir())
-            if strange := [name for name in names if not _OURS.fullmatch(name)]:
-                raise CheckpointError(
-                    f"{self._name} holds {strange[0]!r}, which is no part of a checkpoint; allowed: a folder of its own"
-                )
-            if "run.json" not in names and any(name.endswith(".npz") for name in names):
-                raise self.damage_error("run.json", "it is missing")
-            for name in names:
-                if name.endswith(".tmp"):  # of a process that died while it wrote
-                    (self.folder / name).unlink()
-        except BaseException:
-            self._lock.close()
-            raise
+        super().__enter__()
         self._writer = futures.ThreadPoolExecutor(1, thread_name_prefix="ibjax checkpoint")
         return self
 
@@ -131,41 +101,11 @@ class Checkpoint:
         try:
             self._writer.shutdown(wait=True)
         finally:
-            self._lock.close()  # the file stays: a process that waits for it must not lock one that has gone
-
-    def damage_error(self, name: str, reason: object) -> CheckpointError:
-        """The error that says so."""
-        return CheckpointError(f"{self._name} is damaged: {name}: {reason}; remove the folder to begin anew")
+            super().__exit__()
 
     def claim(self, facts: Mapping[str, Any]) -> None:
-        """Say whose folder this is: what decides about the arrays of a run, as JSON.
-
-        Raises:
-          CheckpointError: it is another run's; names what differs.
-        """
-        asked = json.loads(json.dumps({"format": _FORMAT, **facts}))
-        path = self.folder / "run.json"
-        try:
-            recorded = json.loads(path.read_bytes()) if path.exists() else {}
-        except (ValueError, RecursionError) as error:
-            raise self.damage_error(path.name, f"no JSON ({error})") from error
-        if not isinstance(recorded, dict):
-            raise self.damage_error(path.name, "no JSON object")
-        if differing := [
-            f"{name} ({_short(there)} there, {_short(now)} asked for)"
-            for key in asked
-            if key in recorded
-            for name, there, now in differing_entries(recorded[key], asked[key], key)
-        ]:
-            raise CheckpointError(
-                f"{self._name} belongs to another run, which differs in {'; '.join(differing)}; allowed: a new folder, "
-                "or the same run"
-            )
-        if missing := asked.keys() - recorded.keys():
-            if any(self.folder.glob("*.npz")):  # they are written only after everything is claimed
-                raise self.damage_error(path.name, f"it lacks {', '.join(sorted(missing))}")
-            with atomic_write(path) as temporary:
-                temporary.write_text(json.dumps(recorded | asked, indent=1), encoding="utf-8")
+        """Say whose folder this is, as `ClaimedFolder.claim` does."""
+        super().claim({"format": _FORMAT, **facts})
 
     def restore(self, number: int, logged: Sequence[int]) -> Position | None:
         """Where a block goes on, or None where there is nothing of it; files that nothing follows are removed.
@@ -283,18 +223,13 @@ class Checkpoint:
         self._warned = True
         advice = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "make it writable"
         warnings.warn(
-            f"{self._name} could not be written ({error.strerror or error}): {advice}; the run goes on and tries "
+            f"{self.name} could not be written ({error.strerror or error}): {advice}; the run goes on and tries "
             "again, what was written before stays good",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
     def finish(self) -> None:
         """Wait until everything handed over is written; warns as `watch` does."""
         self._writer.submit(lambda: None).result()
         self.watch()
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +24,15 @@ from ibjax._workers import interruptible, run_all
 from ibjax.config import PER_SEED, Config
 from ibjax.data.dataset import Dataset
 from ibjax.ensemble.assemble import assemble
-from ibjax.ensemble.blocks import DeviceProgram, block_size, devices_for, precision, split, threads_per_device
+from ibjax.ensemble.blocks import (
+    DeviceProgram,
+    block_size,
+    count_blocks,
+    devices_for,
+    precision,
+    split,
+    threads_per_device,
+)
 from ibjax.ensemble.program import Program
 
 _CACHED_BYTES = 2**24  # of inputs; programs hold their data set, and large ones train for longer than they compile
@@ -101,9 +109,10 @@ def acquire_compiled(program: Program) -> Iterator[CompiledRun]:
             CACHE.release(key, compiled)
 
 
-def compile_run(program: Program) -> CompiledRun:
-    """Compile for the devices that the seeds of the configuration are spread over."""
-    size, used = block_size(jax.local_devices()[0]), devices_for(len(program.config.seed_list))
+def compile_run(program: Program, devices: Sequence[jax.Device] | None = None) -> CompiledRun:
+    """Compile for devices, by default those that the seeds of the configuration are spread over."""
+    size = block_size(jax.local_devices()[0])
+    used = devices_for(len(program.config.seed_list)) if devices is None else devices
     with precision(program.config):
         try:
             return CompiledRun(program, [DeviceProgram(program, size, device) for device in used], size)
@@ -113,7 +122,7 @@ def compile_run(program: Program) -> CompiledRun:
             # The kernel is compiled by another compiler, which may not know the GPU at hand; the plain path runs
             # anywhere.
             warnings.warn(f"trains on the plain path: the fused kernel does not compile here ({error})", stacklevel=4)
-            return compile_run(dataclasses.replace(program, fused=None))
+            return compile_run(dataclasses.replace(program, fused=None), used)
 
 
 class Forecast(NamedTuple):
@@ -138,10 +147,12 @@ def forecast(
     network: Any = None,
     optimizer: optax.GradientTransformation | None = None,
     timed: bool = True,
+    in_pieces: bool = False,
 ) -> Forecast:
-    """What a run will take; its arguments and errors are those of `ibjax.run`, but for one.
+    """What a run will take; its arguments and errors are those of `ibjax.run`, but for two.
 
     Args:
+      in_pieces: whether it goes into a folder, `ibjax.run(out=...)`, a piece at a time.
       timed: whether one block of networks is trained and measured for a moment. That compiles what the run needs, which
         then finds it compiled but where network or optimizer are user-supplied.
     """
@@ -151,7 +162,7 @@ def forecast(
     with interruptible(), contextlib.ExitStack() as stack:
         stack.enter_context(precision(config))
         program = assemble(config, dataset=dataset, network=network, optimizer=optimizer)
-        needs = check_footprint(program)
+        needs = check_footprint(program, in_pieces=in_pieces)
         if not timed:
             return needs
         compiled = stack.enter_context(acquire_compiled(program))
@@ -160,8 +171,8 @@ def forecast(
 
 def expected_seconds(config: Config, compiled: CompiledRun) -> float:
     """What a run will take, from training and measuring its first blocks for a moment, as many at once as it will."""
-    blocks = split(np.array(config.seed_list, np.uint32), compiled.size)[1]
-    used = devices_for(len(config.seed_list))
+    blocks = split(np.array(config.seed_list, np.uint32), compiled.size, len(compiled.devices))[1]
+    used = devices_for(len(config.seed_list))[: len(compiled.devices)]
     at_once = min(len(blocks), len(used) * threads_per_device(used, len(blocks)))
 
     def probe(number: int) -> tuple[float, float]:
@@ -173,39 +184,46 @@ def expected_seconds(config: Config, compiled: CompiledRun) -> float:
     return float(len(blocks) / at_once * (config.logged[-1] * epoch + len(config.logged) * measure))
 
 
-def footprint(program: Program) -> Forecast:
+def seeds_at_once(n_seeds: int) -> int:
+    """How many seeds the devices and cores of this process train at once, in full blocks, of so many."""
+    width, used = block_size(jax.local_devices()[0]), devices_for(n_seeds)
+    return width * min(count_blocks(n_seeds, width, len(used)), len(used) * threads_per_device(used, n_seeds))
+
+
+def footprint(program: Program, *, in_pieces: bool = False) -> Forecast:
     """What a run will take, from the shapes alone: nothing is compiled, and hardly anything computed."""
     config, model, n = program.config, program.model, program.dataset.n_patterns
     n_seeds, n_layers, itemsize = len(config.seed_list), len(model.layer_names), np.dtype(config.precision).itemsize
     # Two informations, the two ends of the range, three norms; four losses and accuracies.
     numbers = (7 + len(program.estimate_keys)) * n_layers + 4 + (model.n_params if config.store_weights else 0)
-    results = n_seeds * (len(config.logged) * (numbers * itemsize + 1) + n)
+    result = len(config.logged) * (numbers * itemsize + 1) + n
+    held = seeds_at_once(n_seeds) if in_pieces else n_seeds
     width = block_size(jax.local_devices()[0])
     # Of a network: parameters and at most two numbers for each in the optimizer; its patterns and its labels.
     state = width * (3 * model.n_params * itemsize + 2 * 4 * n)
-    n_blocks = -(-n_seeds // width)
     used = devices_for(n_seeds)
+    n_blocks = count_blocks(held, width, len(used))
     # Activations of a block and the codes of their cells; weights, gradients and their moments.
     work = 2 * width * (n * sum(model.layer_widths) + 2 * model.n_params) * itemsize
     work *= len(used) * threads_per_device(used, n_blocks)
     data = program.inputs.nbytes + program.conditional.nbytes
-    return Forecast(results + n_blocks * state + work + data, results + 10_000)
+    return Forecast(held * result + n_blocks * state + work + data, n_seeds * result + 10_000)
 
 
-def check_footprint(program: Program) -> Forecast:
+def check_footprint(program: Program, *, in_pieces: bool = False) -> Forecast:
     """What a run will take, unless that cannot fit.
 
     Raises:
       MemoryError: says how much memory the run takes, and how much this process may take.
     """
-    needs, available = footprint(program), available_memory()
+    needs, available = footprint(program, in_pieces=in_pieces), available_memory()
     if available is not None and needs.memory_bytes > available:
         config, model = program.config, program.model
         raise MemoryError(
             f"{len(config.seed_list)} seeds of {model.n_params} parameters in layers of {model.layer_widths}, "
             f"{len(config.logged)} logged epochs: about {size(needs.memory_bytes)} of memory; allowed: the "
-            f"{size(available)} available (fewer seeds at a time, their files merged; fewer logged epochs; narrower "
-            "layers)"
+            f"{size(available)} available (fewer seeds at a time, by out=FOLDER or --out FOLDER/; fewer "
+            "logged epochs; narrower layers)"
         )
     return needs
 

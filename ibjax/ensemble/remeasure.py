@@ -173,8 +173,9 @@ def _measure_all(
     """Every block at every epoch, (S, E, L) by row; NaN where a network had diverged."""
     epochs = trajectory.epochs.tolist()
     size = block_size(jax.local_devices()[0])
-    parts, blocks = split(np.arange(len(params)), size)  # which networks, by their places in the trajectory
     used = devices_for(len(params))
+    # Which networks, by their places in the trajectory.
+    parts, blocks = split(np.arange(len(params)), size, len(used))
     further = program.measurements[0] if program.measurements else None
     step = size if further is None else networks_per_estimate(used[0], size)
     n_steps = len(epochs) * sum(-(-len(part) // step) for part in parts)

@@ -90,25 +90,16 @@ def collect(config: Config, program: Program, buffer: ResultBuffer, patterns: np
       program: of the run, or of one that differs in its seeds only.
       buffer: full.
       patterns: (S, n), on which each network trained.
-
-    Warns:
-      RuntimeWarning: some networks diverged; information values break their bounds.
     """
     dataset, model = program.dataset, program.model
     values = buffer.arrays._asdict()
     finite = np.logical_and.accumulate(values.pop("finite"), axis=1)  # once diverged, diverged
     for array in values.values():
         array[~finite] = np.nan  # in place: of a big ensemble there is no room for a second one
-    if lost := int((~finite[:, -1]).sum()):
-        warnings.warn(
-            f"{lost} of {len(finite)} networks diverged: their entries are NaN from there on",
-            RuntimeWarning,
-            stacklevel=3,
-        )
     mask = np.zeros((len(patterns), dataset.n_patterns), bool)
     np.put_along_axis(mask, patterns, True, axis=1)
     extras = _extras(config, program, values, mask)  # takes its arrays out of the values
-    trajectory = Trajectory(
+    return Trajectory(
         config={
             "config": dataclasses.asdict(config),
             "custom": list(program.custom),
@@ -128,11 +119,34 @@ def collect(config: Config, program: Program, buffer: ResultBuffer, patterns: np
         extras=extras,
         **values,
     )
-    if not (bounds := check_bounds(trajectory)).ok:
-        warnings.warn(
-            f"information values break their bounds; do not trust them\n{bounds}", RuntimeWarning, stacklevel=3
-        )
-    return trajectory
+
+
+class Doubts:
+    """What is wrong with the networks of a run, gathered from all parts of it."""
+
+    def __init__(self) -> None:
+        self._lost = self._total = 0
+        self._bounds = ""
+
+    def add(self, trajectory: Trajectory) -> None:
+        """Look at a part of the run, or at all of it."""
+        self._lost += int(trajectory.diverged.sum())
+        self._total += trajectory.seeds.size
+        if not self._bounds and not (bounds := check_bounds(trajectory)).ok:
+            self._bounds = str(bounds)
+
+    def warn(self, stacklevel: int) -> None:
+        """Say so, to the function so many calls above.
+
+        Warns:
+          RuntimeWarning: some networks diverged; information values break their bounds.
+        """
+        if self._lost:
+            text = f"{self._lost} of {self._total} networks diverged: their entries are NaN from there on"
+            warnings.warn(text, RuntimeWarning, stacklevel=stacklevel)
+        if self._bounds:
+            text = f"information values break their bounds; do not trust them\n{self._bounds}"
+            warnings.warn(text, RuntimeWarning, stacklevel=stacklevel)
 
 
 def _extras(

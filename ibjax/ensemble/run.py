@@ -1,4 +1,4 @@
-"""`run`: many networks at once, and the information of their layers at every logged epoch.
+"""`run`: many networks at once, here, and the information of their layers at every logged epoch.
 
 Seeds are trained in blocks of a fixed size (`blocks`), so that one compiled program serves any number of them and
 memory is bounded. On a CPU each core trains other blocks.
@@ -14,6 +14,7 @@ import hashlib
 import itertools
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -31,6 +32,7 @@ from ibjax.ensemble.blocks import (
     Block,
     DeviceProgram,
     block_size,
+    count_blocks,
     devices_for,
     from_bytes,
     lower,
@@ -42,12 +44,16 @@ from ibjax.ensemble.blocks import (
 from ibjax.ensemble.checkpoint import EVERY, Checkpoint
 from ibjax.ensemble.compiled import CompiledRun, acquire_compiled, check_footprint, expected_seconds
 from ibjax.ensemble.program import Program, Record
-from ibjax.ensemble.results import ResultBuffer, collect, progress_of
+from ibjax.ensemble.results import Doubts, ResultBuffer, collect, progress_of
 from ibjax.progress import Progress, bar, check_progress
 from ibjax.trajectory.provenance import versions
 from ibjax.trajectory.trajectory import Trajectory
 
 _PROCESS = os.getpid()
+
+
+class DeviceError(RuntimeError):
+    """A device disappeared or gave up while a run was on it; the message says which and what is left."""
 
 
 def run(
@@ -60,47 +66,12 @@ def run(
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: float = EVERY,
 ) -> Trajectory:
-    """Train an ensemble and measure the information plane of every layer at each logged epoch.
-
-    Args:
-      config: what to train, the paper's by default; one seed takes as long as its block of ten (accelerators: 128).
-      dataset: instead of the task that `config.dataset` names.
-      network: instead of the perceptron of `config.hidden_widths`: a flax linen module whose `__call__(x)` returns
-        `(logits, activations)` with one activation array (batch, width) or (batch, ...) a layer; a callable
-        `rngs -> nnx.Module` of the same contract; or any object with `init(key, inputs) -> params` and
-        `apply(params, inputs)`. Its layers are binned between their own least and greatest activation, stored as
-        `range_low`, `range_high`.
-      optimizer: instead of `config.optimizer`.
-      progress: True for a bar on the terminal, or a function called with a `Progress` before training and
-        at each logged epoch.
-      checkpoint: a folder in which the run's state is stored: the same call after a crash, at whatever moment, goes on
-        from it and returns the same arrays to the bit. SIGTERM, Ctrl-C and exceptions leave it as of that moment.
-      checkpoint_every: seconds between two checkpoints of a network, at least; writing takes a twentieth of the time
-        at most.
-
-    The compiled programs of the last eight configurations (on data of at most 16 MB) stay in the process, so that the
-    same one with other seeds does not wait for the compiler. Runs may go on in several threads at once. The memory of a
-    run is that of its results, which is the size of the file, and of the networks' states.
-
-    Returns:
-      The trajectory, of `config.seed_list` in that order.
-
-    Raises:
-      ValueError, TypeError: an argument that is not allowed, before anything is compiled; a `CheckpointError`: the
-        folder belongs to another run, is in use or damaged.
-      MemoryError: the run does not fit into memory; before anything is compiled.
-      OSError: the folder cannot be written, or its disk has no room for the run.
-      RuntimeError: the process was forked from one that had loaded JAX; JAX_PLATFORMS names none that is here.
-
-    Warns:
-      RuntimeWarning: some networks diverged (says how many); information values break their bounds (says which); a
-        checkpoint could not be written.
-    """
+    """Train an ensemble in this process; arguments, errors and warnings are those of `ibjax.run`."""
     config = Config() if config is None else config
     if not isinstance(config, Config):
         raise TypeError(f"config = {config!r}; allowed: an ibjax.Config")
     check_progress(progress)
-    _check_process()
+    check_process()
     with contextlib.ExitStack() as stack:
         report = stack.enter_context(bar()) if progress is True else progress or None
         stack.enter_context(interruptible(terminate=checkpoint is not None))
@@ -108,8 +79,13 @@ def run(
         with precision(config):
             program = assemble(config, dataset=dataset, network=network, optimizer=optimizer)
             compiled = stack.enter_context(_claim_and_compile(program, store))
-        buffer, patterns = train(config, compiled, report, store)
-        return collect(config, compiled.program, buffer, patterns)
+        with _devices_named(None if store is None else store.name):
+            buffer, patterns = train(config, compiled, report, store)
+        trajectory = collect(config, compiled.program, buffer, patterns)
+        doubts = Doubts()
+        doubts.add(trajectory)
+        doubts.warn(stacklevel=4)
+        return trajectory
 
 
 @contextlib.contextmanager
@@ -117,7 +93,7 @@ def _claim_and_compile(program: Program, checkpoint: Checkpoint | None) -> Itera
     """The compiled program of a run, after all that may be refused has been."""
     check_footprint(program)
     if checkpoint is not None:
-        checkpoint.claim(_identity(program))
+        checkpoint.claim(identity(program))
     check_signals()
     with acquire_compiled(program) as compiled:
         if checkpoint is not None:
@@ -130,20 +106,22 @@ def train(
     compiled: CompiledRun,
     report: Callable[[Progress], None] | None = None,
     checkpoint: Checkpoint | None = None,
+    threads: int | None = None,
 ) -> tuple[ResultBuffer, npt.NDArray[np.int32]]:
     """Train every block through every logged epoch and measure there.
 
     Args:
       config: that of the compiled program, but for the seeds.
       compiled: what to train with; no other run may use it meanwhile.
-      report: called at each logged epoch of each block.
+      report: called before training and at each logged epoch of each block.
       checkpoint: where the state is stored and, if it has one of this run, resumed from.
+      threads: for each device; by default as many as keep it busy.
 
     Returns:
       The results, and the patterns that each network trained on, (S, n).
     """
     logged, devices = config.logged, compiled.devices
-    parts, blocks = split(np.array(config.seed_list, np.uint32), compiled.size)
+    parts, blocks = split(np.array(config.seed_list, np.uint32), compiled.size, len(devices))
     buffer = ResultBuffer([len(part) for part in parts], len(logged), devices[0].record_shapes)
     guard, closed = threading.Lock(), threading.Event()
 
@@ -159,11 +137,13 @@ def train(
             if checkpoint is not None and (block.n_logged == len(logged) or checkpoint.due(block.number)):
                 _save(checkpoint, block, buffer, finished=block.n_logged == len(logged))
 
-    threads = threads_per_device(devices_for(len(config.seed_list)), len(blocks))
+    threads = threads or threads_per_device(devices_for(len(config.seed_list)), len(blocks))
     workers = Workers(step, len(devices), threads, lambda: precision(config))
     with precision(config):
-        begun = [_begin(devices, number, seeds, logged, buffer, checkpoint) for number, seeds in enumerate(blocks)]
         seconds = 0.0 if report is None else expected_seconds(config, compiled)
+        if report is not None and checkpoint is None:  # now: of a million blocks the beginning alone takes long
+            report(progress_of(logged, buffer, 0, seconds))
+        begun = [_begin(devices, number, seeds, logged, buffer, checkpoint) for number, seeds in enumerate(blocks)]
     for block in begun:
         if block.n_logged < len(logged):
             workers.add(block.number % len(devices), block)
@@ -173,7 +153,7 @@ def train(
         checkpoint.reserve(buffer.nbytes + 2 * len(blocks) * nbytes)
     n_steps = len(blocks) * len(logged) - sum(buffer.n_logged)
     with _left_resumable(checkpoint, workers, buffer, guard, closed), contextlib.closing(workers.run(n_steps)) as steps:
-        for _ in itertools.chain([None], steps):
+        for _ in itertools.chain([] if checkpoint is None else [None], steps):
             if checkpoint is not None:
                 checkpoint.watch()
             if report is not None:
@@ -229,23 +209,55 @@ def _begin(
 
 
 def _save(checkpoint: Checkpoint, block: Block, buffer: ResultBuffer, *, finished: bool) -> None:
-    state = None if finished else to_bytes(block.state)
+    try:
+        state = None if finished else to_bytes(block.state)
+    except jax.errors.JaxRuntimeError:  # its device is lost, and with it what has come since its last checkpoint
+        return
     checkpoint.save(block.number, block.n_logged, block.epoch, state, buffer.part)
 
 
-def _check_process() -> None:
+@contextlib.contextmanager
+def _devices_named(checkpoint: str | None) -> Iterator[None]:
+    """What the runtime says of a device that disappears, or whose memory is full, as an error of the run."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        kinds = ", ".join(sorted({device.device_kind for device in jax.local_devices()}))
+        reason = " ".join(str(error).split())[:300]
+        rest = "nothing is kept" if checkpoint is None else f"the same call goes on from {checkpoint}"
+        raise DeviceError(f"a device failed ({kinds}: {reason}); {rest}; allowed: devices that stay") from error
+
+
+def check_process() -> None:
+    """Refuse a forked process, and a platform that is not there.
+
+    Raises:
+      RuntimeError: says why, and what is allowed.
+
+    Warns:
+      RuntimeWarning: the process is one of several of a `jax.distributed` job, and trains on its own devices.
+    """
     if os.getpid() != _PROCESS:
         raise RuntimeError(
             "ibjax.run in a process forked from one that had loaded JAX, whose threads a fork does not copy: it could "
             "wait for ever; allowed: workers of multiprocessing.get_context('spawn')"
         )
     platforms(jax)
+    if jax.process_count() > 1:
+        warnings.warn(
+            f"process {jax.process_index()} of {jax.process_count()} of a jax.distributed job: trains all seeds it is "
+            f"asked for, on its own {jax.local_device_count()} of {jax.device_count()} devices; other processes need "
+            "other seeds",
+            RuntimeWarning,
+            stacklevel=4,
+        )
 
 
-def _identity(program: Program) -> dict[str, Any]:
-    """What decides about every bit of a run, for its checkpoint; what has no name, by its hash."""
+def identity(program: Program) -> dict[str, Any]:
+    """What decides about every bit of a run, for its folder; what has no name, by its hash."""
     hashes, device = {"dataset": program.dataset.sha256}, jax.local_devices()[0]
-    size = block_size(device)
+    size, n_seeds = block_size(device), len(program.config.seed_list)
+    n_blocks = count_blocks(n_seeds, size, len(devices_for(n_seeds)))
     if {"network", "optimizer"} & set(program.custom):  # code has no other name than what it compiles to
         texts = [part.as_text() for part in lower(program, size, device).values()]
         hashes["network or optimizer"] = hashlib.sha256("".join(texts).encode()).hexdigest()
@@ -255,5 +267,5 @@ def _identity(program: Program) -> dict[str, Any]:
         "hash of": hashes,
         "versions": versions(),
         "device": device.device_kind,
-        "block": size,
+        "block": size if n_blocks == -(-n_seeds // size) else f"{size} in {n_blocks}",
     }

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ibjax.config import PER_SEED
 from ibjax.trajectory.provenance import differing_entries
@@ -36,20 +37,10 @@ def concatenate(trajectories: Iterable[Trajectory]) -> Trajectory:
     if not trajectories:
         raise TrajectoryError("trajectories is empty; allowed: at least one")
     first = trajectories[0]
-    for index, other in enumerate(trajectories[1:], 1):
-        if differences := _differences(first, other):
-            raise TrajectoryError(f"trajectories 0 and {index} differ in {', '.join(differences)}")
-    seeds = np.concatenate([t.seeds for t in trajectories])
-    values, counts = np.unique(seeds, return_counts=True)
-    if np.any(counts > 1):
-        raise TrajectoryError(f"seeds {values[counts > 1].tolist()} occur in more than one trajectory")
+    seeds = joint_seeds(trajectories, [str(index) for index in range(len(trajectories))])
     if len(trajectories) == 1:
         return first
-    config = dict(first.config)
-    if "config" in config:
-        swept = {key: np.concatenate([t.setting(key) for t in trajectories]).tolist() for key in _swept(trajectories)}
-        config["config"] = {**config["config"], "seeds": seeds.tolist(), **swept}
-    config["merged_from"] = [part for t in trajectories for part in _sources(t)]
+    config = joint_config(trajectories) | {"merged_from": [part for t in trajectories for part in sources(t)]}
     present = [key for key in AXES if key not in first.absent]
     joint: dict[str, Any] = {key: np.concatenate([getattr(t, key) for t in trajectories]) for key in present}
     extras = dict(first.extras)
@@ -59,7 +50,34 @@ def concatenate(trajectories: Iterable[Trajectory]) -> Trajectory:
     return replace(first, config=config, seeds=seeds, extras=extras, **joint)
 
 
-def _sources(trajectory: Trajectory) -> list[dict[str, Any]]:
+def joint_seeds(trajectories: Sequence[Trajectory], names: Sequence[str]) -> npt.NDArray[np.int64]:
+    """The seeds of runs that are parts of one, in the order given; `names` tell them apart in messages.
+
+    Raises:
+      TrajectoryError: as `concatenate`.
+    """
+    for name, other in zip(names[1:], trajectories[1:], strict=True):
+        if differences := _differences(trajectories[0], other):
+            raise TrajectoryError(f"trajectories {names[0]} and {name} differ in {', '.join(differences)}")
+    seeds = np.concatenate([t.seeds for t in trajectories])
+    values, counts = np.unique(seeds, return_counts=True)
+    if np.any(counts > 1):
+        raise TrajectoryError(f"seeds {values[counts > 1].tolist()} occur in more than one trajectory")
+    return seeds
+
+
+def joint_config(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
+    """The first one's `config`, with the seeds of all and their settings."""
+    config = dict(trajectories[0].config)
+    if "config" in config:
+        swept = {key: np.concatenate([t.setting(key) for t in trajectories]).tolist() for key in _swept(trajectories)}
+        seeds = np.concatenate([t.seeds for t in trajectories])
+        config["config"] = {**config["config"], "seeds": seeds.tolist(), **swept}
+    return config
+
+
+def sources(trajectory: Trajectory) -> list[dict[str, Any]]:
+    """Where its seeds came from: in each entry those of one place, and its versions, device and command."""
     rest = {key: value for key, value in trajectory.config.items() if key != "config"}
     return rest.get("merged_from", [{"seeds": trajectory.seeds.tolist(), **rest}])
 

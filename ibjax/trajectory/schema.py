@@ -198,8 +198,8 @@ def _brief(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def read_fields(archive: Archive) -> dict[str, Any]:
-    """The fields of a `Trajectory` from its file, their shapes not yet checked.
+def read_fields(archive: Archive, only: Sequence[str] | None = None) -> dict[str, Any]:
+    """The fields of a `Trajectory` from its file, their shapes not yet checked; or those of some keys only.
 
     Raises:
       TrajectoryError: the schema version is another, a key is missing or unknown, names or configuration are no text.
@@ -226,6 +226,7 @@ def read_fields(archive: Archive) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise TrajectoryError(f"config is no JSON: {error}") from error
     done = ("schema_version", "config", "layer_names")
-    arrays = {key: archive.read(key) for key in KEYS if key in archive.keys and key not in done}
-    layer_names = tuple(names.tolist())
-    return dict(config=config, layer_names=layer_names, extras={key: archive.read(key) for key in extras}, **arrays)
+    wanted = [key for key in archive.keys if key not in done and (only is None or key in only)]
+    arrays = {key: archive.read(key) for key in wanted}
+    further = {key: arrays.pop(key) for key in extras if key in arrays}
+    return dict(config=config, layer_names=tuple(names.tolist()), extras=further, **arrays)

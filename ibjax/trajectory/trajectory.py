@@ -8,7 +8,7 @@ import functools
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ibjax.config import PER_SEED
-from ibjax.npz import Archive, ArchiveError, write_arrays
+from ibjax.npz import write_arrays
 from ibjax.trajectory import schema
 from ibjax.trajectory.convert import to_dataframe, to_xarray
 from ibjax.trajectory.schema import AXES, TrajectoryError, extra_axes
@@ -208,6 +208,10 @@ class Trajectory:
         extras = {key: take(array, extra_axes(key, self.layer_names)) for key, array in self.extras.items()}
         return replace(self, **{label: labels[chosen], **arrays}, extras=extras)
 
+    def pieces(self) -> "Iterator[Trajectory]":
+        """The parts that can be read one after another; of a folder (`ibjax.load`) its files, else the trajectory."""
+        yield self
+
     def differences(self, other: "Trajectory") -> dict[str, float]:
         """Where two trajectories disagree, configuration aside: key -> largest absolute difference.
 
@@ -277,20 +281,3 @@ class Trajectory:
     def _measured(self) -> list[str]:
         """Keys of `AXES` that are there."""
         return [key for key in AXES if key not in self.absent]
-
-
-def load(path: str | os.PathLike[str]) -> Trajectory:
-    """Read a trajectory from its npz file.
-
-    The file is not trusted: nothing in it is executed, and no more memory is taken than its own size and half
-    a gigabyte.
-
-    Raises:
-      FileNotFoundError, PermissionError, IsADirectoryError: as `open` does.
-      TrajectoryError: the file is damaged, not a trajectory, or of another schema version; says which.
-    """
-    try:
-        with Archive(path) as archive:
-            return Trajectory(**schema.read_fields(archive))
-    except (ArchiveError, TrajectoryError) as error:
-        raise TrajectoryError(f"cannot read {os.fspath(path)!r} as a trajectory: {error}") from error
