@@ -148,8 +148,8 @@ class Config:
     precision: str = option("float32", "of the training and of the measures", choices=("float32", "float64"))
     backend: str = option(
         "auto",
-        "plain trains anything anywhere; fused trains tanh networks narrower than 64 in one GPU kernel an epoch "
-        "(slowly on a CPU), the built-in network on binary inputs only; auto takes the fused one on a GPU where it can",
+        "plain trains anything anywhere; fused trains many epochs in one launch, on an NVIDIA GPU only, and only the "
+        "built-in network of tanh or relu units in float32 on binary inputs; auto takes the fused one where it can",
         choices=("auto", "plain", "fused"),
     )
     store_weights: bool = option(

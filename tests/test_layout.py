@@ -21,8 +21,8 @@ LONGEST_FILE, LONGEST_FUNCTION, MOST_MODULES = 300, 60, 9
 REASON = "long because"
 DELAYED = ("matplotlib", "pandas", "xarray", "flax", "sklearn", "scipy.io", "distributed")
 """Packages that are slow to import, or optional, which a function may therefore import."""
-NOT_EVERYWHERE = ("fcntl", "jax.experimental.pallas.triton")
-"""Modules that not every system, or not every jax, has."""
+NOT_EVERYWHERE = ("fcntl",)
+"""Modules that not every system has."""
 
 
 class Local(NamedTuple):

@@ -5,6 +5,7 @@ Shapes: S seeds, N patterns.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +24,8 @@ from ibjax.information.estimator import Estimator, make
 from ibjax.networks.adapter import as_model
 from ibjax.networks.perceptron import Perceptron
 from ibjax.networks.protocol import Model
-from ibjax.training.fused import FusedTrainer, supports
+from ibjax.training.fused import WIDEST, FusedTrainer, launch_on, supports
+from ibjax.training.ptx import NoKernelError
 from ibjax.training.rules import GradientDescent, UpdateRule
 from ibjax.training.trainer import HyperParameters, Trainer
 
@@ -163,18 +165,26 @@ def _optimizer(name: str, rate: Any, decay: Any) -> optax.GradientTransformation
 
 def _fused_trainer(config: Config, network: Any, trainer: Trainer, per_seed: HyperParameters) -> FusedTrainer | None:
     """The GPU's trainer, where `config.backend` asks for it."""
-    on_gpu = jax.default_backend() == "gpu"
-    if config.backend == "plain" or (config.backend == "auto" and not on_gpu):
+    if config.backend == "plain" or (config.backend == "auto" and jax.default_backend() != "gpu"):
         return None
-    if jax.tree.leaves(per_seed) or not supports(network, trainer):
+    noise = per_seed.noise_std is not None
+    if not supports(network, trainer, noise=noise):
         if config.backend == "auto":
             return None
         raise ValueError(
-            "backend = 'fused'; allowed for the built-in network of tanh units narrower than 64, in float32, with "
-            "an optimizer of the configuration, on inputs of 0 and 1 that fit 30 bits, without noise, weight_decay and "
-            "initial_scale and with one learning_rate and train_fraction for all seeds; else 'plain' or 'auto'"
+            f"backend = 'fused'; allowed for the built-in network of tanh or relu units, at most {WIDEST} a layer, in "
+            "float32, with an optimizer of the configuration, on inputs of 0 and 1 that fit 30 bits; else 'plain' or "
+            "'auto'"
         )
-    return FusedTrainer(network, trainer, interpret=not on_gpu)
+    try:
+        launch = launch_on(jax.local_devices()[0], network, adam=config.optimizer == "adam", noise=noise)
+    except NoKernelError as error:
+        if config.backend == "fused":
+            raise ValueError(f"backend = 'fused', but {error}; else 'plain' or 'auto'") from error
+        warnings.warn(f"trains on the plain path: {error}", stacklevel=4)
+        return None
+    rate = config.learning_rate
+    return FusedTrainer(trainer, learning_rate=0.0 if isinstance(rate, tuple) else rate, launch=launch)
 
 
 def _per_seed(config: Config, counts: list[int]) -> PerSeed:

@@ -149,7 +149,7 @@ class DeviceProgram:
             if self.n_estimates and block.epoch >= target - 1:
                 state = from_bytes(to_bytes(block.state), block.state)  # training takes the memory of what it is given
                 before = block._replace(state=self.put(state))
-            block, moments = self._train(block, target)
+            block, moments = self.train(block, target)
             if stop.is_set() and block.epoch < target:
                 return block
         record = self._programs["measure"](block.sample, block.state, moments, *self._data)
@@ -164,7 +164,11 @@ class DeviceProgram:
         store(block, jax.tree.map(np.asarray, record))
         return block if block.n_logged < len(logged) else None
 
-    def _train(self, block: Block, target: int) -> tuple[Block, GradientMoments]:
+    def fused_error(self, block: Block) -> float:
+        """That of the fused trainer against JAX, see `FusedTrainer.error`."""
+        return float(self._programs["check"](block.sample, block.state))
+
+    def train(self, block: Block, target: int) -> tuple[Block, GradientMoments]:
         """The block some epochs later, at most at `target`, and the moments of the last one's gradients."""
         first, last = block.epoch, min(block.epoch + self._epochs_per_call, target)
         if self.n_estimates and first < target - 1:
@@ -193,11 +197,11 @@ class DeviceProgram:
 
     def seconds(self, seeds: Integers) -> tuple[float, float]:
         """Seconds that an epoch of a block of seeds takes, (K,), and measuring it; trains a little to find out."""
-        block, moments = self._train(self.start(0, seeds), 0)
+        block, moments = self.train(self.start(0, seeds), 0)
         paces, measures = [], []
         for _ in range(3):  # the first calls of a program take longer
             first, began = block.epoch, time.perf_counter()
-            block, moments = self._train(block, first + _EPOCHS_PER_CALL)
+            block, moments = self.train(block, first + _EPOCHS_PER_CALL)
             jax.block_until_ready(block.state)
             trained = time.perf_counter()
             jax.block_until_ready(self._programs["measure"](block.sample, block.state, moments, *self._data))
@@ -233,6 +237,9 @@ def lower(
         epochs = (number, number, shapes(np.bool_(True)))
         lowered["train"] = jax.jit(program.train, donate_argnums=1).lower(sample, state, data[0], *epochs)
         check_signals()
+        if program.fused is not None:
+            lowered["check"] = jax.jit(program.fused.error).lower(sample, state)
+            check_signals()
     if measure:
         lowered["measure"] = jax.jit(program.measure).lower(sample, state, moments, *data)
         check_signals()

@@ -35,6 +35,7 @@ from ibjax.ensemble.blocks import (
 )
 from ibjax.ensemble.program import Program
 
+_WORST_ERROR = 1e-4  # of the fused trainer's gradients; sums in another order make a hundredth of it
 _CACHED_BYTES = 2**24  # of inputs; programs hold their data set, and large ones train for longer than they compile
 
 
@@ -115,14 +116,31 @@ def compile_run(program: Program, devices: Sequence[jax.Device] | None = None) -
     used = devices_for(len(program.config.seed_list)) if devices is None else devices
     with precision(program.config):
         try:
-            return CompiledRun(program, [DeviceProgram(program, size, device) for device in used], size)
+            programs = [DeviceProgram(program, size, device) for device in used]
+            if program.fused is not None:
+                _try_fused(programs[0], size)
+            return CompiledRun(program, programs, size)
         except Exception as error:
             if program.fused is None or program.config.backend != "auto":
                 raise
-            # The kernel is compiled by another compiler, which may not know the GPU at hand; the plain path runs
-            # anywhere.
-            warnings.warn(f"trains on the plain path: the fused kernel does not compile here ({error})", stacklevel=4)
+            # The driver translates the kernel, and may not take it; the plain path runs anywhere.
+            warnings.warn(f"trains on the plain path: the fused kernel does not run here ({error})", stacklevel=4)
             return compile_run(dataclasses.replace(program, fused=None), used)
+
+
+def _try_fused(device: DeviceProgram, size: int) -> None:
+    """One epoch with the fused trainer, before a run relies on it: against JAX, and again, to the same bits.
+
+    Raises:
+      RuntimeError: it computes something else. The device's own errors are let through.
+    """
+    blocks = [device.start(0, np.arange(size, dtype=np.uint32)) for _ in range(2)]
+    error = device.fused_error(blocks[0])
+    one, other = (np.asarray(device.train(block, 1)[0].state.params) for block in blocks)
+    if not error < _WORST_ERROR:
+        raise RuntimeError(f"its gradients are off by {error:.1e}; allowed: {_WORST_ERROR:g}")
+    if not np.array_equal(one, other):
+        raise RuntimeError("it does not repeat itself")
 
 
 class Forecast(NamedTuple):

@@ -23,7 +23,7 @@ from ibjax.training.rules import UpdateRule
 from ibjax.training.shuffle import round_keys, swap_or_not
 
 # Set the keys of the noise and of the update rule apart from those of the batch orders, whose numbers are epochs.
-_NOISE_STREAM = np.uint32(2**32 - 1)
+NOISE_STREAM = np.uint32(2**32 - 1)
 _RULE_STREAM = np.uint32(2**32 - 2)
 
 
@@ -202,7 +202,7 @@ class Trainer:
             return self.model.forward(params, x)[0]
         if self.model.hidden is None:
             raise ValueError("noise needs a model that takes it")
-        key = _step_key(sample, _NOISE_STREAM, number, index)
+        key = _step_key(sample, NOISE_STREAM, number, index)
         # Patterns first, so that a longer batch begins with the numbers of a shorter one.
         drawn = jax.random.normal(key, (self.batch_size, sum(self.model.hidden)), x.dtype)
         noise = sample.hyper.noise_std.astype(x.dtype) * drawn.T
@@ -211,7 +211,12 @@ class Trainer:
 
 def _step_key(sample: Sample, stream: np.uint32, number: Array, index: Array) -> Array:
     """The key of one step of one epoch, for one purpose."""
-    return jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(sample.order, stream), number), index)
+    return jax.random.fold_in(epoch_key(sample.order, stream, number), index)
+
+
+def epoch_key(order: Array, stream: np.uint32, number: Array) -> Array:
+    """What the keys of the steps of an epoch are made from, for one purpose."""
+    return jax.random.fold_in(jax.random.fold_in(order, stream), number)
 
 
 def epoch_positions(sample: Sample, number: Array, n: int, size: int, shuffle: bool) -> tuple[Array, Array]:
