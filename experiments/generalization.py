@@ -247,7 +247,7 @@ def _draw_residuals(ax: Axes, sample: dict[str, Values], learned: Values) -> Non
     ax.plot(*left.T, ".", ms=3, color="0.3", mew=0)
     found = partial(sample, "fall", "test loss", names[2:], learned)
     ax.set(xlabel="fall, rank less prediction", ylabel="test loss, rank less prediction")
-    ax.set_title(f"partial rank correlation {told(found)}", fontsize=7)
+    ax.set_title(f"partial rank correlation\n{told(found)}")
 
 
 def _draw_interventions(ax: Axes, runs: Runs, name: str, unit: str) -> None:

@@ -58,11 +58,16 @@ def measure(runs: Runs) -> list[Evidence]:
     found = of_run(runs["paper"])
     changes = {size: phase_change(run, resamples=1) for size, run in by_batch(runs).items()}
     told = ", ".join(
-        f"batch {size} {change.network_found:.0%} of the networks at {change.network_epoch:.3g}"
+        f"batch {size} {change.network_found:.0%} of the networks{at(change.network_epoch)}"
         for size, change in changes.items()
     )
-    found[1].detail += f" At equal learning rate x updates: {told}."
+    found[1].detail += f"At equal learning rate x updates: {told}."
     return [*found, follows(by_batch(runs))]
+
+
+def at(epoch: float) -> str:
+    """ " at 12.5", or "" where nothing is there."""
+    return "" if np.isnan(epoch) else f" at {epoch:.3g}"
 
 
 def of_run(run: ibjax.Trajectory) -> list[Evidence]:

@@ -334,11 +334,11 @@ def _rows(trained: Sequence[Setting], measures: Sequence[str]) -> dict[str, floa
 def _maps(every: Sequence[Setting]) -> Figure:
     """Geometric mean of each time, and mean fall and accuracy, over rate and batch size at initial scale 1."""
     columns = (
-        "crossing [epoch]",
-        "output has 90% of $I(X;Y)$ [epoch]",
-        "peak of $I(X;T)$ [epoch]",
-        "fall [bits]",
-        "test accuracy",
+        "gradients cross\n[epoch]",
+        "90% of $I(X;Y)$\nin output [epoch]",
+        "peak of $I(X;T)$\n[epoch]",
+        "fall of $I(X;T)$\n[bits]",
+        "test accuracy\n",
     )
     with figures.style():
         whole = Figure(figsize=(7.0, 4.2), layout="constrained")
