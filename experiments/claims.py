@@ -147,7 +147,7 @@ def _details(number: int, row: Judged) -> Iterator[str]:
     claim = row.claim
     words = [f"Source: {claim.source}"]
     words += [f"contested: {claim.contested}"] if claim.contested else []
-    words += [f"compared with {claim.against}"]
+    words += [f"against: {claim.against}"]
     p = "" if not row.evidence.entries else f" p = {row.p:.2g}."
     yield f"{number}. `{claim.id}` ({claim.experiment}). {'; '.join(words)}.{p} {row.evidence.detail}".rstrip()
 

@@ -264,7 +264,7 @@ def measure(runs: Runs) -> list[Evidence]:
     clusters = of_noise[f"noise {NOISES[0]}"].geometry
     quantised = {name: runs[name] for name in (f"{bits} bits" for bits in PRECISIONS)}
     last_two = {name: _falls(run) for name, run in quantised.items()}
-    labels = [f"{name}, {layer}" for name in quantised for layer in ("last hidden layer", "output")]
+    labels = [f"{layer} at {name}" for name in quantised for layer in ("last hidden layer", "output")]
     ends = ", ".join(f"{name} {common.mean(run.i_xt[:, -1, -2])}" for name, run in quantised.items())
     changes, levels = geometry(runs["tanh"])
     chosen = compressing(runs["tanh"])[:-1]

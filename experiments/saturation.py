@@ -248,7 +248,7 @@ def measure(runs: Runs) -> list[Evidence]:
     count = smooth.falls.shape[0]
     ratio, soft_ratio = (other.falls / tanh.falls[:count] for other in (smooth, soft))
     both = {name: measured(runs[name]) for name in ("relu", "linear")}
-    labels = [f"{NAMES.get(name, name)}, {how}" for name in both for how in ("spread", "fixed")]
+    labels = [f"{NAMES.get(name, name)} ({how})" for name in both for how in ("spread", "fixed")]
     columns = [_padded(found.falls[:, index], runs["tanh"].seeds.size) for found in both.values() for index in (1, 2)]
     of_range = {NAMES.get(name, name): common.mean(found.falls[:, 0]) for name, found in both.items()}
     linear = students(tuple(int(seed) for seed in runs["linear"].seeds))
