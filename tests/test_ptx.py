@@ -109,7 +109,8 @@ class FakeNvrtc:
     """NVRTC as far as it is called; what it "compiles" tells what it was given."""
 
     def __init__(self, memory: int, failure: str = "") -> None:
-        self.memory, self.failure, self.options, self.source = memory, failure, [], ""
+        self.memory, self.failure, self.source = memory, failure, ""
+        self.options: list[str] = []
 
     def nvrtcCreateProgram(self, program: Any, text: bytes, *_: Any) -> int:  # noqa: N802 # the library's name
         self.source = text.decode()

@@ -63,10 +63,9 @@ def devices_for(n_seeds: int) -> list[jax.Device]:
     return jax.local_devices()[:n_seeds]
 
 
-def precision(config: Config) -> contextlib.AbstractContextManager[Any]:
+def precision(config: Config) -> contextlib.AbstractContextManager[None]:
     """The precision of a run, for this thread and this block of code only."""
-    context: contextlib.AbstractContextManager[Any] = jax.enable_x64(config.precision == "float64")
-    return context
+    return jax.enable_x64(config.precision == "float64")
 
 
 def cores() -> int:
@@ -165,7 +164,7 @@ class DeviceProgram:
         return block if block.n_logged < len(logged) else None
 
     def fused_error(self, block: Block) -> float:
-        """That of the fused trainer against JAX, see `FusedTrainer.error`."""
+        """See `FusedTrainer.error`."""
         return float(self._programs["check"](block.sample, block.state))
 
     def train(self, block: Block, target: int) -> tuple[Block, GradientMoments]:
@@ -251,10 +250,7 @@ def lower(
 
 
 def networks_per_estimate(device: jax.Device, size: int) -> int:
-    """Networks that an estimator measures in one call.
-
-    On a CPU one, at the same speed: some estimators take a second a network, for which an interrupt would wait.
-    """
+    """Networks that an estimator measures in one call: on a CPU one, as an interrupt would wait for a second each."""
     return 1 if device.platform == "cpu" else size
 
 
