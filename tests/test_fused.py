@@ -167,7 +167,8 @@ def broken(kind: str) -> Launch:
 )
 def test_auto_falls_back_to_the_plain_path(kind: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a kernel does not run or computes something else: said once, and trained all the same."""
-    config = replace(SHORT, hidden_widths=(3,), epochs=1, logged_epochs=2)
+    widths = (len(kind),)  # programs are kept, and one that fell back says nothing the second time
+    config = replace(SHORT, hidden_widths=widths, epochs=1, logged_epochs=2)
     plain = ibjax.run(replace(config, backend="plain"))
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr("ibjax.ensemble.assemble.launch_on", lambda *_, **__: broken(kind))
