@@ -231,7 +231,8 @@ def _correlations(
 def _few(run: Trajectory) -> npt.NDArray[np.intp]:
     """Entries of epoch 0 and of a few log-spaced epochs from 0.5% of the training on, where I(X;T) is about to peak."""
     last = int(run.epochs[-1])
-    wanted = [0, *np.geomspace(max(last // 200, 1), last, FEW_EPOCHS)]
+    few = min(FEW_EPOCHS, max(run.epochs.size // 8, 2))  # of a toy less than a handful: each takes seconds
+    wanted = [0, *np.geomspace(max(last // 200, 1), last, few)]
     return np.unique([int(np.abs(run.epochs - epoch).argmin()) for epoch in wanted])
 
 
