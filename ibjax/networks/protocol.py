@@ -63,9 +63,10 @@ class Model:
     @cached_property
     def unravel(self) -> Callable[[Array], Params]:
         """The vector (P,) of all parameters as the network's tree; nothing is drawn."""
-        zeros = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), self._tree)
-        unravel: Callable[[Array], Params] = ravel_pytree(zeros)[1]
-        return unravel
+        found: list[Callable[[Array], Params]] = []
+        # Traced, as concatenating zeros would compile a program for each shape before a run can be refused.
+        jax.eval_shape(lambda tree: found.append(ravel_pytree(tree)[1]), self._tree)
+        return found[0]
 
     @property
     def n_params(self) -> int:
