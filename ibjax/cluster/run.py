@@ -60,8 +60,7 @@ def run(
         `apply(params, inputs)`. Its layers are binned between their own least and greatest activation, stored as
         `range_low`, `range_high`.
       optimizer: instead of `config.optimizer`.
-      progress: True for a bar on the terminal, or a function called with a `Progress` before training and
-        at each logged epoch (with `executor` or `out`: at each piece).
+      progress: True for a bar, or a function called with a `Progress` before training and at each logged epoch (piece).
       checkpoint: a folder in which the run's state is stored: the same call after a crash, at whatever moment, goes on
         from it and returns the same arrays to the bit. SIGTERM, Ctrl-C and exceptions leave it as of that moment.
       checkpoint_every: seconds between two checkpoints of a network, at least; writing takes a twentieth of the time
@@ -91,12 +90,22 @@ def run(
       RuntimeWarning: some networks diverged (says how many); information values break their bounds (says which); a
         checkpoint could not be written; the process is one of several of a `jax.distributed` job.
     """
+    config = _checked(config, progress)
     parts = {"dataset": dataset, "network": network, "optimizer": optimizer}
     if executor is None and out is None:
-        return run_here(config, progress=progress, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **parts)
+        return run_here(config, parts, progress, checkpoint, checkpoint_every)
     if checkpoint is not None:
         raise ValueError(f"checkpoint = {checkpoint!r} with executor=... or out=...; allowed: out=FOLDER instead")
-    return _run_in_pieces(Config() if config is None else config, parts, progress, executor, out)
+    return _run_in_pieces(config, parts, progress, executor, out)
+
+
+def _checked(config: Config | None, progress: bool | Callable[[Progress], None]) -> Config:
+    """The configuration, by default the paper's; refuses what is none, and another `progress`."""
+    config = Config() if config is None else config
+    if not isinstance(config, Config):
+        raise TypeError(f"config = {config!r}; allowed: an ibjax.Config")
+    check_progress(progress)
+    return config
 
 
 def _run_in_pieces(
@@ -107,9 +116,6 @@ def _run_in_pieces(
     out: str | os.PathLike[str] | None,
 ) -> Trajectory:
     """`run` with an executor or a folder; `parts` are the user's data set, network and optimizer."""
-    if not isinstance(config, Config):
-        raise TypeError(f"config = {config!r}; allowed: an ibjax.Config")
-    check_progress(progress)
     kept = PiecesInMemory() if out is None else PiecesInFolder(out)
     engine = None if executor is None else Engine(executor)
     check_process()

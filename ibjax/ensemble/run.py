@@ -21,12 +21,10 @@ from typing import Any
 import jax
 import numpy as np
 import numpy.typing as npt
-import optax
 
 from ibjax._checks import platforms
 from ibjax._workers import Workers, check_signals, interruptible
 from ibjax.config import Config
-from ibjax.data.dataset import Dataset
 from ibjax.ensemble.assemble import assemble
 from ibjax.ensemble.blocks import (
     Block,
@@ -41,11 +39,11 @@ from ibjax.ensemble.blocks import (
     threads_per_device,
     to_bytes,
 )
-from ibjax.ensemble.checkpoint import EVERY, Checkpoint
+from ibjax.ensemble.checkpoint import Checkpoint
 from ibjax.ensemble.compiled import CompiledRun, acquire_compiled, check_footprint, expected_seconds
 from ibjax.ensemble.program import Program, Record
 from ibjax.ensemble.results import Doubts, ResultBuffer, collect, progress_of
-from ibjax.progress import Progress, bar, check_progress
+from ibjax.progress import Progress, bar
 from ibjax.trajectory.provenance import versions
 from ibjax.trajectory.trajectory import Trajectory
 
@@ -57,27 +55,25 @@ class DeviceError(RuntimeError):
 
 
 def run(
-    config: Config | None = None,
-    *,
-    dataset: Dataset | None = None,
-    network: Any = None,
-    optimizer: optax.GradientTransformation | None = None,
-    progress: bool | Callable[[Progress], None] = False,
-    checkpoint: str | os.PathLike[str] | None = None,
-    checkpoint_every: float = EVERY,
+    config: Config,
+    parts: dict[str, Any],
+    progress: bool | Callable[[Progress], None],
+    checkpoint: str | os.PathLike[str] | None,
+    checkpoint_every: float,
 ) -> Trajectory:
-    """Train an ensemble in this process; arguments, errors and warnings are those of `ibjax.run`."""
-    config = Config() if config is None else config
-    if not isinstance(config, Config):
-        raise TypeError(f"config = {config!r}; allowed: an ibjax.Config")
-    check_progress(progress)
+    """Train an ensemble in this process: `ibjax.run`, which has checked `config` and `progress`.
+
+    Args:
+      config, progress, checkpoint, checkpoint_every: as there.
+      parts: the user's data set, network and optimizer.
+    """
     check_process()
     with contextlib.ExitStack() as stack:
         report = stack.enter_context(bar()) if progress is True else progress or None
         stack.enter_context(interruptible(terminate=checkpoint is not None))
         store = None if checkpoint is None else stack.enter_context(Checkpoint(checkpoint, checkpoint_every))
         with precision(config):
-            program = assemble(config, dataset=dataset, network=network, optimizer=optimizer)
+            program = assemble(config, **parts)
             compiled = stack.enter_context(_claim_and_compile(program, store))
         with _devices_named(None if store is None else store.name):
             buffer, patterns = train(config, compiled, report, store)
