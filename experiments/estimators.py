@@ -42,7 +42,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from common import Evidence, Plan, Runs, Values
-from common.layers import has_learned
+from common.layers import begun, has_learned
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
@@ -64,7 +64,6 @@ NOISE = 0.1  # of the layer's spread
 SAMPLES = 4
 MOST_EPOCHS = 25
 NETWORKS, LAYER_NETWORKS = 20, 10
-BEGUN = 0.7  # of the training patterns
 WIDTH = 12
 
 
@@ -198,7 +197,7 @@ def analyse(run: Trajectory) -> Results:
                 ]
         if number < NETWORKS:
             found = ranges(activations[-2][few], rule, int(run.seeds[row]), bounded=bounded)
-            since = int((run.require("train_accuracy")[row, few] >= BEGUN).argmax())
+            since = int(begun(run.require("train_accuracy")[row, few]))
             certain[row] = [found[name].fall(since) for name in ESTIMATORS]
             whole[row] = [found[name].fall() for name in ESTIMATORS]
             at_start[row] = [found[name].guide.argmax() == 0 for name in ESTIMATORS]

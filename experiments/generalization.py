@@ -103,7 +103,7 @@ def measure(runs: Runs) -> list[Evidence]:
     sample = table(runs["sample"])
     learned = sample["learned"] == 1
     count = f"{learned.sum()} of {learned.size} networks learned (training accuracy of {LEARNED} at least)"
-    return [*_helps(sample, learned, count), _causes(sample, learned, count), _intervention(runs)]
+    return [_helps(sample, learned, count), _causes(sample, learned, count), _intervention(runs)]
 
 
 def table(run: ibjax.Trajectory) -> dict[str, Values]:
@@ -120,7 +120,7 @@ def table(run: ibjax.Trajectory) -> dict[str, Values]:
     return {name: np.asarray(column, np.float64) for name, column in columns.items()}
 
 
-def _helps(sample: dict[str, Values], learned: Values, count: str) -> list[Evidence]:
+def _helps(sample: dict[str, Values], learned: Values, count: str) -> Evidence:
     given = ("training loss", "weight norm", "train_fraction")
     loss, accuracy = (partial(sample, "fall", outcome, given, learned) for outcome in ("test loss", "test accuracy"))
     alone = partial(sample, "fall", "test loss", (), learned)
@@ -129,7 +129,7 @@ def _helps(sample: dict[str, Values], learned: Values, count: str) -> list[Evide
         f"{count}. Given nothing: {told(alone)}; given also rate, decay and initial scale: {told(hyper)}. "
         f"With the test accuracy in place of the loss: {told(accuracy)}."
     )
-    return [Evidence.of("helps_generalisation", *loss, detail)]
+    return Evidence.of("helps_generalisation", *loss, detail)
 
 
 def _causes(sample: dict[str, Values], learned: Values, count: str) -> Evidence:

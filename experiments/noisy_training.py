@@ -36,8 +36,8 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from common import Evidence, Job, Plan, Runs, Values
-from common.layers import compressing
-from estimators import BEGUN, Range, learned
+from common.layers import begun, compressing
+from estimators import Range, learned
 from jax import Array
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -183,7 +183,7 @@ def noisy(run: Trajectory) -> Noisy:
     layers: dict[int, npt.NDArray[Any]] = {}
     for row in _rows(run).tolist():
         found = noisy_range(run, row, few)
-        since = int((run.require("train_accuracy")[row, few] >= BEGUN).argmax())
+        since = int(begun(run.require("train_accuracy")[row, few]))
         low[row], high[row], fall[row] = found.low, found.high, found.fall(since)
         layers[row] = common.stored_activations(run, data.inputs, row, few)[-2]
     for row, other in following(layers):

@@ -37,7 +37,8 @@ import jax
 import numpy as np
 import numpy.typing as npt
 from common import Evidence, Plan, Runs, Values
-from estimators import BEGUN, MOST_EPOCHS, NETWORKS, NOISE, PAPER_BINS, Range, learned, relative
+from common.layers import begun
+from estimators import MOST_EPOCHS, NETWORKS, NOISE, PAPER_BINS, Range, learned, relative
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -110,7 +111,7 @@ def measured(run: Trajectory, networks: int = NETWORKS) -> Measured:
     for row in trained(run)[:networks]:
         layer = common.stored_activations(run, data.inputs, row, few)[-2]
         found = by_instrument(layer, data.p_y_given_x, int(run.seeds[row]))
-        since = int((run.require("train_accuracy")[row, few] >= BEGUN).argmax())
+        since = int(begun(run.require("train_accuracy")[row, few]))
         i_xt[row] = np.stack([found[name].low for name in INSTRUMENTS], axis=1)
         falls[row] = [found[name].fall(since) for name in INSTRUMENTS]
         saturated[row] = (np.abs(layer) > SATURATED.get(activation, np.inf)).mean(axis=(1, 2))

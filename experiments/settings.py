@@ -16,17 +16,14 @@ import itertools
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import common
 import gradients
 import numpy as np
-import numpy.typing as npt
 import snapshots
 from common import Evidence, OverSettings, Plan, Runs, Values
-from common.layers import COMPRESSES, has_learned, log_epochs
+from common.layers import COMPRESSES, begun, has_learned, log_epochs
 from common.protocol import claims
-from estimators import BEGUN
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
@@ -148,17 +145,12 @@ def falls(run: ibjax.Trajectory) -> dict[str, Values]:
 
     Since a network has learned `BEGUN` of its training patterns, as some estimators are largest before training.
     """
-    last, since = last_layer(run), begun(run.train_accuracy)
+    last, epochs = last_layer(run), np.arange(run.epochs.size)
+    since = epochs >= begun(run.train_accuracy)[:, None]
     found = {name: np.where(since, curve, -np.inf).max(axis=1) - curve[:, -1] for name, curve in last.items()}
-    curve, together = last["histogram"], begun(run.train_accuracy.mean(axis=0, keepdims=True))[0]
+    curve, together = last["histogram"], epochs >= begun(run.train_accuracy.mean(axis=0))
     peak = np.where(together, curve.mean(axis=0), -np.inf).argmax()
     return found | {"histogram, peak of the mean": curve[:, peak] - curve[:, -1]}
-
-
-def begun(accuracy: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.bool_]:
-    """(S, E) training accuracy -> whether the epoch is the first at which `BEGUN` is reached, or a later one."""
-    first = (accuracy >= BEGUN).argmax(axis=1)
-    return np.asarray(np.arange(accuracy.shape[1]) >= first[:, None])
 
 
 def last_layer(run: ibjax.Trajectory) -> dict[str, Values]:

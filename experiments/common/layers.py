@@ -24,6 +24,15 @@ LEARNED = 0.95
 """Share of its training patterns that a network must get right in the end to count as trained."""
 
 
+BEGUN = 0.7
+"""Share of its training patterns that a network must get right to have begun to learn them."""
+
+
+def begun(accuracy: npt.ArrayLike) -> npt.NDArray[np.intp]:
+    """Training accuracy (..., E) -> (...) the first of the epochs at which it is `BEGUN`; 0 where it never is."""
+    return np.asarray((np.asarray(accuracy) >= BEGUN).argmax(axis=-1))
+
+
 def has_learned(run: ibjax.Trajectory) -> npt.NDArray[np.bool_]:
     """(S,) whether the network is healthy and learned its training patterns."""
     return run.healthy & (run.require("train_accuracy")[:, -1] >= LEARNED)
