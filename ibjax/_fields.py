@@ -76,7 +76,7 @@ def check(name: str, value: Any, kind: Kind, about: Mapping[str, Any]) -> Any:
             return _checks.integers(name, value, *about["items"])
         return _checks.integer(name, value, about["low"], about["high"])
     ends: dict[str, Any] = {end: about[end] for end in ("low", "high", "above") if end in about}
-    if several and not isinstance(value, str | bytes):
+    if kind.several and several and not isinstance(value, str | bytes):
         return tuple(_checks.number(f"{name}[{i}]", item, **ends) for i, item in enumerate(value))
     return _checks.number(name, value, **ends)
 

@@ -110,6 +110,13 @@ class Config:
         choices=("sgd", "adam"),
     )
     learning_rate: float | tuple[float, ...] = option(0.1, "step size of the optimizer", low=0, above=True)
+    momentum: float = option(
+        0.0,
+        "of sgd, 0 for none: a step goes along t <- g + momentum * t, g the gradient (with its weight decay), which "
+        "starts at 0",
+        low=0,
+        high=1,
+    )
     weight_decay: float | tuple[float, ...] = option(
         0.0,
         "each step takes learning_rate * weight_decay of every parameter off, 0 for none: with sgd an L2 penalty of "
@@ -175,6 +182,8 @@ class Config:
             put(field.name, _fields.check(field.name, getattr(self, field.name), kind, field.metadata))
         if isinstance(self.seeds, tuple):
             _checks.distinct("seeds", self.seeds)
+        if self.momentum and self.optimizer != "sgd":
+            raise ValueError(f"momentum = {self.momentum:g} with optimizer = {self.optimizer!r}; allowed: 0, or 'sgd'")
         for name in PER_SEED:
             value = getattr(self, name)
             if isinstance(value, tuple) and len(value) != len(self.seed_list):

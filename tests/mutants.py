@@ -252,6 +252,18 @@ MUTANTS = (
         "test_fused.py::test_without_learning_only_the_moments_change",
     ),
     Mutant(
+        "training/kernel/fused.cu",
+        "SECOND_SHARE = 0.001f",
+        "SECOND_SHARE = 1.0f - SECOND_DECAY",
+        "test_fused.py::test_steps_with_noise_are_those_of_jax_where_epochs_cannot_be[tanh-adam]",
+    ),
+    Mutant(
+        "training/kernel/fused.cu",
+        "        own.first[i] = direction;",
+        "",
+        "test_fused.py::test_steps_with_noise_are_those_of_jax_where_epochs_cannot_be[tanh-momentum]",
+    ),
+    Mutant(
         "training/fused.py",
         "begin = first + index * EPOCHS_PER_LAUNCH",
         "begin = first",

@@ -192,7 +192,8 @@ def test_options_reach_the_configuration(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(ibjax, "run", run, raising=False)
     options = (
         "--seeds 3,5 --batch-size all --no-shuffle --compat idnns --train-fraction 0.5 --logged-epochs 0,7 --epochs 9 "
-        "--learning-rate 0.1,0.2 --noise 0,0.01 --measure-on train --weight-decay 0.1 --initial-scale 1,2"
+        "--learning-rate 0.1,0.2 --noise 0,0.01 --measure-on train --weight-decay 0.1 --initial-scale 1,2 "
+        "--optimizer sgd --momentum 0.9"
     )
     assert main(["run", "--preset", "saxe", *options.split()]) == 130
     expected = dataclasses.replace(
@@ -206,6 +207,8 @@ def test_options_reach_the_configuration(monkeypatch: pytest.MonkeyPatch) -> Non
         noise=(0.0, 0.01),
         weight_decay=0.1,
         initial_scale=(1.0, 2.0),
+        optimizer="sgd",
+        momentum=0.9,
         measure_on="train",
         logged_epochs=(0, 7),
         epochs=9,

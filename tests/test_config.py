@@ -24,6 +24,10 @@ def with_value(array: np.ndarray, value: float) -> np.ndarray:
     return changed
 
 
+def adam(**arguments: Any) -> Config:
+    return Config(optimizer="adam", **arguments)
+
+
 def data(**arguments: Any) -> Dataset:
     return Dataset(**({"inputs": X, "p_y_given_x": Y} | arguments))
 
@@ -119,6 +123,9 @@ BAD: list[Case] = [
     (Config, "noise", -0.1, ValueError, "-0.1", "at least 0"),
     (Config, "noise", math.nan, ValueError, "nan", "finite"),
     (Config, "noise", "0.1", TypeError, "'0.1'", "number"),
+    (Config, "momentum", -0.1, ValueError, "-0.1", "from 0 to 1"),
+    (Config, "momentum", (0.9,), TypeError, "(0.9,)", "from 0 to 1"),
+    (adam, "momentum", 0.9, ValueError, "0.9", "optimizer = 'adam'"),
     (Config, "weight_decay", -0.1, ValueError, "-0.1", "at least 0"),
     (Config, "weight_decay", (0.0,) * 49, ValueError, "49 numbers for 50 seeds", "one a seed"),
     (Config, "initial_scale", 0, ValueError, "0", "more than 0"),

@@ -29,6 +29,7 @@ from ibjax.ensemble.blocks import split
 from ibjax.ensemble.compiled import CACHE
 from ibjax.ensemble.results import ResultBuffer
 from ibjax.networks.perceptron import Perceptron
+from ibjax.training.trainer import HyperParameters
 
 TINY = Config(seeds=2, epochs=3, logged_epochs=3, hidden_widths=(4, 3))
 
@@ -283,6 +284,17 @@ def test_a_step_takes_off_its_share_of_every_parameter(optimizer: str) -> None:
             np.testing.assert_allclose(norms, decayed.gradient_mean[:, 2, layer], rtol=1e-3, atol=1e-6)
 
 
+def test_steps_with_momentum_go_along_what_came_before() -> None:
+    """Full batches: from the weights of three epochs the gradients follow, whose norms the run tells by itself."""
+    config = replace(TINY, batch_size=None, logged_epochs=(0, 1, 2, 3), learning_rate=0.2, store_weights=True)
+    run = ibjax.run(replace(config, momentum=0.9))
+    for layer, name in enumerate(run.layer_names):
+        steps = -np.diff(run.extras[f"weights_{name}"].astype(np.float64), axis=1) / 0.2
+        gradients = np.concatenate([steps[:, :1], steps[:, 1:] - 0.9 * steps[:, :-1]], axis=1)
+        norms = np.linalg.norm(gradients, axis=(2, 3))
+        np.testing.assert_allclose(norms, run.gradient_mean[:, 1:, layer], rtol=1e-3, atol=1e-6)
+
+
 def test_initial_kernels_are_scaled() -> None:
     config = replace(TINY, epochs=1, logged_epochs=2, store_weights=True)
     plain, scaled = (ibjax.run(replace(config, initial_scale=scale)) for scale in (1.0, (2.0, 0.5)))
@@ -295,7 +307,10 @@ def test_initial_kernels_are_scaled() -> None:
 
 
 def test_what_is_not_used_is_no_part_of_the_program() -> None:
-    """A decay of 0 and a scale of 1, said or not, for all or by seed, compile to the program of before."""
+    """A decay of 0 and a scale of 1, said or not, for all or by seed, compile to the program of before; a momentum of 0
+    is no state of the optimizer."""
+    still, moved = (assemble(replace(TINY, momentum=momentum)).trainer.make_rule for momentum in (0.0, 0.9))
+    assert [len(jax.tree.leaves(make(HyperParameters()).init(np.zeros(3)))) for make in (still, moved)] == [0, 1]
     assert not jax.tree.leaves(assemble(replace(TINY, weight_decay=(0.0, 0.0), initial_scale=(1, 1.0))).per_seed.values)
     assert len(jax.tree.leaves(assemble(replace(TINY, weight_decay=(0.0, 0.1), initial_scale=2)).per_seed.values)) == 2
 
@@ -605,6 +620,11 @@ class NnxDropout(nnx.Module):  # type: ignore[misc]
             {"optimizer": optax.sgd(0.1), "config": replace(TINY, weight_decay=(0, 0.1))},
             ValueError,
             ["weight_decay = (0.0, 0.1)", "with optimizer=...", "allowed: 0"],
+        ),
+        (
+            {"optimizer": optax.sgd(0.1), "config": replace(TINY, momentum=0.9)},
+            ValueError,
+            ["momentum = 0.9", "with optimizer=...", "allowed: 0"],
         ),
         (
             {"optimizer": optax.sgd(0.1), "config": replace(TINY, learning_rate=(0.1, 0.2))},

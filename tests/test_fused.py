@@ -18,6 +18,8 @@ from ibjax.ensemble.assemble import assemble
 from ibjax.networks.perceptron import Perceptron
 from ibjax.training.fused import EPOCHS_PER_LAUNCH, FusedTrainer, Launch, gpu_launch
 from ibjax.training.ptx import NoKernelError, Variant, kernel
+from ibjax.training.rules import GradientDescent
+from ibjax.training.trainer import HyperParameters, State
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
 
@@ -64,12 +66,32 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "adamw": {"optimizer": "adam", "learning_rate": 1e-3, "weight_decay": 0.1, "hidden_widths": (5, 4)},
     "noise": {"noise": (0.1, 0.3), "batch_size": 300, "hidden_widths": (6, 5), "output": "softmax"},
+    "noisy-adam": {"noise": 0.2, "optimizer": "adam", "learning_rate": 1e-3, "hidden_widths": (8, 6, 4)},
+    "noisy-relu-adam": {
+        "noise": 0.2,
+        "optimizer": "adam",
+        "learning_rate": 1e-3,
+        "activation": "relu",
+        "hidden_widths": (8, 6, 4),
+    },
+    "noisy-relu": {"noise": 0.2, "activation": "relu", "hidden_widths": (8, 6, 4)},
+    "momentum": {"momentum": 0.9, "weight_decay": 0.01, "hidden_widths": (5, 4)},
+}
+
+RULES: dict[str, dict[str, Any]] = {
+    "sgd": {},
+    "momentum": {"momentum": 0.9, "weight_decay": 0.01},
+    "adam": {"optimizer": "adam"},
 }
 
 
 @needs_compiler
 @pytest.mark.parametrize(
-    ("case", "patterns"), [*((case, 2) for case in CASES), ("paper", 1), ("odd-sizes", 1), ("wide", 1), ("noise", 1)]
+    ("case", "patterns"),
+    [
+        *((case, 1 if case.startswith("noisy") else 2) for case in CASES),
+        *((case, 1) for case in ("paper", "odd-sizes", "wide", "noise")),
+    ],
 )
 def test_epochs_are_those_of_jax_and_repeat_to_the_bit(case: str, patterns: int, launches: Launches) -> None:
     """Two epochs of every kind of kernel: 1e-5 of the largest number is a hundred roundings."""
@@ -79,7 +101,7 @@ def test_epochs_are_those_of_jax_and_repeat_to_the_bit(case: str, patterns: int,
     network = Perceptron((12, *config.hidden_widths, outputs), config.activation, config.output)
     variant = Variant(network, config.optimizer == "adam", bool(np.any(config.noise)), patterns)
     rate = 0.0 if isinstance(config.learning_rate, tuple) else config.learning_rate
-    fused = FusedTrainer(program.trainer, learning_rate=rate, launch=launches(variant))
+    fused = FusedTrainer(program.trainer, learning_rate=rate, momentum=config.momentum, launch=launches(variant))
     sample, state = jax.jit(program.start)(np.arange(2, dtype=np.uint32), program.inputs, program.conditional)
     expected = jax.jit(program.train)(sample, state, program.inputs, 3, 5, True)
     epochs = jax.jit(fused.epochs)
@@ -87,9 +109,7 @@ def test_epochs_are_those_of_jax_and_repeat_to_the_bit(case: str, patterns: int,
     assert str(jax.tree.structure(found)) == str(jax.tree.structure(expected))
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         assert (one.shape, one.dtype) == (other.shape, other.dtype)
-        # Adam divides by roots of the squares of gradients: roundings of small ones grow.
-        atol = float(np.abs(other).max()) * (2e-5 if config.optimizer == "adam" else 1e-5)
-        np.testing.assert_allclose(one, other, rtol=0, atol=atol)
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-5 * float(np.abs(other).max()))
     np.testing.assert_allclose(found[0].params, expected[0].params, rtol=0, atol=1e-5)
     assert float(fused.error(sample, state)) < 1e-5
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(epochs(sample, state, 3, 5, True)), strict=True):
@@ -97,13 +117,53 @@ def test_epochs_are_those_of_jax_and_repeat_to_the_bit(case: str, patterns: int,
 
 
 @needs_compiler
-def test_more_epochs_than_a_launch_holds(launches: Launches) -> None:
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_steps_with_noise_are_those_of_jax_where_epochs_cannot_be(
+    activation: str, rule: str, launches: Launches
+) -> None:
+    """From every state of the plain path one step: its gradient, and what optax makes of the kernel's own gradient.
+
+    Adam at a rate of 0.1 moves each parameter by about 0.1 whatever the size of its gradient: on the plain path too,
+    starts that differ in the last bit end an epoch 0.02 apart and three epochs 1 apart (the paper's network, noise 0.1
+    and 0.3). Steps stay comparable.
+    """
+    # A batch is all that a network learns from: an epoch is one step.
+    config = replace(SHORT, noise=(0.1, 0.3), train_fraction=256 / 4096, hidden_widths=(8, 6, 4), **RULES[rule])
+    program = assemble(replace(config, activation=activation))
+    variant = Variant(Perceptron((12, *config.hidden_widths, 1), activation), rule == "adam", noise=True, patterns=1)
+    fused = FusedTrainer(program.trainer, learning_rate=0.1, momentum=config.momentum, launch=launches(variant))
+
+    @jax.jit
+    @jax.vmap
+    def update(hyper: HyperParameters, gradient: jax.Array, state: State) -> Any:
+        rule = program.trainer.make_rule(hyper)
+        assert isinstance(rule, GradientDescent)
+        return rule.optimizer.update(gradient, state.rule, state.params)
+
+    epochs, plain = jax.jit(fused.epochs), jax.jit(program.train)
+    sample, state = jax.jit(program.start)(np.arange(2, dtype=np.uint32), program.inputs, program.conditional)
+    for epoch in range(20):
+        found, moments = epochs(sample, state, epoch, epoch + 1, True)
+        change, rest = update(sample.hyper, moments.mean, state)
+        # A rounding of the last operation.
+        np.testing.assert_allclose(found.params, state.params + change, rtol=0, atol=3e-7)
+        for one, other in zip(jax.tree.leaves(found.rule), jax.tree.leaves(rest), strict=True):
+            np.testing.assert_allclose(one, other, rtol=0, atol=1e-6 * float(np.abs(other).max()))
+        state, expected = plain(sample, state, program.inputs, epoch, epoch + 1, True)
+        # Against float64 both are off by up to 8e-6 where units are saturated: their slopes are what is left of 1 - 1.
+        atol = 2e-5 * float(np.abs(expected.mean).max())
+        np.testing.assert_allclose(moments.mean, expected.mean, rtol=0, atol=atol)
+
+
+@needs_compiler
+@pytest.mark.parametrize("rule", ["momentum", "adam"])
+def test_more_epochs_than_a_launch_holds(rule: str, launches: Launches) -> None:
     """A launch goes on where the one before ended, to the bit: its weights, its optimizer, its order of patterns."""
-    config = replace(SHORT, hidden_widths=(2,), optimizer="adam", learning_rate=1e-3, batch_size=3000)
+    config = replace(SHORT, hidden_widths=(2,), learning_rate=1e-3, batch_size=3000, **RULES[rule])
     program = assemble(config)
-    fused = FusedTrainer(
-        program.trainer, learning_rate=1e-3, launch=launches(Variant(Perceptron((12, 2, 1)), adam=True))
-    )
+    variant = Variant(Perceptron((12, 2, 1)), adam=rule == "adam")
+    fused = FusedTrainer(program.trainer, learning_rate=1e-3, momentum=config.momentum, launch=launches(variant))
     sample, start = jax.jit(program.start)(np.arange(2, dtype=np.uint32), program.inputs, program.conditional)
     epochs, last = jax.jit(fused.epochs), EPOCHS_PER_LAUNCH + 5
     state, moments = epochs(sample, start, 0, last, True)
@@ -116,7 +176,7 @@ def test_more_epochs_than_a_launch_holds(launches: Launches) -> None:
 
 @needs_compiler
 @pytest.mark.usefixtures("emulated")
-@pytest.mark.parametrize("case", ["paper", "adam-softmax"])
+@pytest.mark.parametrize("case", ["paper", "adam-softmax", "momentum"])
 def test_a_short_run_is_that_of_the_plain_path(case: str) -> None:
     config = replace(SHORT, **CASES[case])
     plain = ibjax.run(replace(config, backend="plain"))

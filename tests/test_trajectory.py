@@ -402,11 +402,12 @@ class TestConcatenate:
         sources = concatenate([small(), other]).config["merged_from"]
         assert [source["device_kind"] for source in sources] == ["cpu", "gpu"]
 
-    def test_fields_of_later_versions_are_as_they_were_without(self) -> None:
+    @pytest.mark.parametrize("field", ["weight_decay", "momentum"])
+    def test_fields_of_later_versions_are_as_they_were_without(self, field: str) -> None:
         one = {"seeds": [1, 2], "bins": 30}
-        later = [small(seeds=np.array([1, 2]), config={"config": {**one, "weight_decay": d}}) for d in (0.0, 0.1)]
+        later = [small(seeds=np.array([1, 2]), config={"config": {**one, field: d}}) for d in (0.0, 0.1)]
         assert concatenate([small(), later[0]]).seeds.size == 4
-        with pytest.raises(TrajectoryError, match=r"config weight_decay \(0.0, 0.1\)"):
+        with pytest.raises(TrajectoryError, match=rf"config {field} \(0.0, 0.1\)"):
             concatenate([small(), later[1]])
 
     def test_any_iterable_of_trajectories(self) -> None:

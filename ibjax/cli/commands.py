@@ -38,7 +38,7 @@ from ibjax.trajectory.schema import LABELS, SCALARS
 _REPLACED_BY = {
     "dataset": ("dataset",),
     "network": ("hidden_widths", "activation", "output", "initializer"),
-    "optimizer": ("optimizer", "learning_rate"),
+    "optimizer": ("optimizer", "learning_rate", "momentum"),
 }
 """Fields of the configuration that a custom part takes the place of."""
 

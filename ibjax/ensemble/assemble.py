@@ -29,8 +29,6 @@ from ibjax.training.ptx import NoKernelError
 from ibjax.training.rules import GradientDescent, UpdateRule
 from ibjax.training.trainer import HyperParameters, Trainer
 
-_OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {"sgd": optax.sgd, "adam": optax.adam}
-
 
 def assemble(
     config: Config,
@@ -122,6 +120,8 @@ def _check_fit(config: Config, dataset: Dataset, network: Any, optimizer: Any) -
             f"weight_decay = {config.weight_decay} with optimizer=...; allowed: 0 (chain "
             "optax.add_decayed_weights into yours)"
         )
+    if optimizer is not None and config.momentum:
+        raise ValueError(f"momentum = {config.momentum:g} with optimizer=...; allowed: 0 (give it to yours)")
     if network is None or isinstance(network, Perceptron):
         return
     if np.any(config.noise):
@@ -148,19 +148,18 @@ def _rule_maker(
 ) -> Callable[[HyperParameters], UpdateRule]:
     def make_rule(hyper: HyperParameters) -> UpdateRule:
         rate = config.learning_rate if hyper.learning_rate is None else hyper.learning_rate
-        chosen = _optimizer(config.optimizer, rate, hyper.weight_decay) if optimizer is None else optimizer
+        chosen = _optimizer(config, rate, hyper.weight_decay) if optimizer is None else optimizer
         return GradientDescent(chosen, model.unravel, elementwise=optimizer is None)
 
     return make_rule
 
 
-def _optimizer(name: str, rate: Any, decay: Any) -> optax.GradientTransformation:
-    """An optimizer of the configuration; without a decay (None) it is no part of the program."""
-    if decay is None:
-        return _OPTIMIZERS[name](rate)
-    if name == "adam":
-        return optax.adamw(rate, weight_decay=decay)
-    return optax.chain(optax.add_decayed_weights(decay), _OPTIMIZERS[name](rate))
+def _optimizer(config: Config, rate: Any, decay: Any) -> optax.GradientTransformation:
+    """An optimizer of the configuration; a decay (None) or a momentum that is none is no part of the program."""
+    if config.optimizer == "adam":
+        return optax.adam(rate) if decay is None else optax.adamw(rate, weight_decay=decay)
+    descent = optax.sgd(rate, momentum=config.momentum or None)
+    return descent if decay is None else optax.chain(optax.add_decayed_weights(decay), descent)
 
 
 def _fused_trainer(config: Config, network: Any, trainer: Trainer, per_seed: HyperParameters) -> FusedTrainer | None:
@@ -184,7 +183,8 @@ def _fused_trainer(config: Config, network: Any, trainer: Trainer, per_seed: Hyp
         warnings.warn(f"trains on the plain path: {error}", stacklevel=4)
         return None
     rate = config.learning_rate
-    return FusedTrainer(trainer, learning_rate=0.0 if isinstance(rate, tuple) else rate, launch=launch)
+    rate = 0.0 if isinstance(rate, tuple) else rate
+    return FusedTrainer(trainer, learning_rate=rate, momentum=config.momentum, launch=launch)
 
 
 def _per_seed(config: Config, counts: list[int]) -> PerSeed:

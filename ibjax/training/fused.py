@@ -41,7 +41,7 @@ class Launch(Protocol):
         """New parameters (K, P), optimizer state and moments of the last epoch's gradients (K, 2, P).
 
         Args:
-          *arguments: control (6,), packed (K, n), keys (K, E, rounds, 4), counts (K, 2), rates (K, 3), parameters (K,
+          *arguments: control (6,), packed (K, n), keys (K, E, rounds, 4), counts (K, 2), rates (K, 4), parameters (K,
             P), optimizer state (K, 2, P); see `Arrays` there.
         """
 
@@ -101,11 +101,12 @@ class FusedTrainer:
     Args:
       trainer: how every network trains; `supports` has been asked.
       learning_rate: of seeds that have none of their own.
+      momentum: of gradient descent.
       launch: what trains.
     """
 
-    def __init__(self, trainer: Trainer, *, learning_rate: float, launch: Launch) -> None:
-        self._trainer, self._learning_rate, self._launch = trainer, learning_rate, launch
+    def __init__(self, trainer: Trainer, *, learning_rate: float, momentum: float = 0.0, launch: Launch) -> None:
+        self._trainer, self._learning_rate, self._momentum, self._launch = trainer, learning_rate, momentum, launch
 
     def epochs(
         self, sample: Sample, state: State, first: Array, last: Array, learn: Array
@@ -126,8 +127,10 @@ class FusedTrainer:
         trainer, (optimizer, structure) = self._trainer, jax.tree.flatten(state.rule)
         k = len(state.params)
         n = _for_each(sample.hyper.n_train, trainer.n_train, k, jnp.int32)
-        # Of the optimizers of a configuration only Adam keeps anything: its count of steps and two moments.
-        seen, *kept = optimizer or [jnp.zeros(k, jnp.int32), jnp.zeros_like(state.params), jnp.zeros_like(state.params)]
+        # What the optimizers of a configuration keep: Adam its count of steps and two moments, momentum its trace.
+        counted, traces = optimizer[:-2], optimizer[-2:]
+        seen = counted[0] if counted else jnp.zeros(k, jnp.int32)
+        kept = [*traces, *[jnp.zeros_like(state.params)] * (2 - len(traces))]
         settings = (count, learn, trainer.shuffle, trainer.batch_size, trainer.n_train, EPOCHS_PER_LAUNCH)
         params, new, moments = self._launch(
             jnp.stack([jnp.asarray(value, jnp.int32) for value in settings]),
@@ -139,6 +142,7 @@ class FusedTrainer:
                     _for_each(sample.hyper.learning_rate, self._learning_rate, k, jnp.float32),
                     _for_each(sample.hyper.weight_decay, 0, k, jnp.float32),
                     _for_each(sample.hyper.noise_std, 0, k, jnp.float32),
+                    jnp.full(k, self._momentum, jnp.float32),
                 ],
                 axis=1,
             ),
@@ -146,7 +150,7 @@ class FusedTrainer:
             jnp.stack(kept, axis=1),
         )
         steps = -(-n // trainer.batch_size)
-        leaves = [seen + steps * count * learn, new[:, 0], new[:, 1]] if optimizer else []
+        leaves = [*(old + steps * count * learn for old in counted), *(new[:, i] for i in range(len(traces)))]
         seen_gradients = GradientMoments(steps.astype(moments.dtype), moments[:, 0], moments[:, 1])
         return State(params, jax.tree.unflatten(structure, leaves)), seen_gradients
 

@@ -13,7 +13,7 @@
 //   PATTERNS  1 or 2
 //   RELU      1, or 0 for tanh, of the hidden layers
 //   SOFTMAX   1, or 0 for a sigmoid
-//   ADAM      1, or 0 for plain gradient descent
+//   ADAM      1, or 0 for gradient descent, with or without momentum
 //   NOISE     1: Gaussian noise on the activations of the hidden layers
 
 #ifdef __CUDACC__
@@ -689,10 +689,11 @@ INLINE void produce(float* memory, int thread, int buffer, Position at, int n, C
   }
 }
 
-// A producer's parameters, every THREADS-th, with the state of the optimizer and the moments of the gradients.
+// A producer's parameters, every THREADS-th, with the state of the optimizer (Adam's moments, or first the trace of the
+// momentum) and the moments of the gradients.
 struct Own { float parameter[OWNED], first[OWNED], second[OWNED], mean[OWNED], deviations[OWNED]; int place[OWNED]; };
 // Of one network; the powers are those of Adam's decays after the steps so far.
-struct Rates { float learning_rate, decay; double first_power, second_power; };
+struct Rates { float learning_rate, decay, momentum; double first_power, second_power; };
 
 constexpr float FIRST_DECAY = 0.9f, SECOND_DECAY = 0.999f;  // optax's defaults, as is the summand below
 
@@ -706,6 +707,7 @@ INLINE double power(double base, unsigned exponent) {
 INLINE void update(float* memory, int thread, Own& own, Rates& rates, int size, int step, Control c) {
   float inverse = inverse_of((float)size), share = inverse_of((float)(step + 1));
 #if ADAM
+  constexpr float FIRST_SHARE = 0.1f, SECOND_SHARE = 0.001f;  // 1.0f - SECOND_DECAY is another number: 1e-5 off
   rates.first_power *= (double)FIRST_DECAY;
   rates.second_power *= (double)SECOND_DECAY;
   float first_bias = 1.0f - (float)rates.first_power, second_bias = 1.0f - (float)rates.second_power;
@@ -722,13 +724,16 @@ INLINE void update(float* memory, int thread, Own& own, Rates& rates, int size, 
       own.mean[i] = fmaf(difference, share, own.mean[i]);
       own.deviations[i] = fmaf(difference, g - own.mean[i], own.deviations[i]);
       if (c.learn) {
-        float value = own.parameter[i], direction = g;
+        float value = own.parameter[i], direction;
 #if ADAM
-        own.first[i] = fmaf(FIRST_DECAY, own.first[i], (1.0f - FIRST_DECAY) * g);
-        own.second[i] = fmaf(SECOND_DECAY, own.second[i], (1.0f - SECOND_DECAY) * (g * g));
+        own.first[i] = fmaf(FIRST_DECAY, own.first[i], FIRST_SHARE * g);
+        own.second[i] = fmaf(SECOND_DECAY, own.second[i], SECOND_SHARE * (g * g));
         direction = own.first[i] / first_bias / (sqrtf(own.second[i] / second_bias) + 1e-8f);
-#endif
         direction = fmaf(rates.decay, value, direction);
+#else
+        direction = fmaf(rates.momentum, own.first[i], fmaf(rates.decay, value, g));
+        own.first[i] = direction;
+#endif
         own.parameter[i] = fmaf(-rates.learning_rate, direction, value);
         memory[WEIGHTS + parameter] = own.parameter[i];
       }
@@ -742,9 +747,9 @@ struct Arrays {
   const unsigned* packed;   // (S, n): bits of the inputs, the label above them
   const uint4* keys;        // (S, E, ROUNDS); the fourth numbers of the first two rounds are the key of the noise
   const int* counts;        // (S, 2): training patterns, steps before this launch
-  const float* rates;       // (S, 3): learning rate, weight decay, standard deviation of the noise
+  const float* rates;       // (S, 4): learning rate, weight decay, standard deviation of the noise, momentum
   const float* parameters;  // (S, P)
-  const float* state;       // (S, 2, P): Adam's moments
+  const float* state;       // (S, 2, P): Adam's moments, or the trace of the momentum and nothing
   float* new_parameters;    // (S, P)
   float* new_state;         // (S, 2, P)
   float* moments;           // (S, 2, P): mean, and sum of squared deviations, of the gradients of the last epoch
@@ -760,14 +765,15 @@ INLINE Noise noise_of(const Arrays& a, int seed, int thread, Position at, const 
 #if NOISE
   keys += at.epoch * ROUNDS;
   Key step = threefry({keys[0].w, keys[1].w}, {0u, (unsigned)at.step});  // jax.random.fold_in
-  noise = {a.rates[3 * seed + 2], step, at.chunk * CHUNK + thread * PATTERNS};
+  noise = {a.rates[4 * seed + 2], step, at.chunk * CHUNK + thread * PATTERNS};
 #endif
   return noise;
 }
 
 INLINE void begin(const Arrays& a, float* memory, int seed, int thread, Own& own, Rates& rates) {
-  rates = {a.rates[3 * seed], a.rates[3 * seed + 1], power((double)FIRST_DECAY, (unsigned)a.counts[2 * seed + 1]),
-           power((double)SECOND_DECAY, (unsigned)a.counts[2 * seed + 1])};
+  unsigned steps = (unsigned)a.counts[2 * seed + 1];
+  rates = {a.rates[4 * seed], a.rates[4 * seed + 1], a.rates[4 * seed + 3], power((double)FIRST_DECAY, steps),
+           power((double)SECOND_DECAY, steps)};
 #pragma unroll (OWNED <= 8 ? OWNED : 1)
   for (int i = 0; i < OWNED; ++i) {
     int parameter = thread + i * THREADS;
