@@ -7,10 +7,12 @@ import random
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import flax.linen as nn
@@ -24,8 +26,9 @@ from flax import nnx
 import ibjax
 from ibjax import Config, Dataset, Trajectory
 from ibjax.analysis import check_bounds
+from ibjax.ensemble import blocks
 from ibjax.ensemble.assemble import assemble
-from ibjax.ensemble.blocks import split
+from ibjax.ensemble.blocks import Block, DeviceProgram, split
 from ibjax.ensemble.compiled import CACHE
 from ibjax.ensemble.results import ResultBuffer
 from ibjax.networks.perceptron import Perceptron
@@ -293,6 +296,40 @@ def test_steps_with_momentum_go_along_what_came_before() -> None:
         gradients = np.concatenate([steps[:, :1], steps[:, 1:] - 0.9 * steps[:, :-1]], axis=1)
         norms = np.linalg.norm(gradients, axis=(2, 3))
         np.testing.assert_allclose(norms, run.gradient_mean[:, 1:, layer], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(("platform", "ahead"), [("cpu", 0), ("gpu", 1)])
+def test_how_far_the_host_runs_ahead(platform: str, ahead: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupt waits for all that a device was given: one call on a CPU, elsewhere the next one too, and of epochs
+    of a tenth of a second two a call. The device is a pretence, with a clock of its own."""
+    now, given, waits = 0.0, [], []
+
+    def train(sample: Any, state: Any, inputs: Any, first: int, last: int, learn: bool) -> tuple[Any, int]:
+        given.append(int(last) - int(first))
+        return state, len(given) - 1
+
+    def block_until_ready(call: int) -> None:
+        nonlocal now
+        waits.append(len(given) - 1 - call)
+        now += 0.1 * given[call]
+
+    programs: dict[str, Any] = {"train": train, "measure": lambda *_: np.zeros(1)}
+    lowered = {name: SimpleNamespace(out_info=None) for name in programs}
+    monkeypatch.setattr(blocks, "lower", lambda *_, **__: lowered)
+    monkeypatch.setattr(blocks, "_compile", lambda *_: list(programs.values()))
+    monkeypatch.setattr(blocks, "time", SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr(DeviceProgram, "put", lambda _, value: value)
+    monkeypatch.setattr(jax, "block_until_ready", block_until_ready)
+    program: Any = SimpleNamespace(inputs=None, conditional=None, measurements=())
+    where: Any = SimpleNamespace(platform=platform)
+    nothing: Any = None
+    device = DeviceProgram(program, 2, where)
+    block: Block | None = Block(0, 2, 0, 0, nothing, nothing)
+    while block is not None:
+        block = device.advance(block, (0, 1, 50), threading.Event(), lambda *_: None)
+    assert sum(given) == 51  # one without updates
+    assert given[-5:-1] == [2] * 4
+    assert waits == [ahead] * (len(given) - 3 * ahead)  # the last of an interval is waited for by who measures
 
 
 def test_initial_kernels_are_scaled() -> None:

@@ -19,19 +19,17 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import numpy.typing as npt
-from jax import Array
 
 from ibjax._workers import check_signals, run_all
 from ibjax.config import Config
-from ibjax.ensemble.measurement import Measurement
 from ibjax.ensemble.program import Program, Record
 from ibjax.training.gradients import GradientMoments
 from ibjax.training.trainer import Sample, State
 
 _BLOCK = 10  # seeds; larger ones train no faster on a core, and this divides the usual 50
 _BLOCK_ON_ACCELERATOR = 128  # a block of threads each: about as many as a GPU has multiprocessors
-_EPOCHS_PER_CALL = 50  # at most, and on a CPU no more than take the following time
-_SECONDS_PER_CALL = 0.25  # how long an interrupt waits
+_EPOCHS_PER_CALL = 50  # at most, and no more than take the following time
+_SECONDS_PER_CALL = 0.25  # how long an interrupt waits, on an accelerator twice
 
 Integers = npt.NDArray[np.integer[Any]]
 
@@ -124,7 +122,8 @@ class DeviceProgram:
         self._programs = dict(zip(lowered, compiled, strict=True))
         self.n_estimates = len(program.measurements)
         self.networks_per_estimate = networks_per_estimate(device, size)
-        self._epochs_per_call = 1 if device.platform == "cpu" else _EPOCHS_PER_CALL
+        self._ahead = 0 if device.platform == "cpu" else 1  # calls that an accelerator has at hand while it is at one
+        self._epochs_per_call = 1
 
     def put(self, value: Any) -> Any:
         """A pytree of arrays, on the device."""
@@ -144,11 +143,16 @@ class DeviceProgram:
           while estimators are at work, as it was an epoch before: its gradients are measured too and not in its state.
         """
         target, before, moments = logged[block.n_logged], block, None
+        calls: list[tuple[GradientMoments, int]] = []  # that may not be done, with their epochs
         while moments is None or block.epoch < target:
+            began, first = time.perf_counter(), block.epoch
             if self.n_estimates and block.epoch >= target - 1:
                 state = from_bytes(to_bytes(block.state), block.state)  # training takes the memory of what it is given
                 before = block._replace(state=self.put(state))
             block, moments = self.train(block, target)
+            calls.append((moments, block.epoch - first))
+            if len(calls) > self._ahead:
+                self._wait(*calls.pop(0), began)
             if stop.is_set() and block.epoch < target:
                 return block
         record = self._programs["measure"](block.sample, block.state, moments, *self._data)
@@ -174,13 +178,14 @@ class DeviceProgram:
             last = min(last, target - 1)
         # Before any update there is no epoch to take gradients of: one pass is made without updates.
         epochs = (np.int32(first), np.int32(last), np.True_) if last else (np.int32(0), np.int32(1), np.False_)
-        began = time.perf_counter()
         state, moments = self._programs["train"](block.sample, block.state, self._data[0], *self.put(epochs))
-        if self._device.platform == "cpu":  # elsewhere the host runs ahead of the device, and should
-            jax.block_until_ready(state)
-            pace = (time.perf_counter() - began) / max(last - first, 1)
-            self._epochs_per_call = max(1, min(_EPOCHS_PER_CALL, int(_SECONDS_PER_CALL / pace)))
         return block._replace(epoch=last, state=state), moments
+
+    def _wait(self, moments: GradientMoments, n_epochs: int, began: float) -> None:
+        """Until a call that gives these moments is done; the next ones take as long as an interrupt may wait."""
+        jax.block_until_ready(moments)
+        pace = (time.perf_counter() - began) / max(n_epochs, 1)
+        self._epochs_per_call = max(1, min(_EPOCHS_PER_CALL, int(_SECONDS_PER_CALL / pace)))
 
     def estimate(self, sample: Sample, params: Any, first: int, epoch: int) -> list[npt.NDArray[Any]]:
         """(k, R, L) of each further estimator, of the k = `networks_per_estimate` networks from the first one on.
@@ -201,7 +206,7 @@ class DeviceProgram:
         for _ in range(3):  # the first calls of a program take longer
             first, began = block.epoch, time.perf_counter()
             block, moments = self.train(block, first + _EPOCHS_PER_CALL)
-            jax.block_until_ready(block.state)
+            self._wait(moments, block.epoch - first, began)
             trained = time.perf_counter()
             jax.block_until_ready(self._programs["measure"](block.sample, block.state, moments, *self._data))
             paces.append((trained - began) / (block.epoch - first))
@@ -243,7 +248,7 @@ def lower(
         lowered["measure"] = jax.jit(program.measure).lower(sample, state, moments, *data)
         check_signals()
     for index, measurement in enumerate(program.measurements):
-        part = functools.partial(_estimate, measurement, networks_per_estimate(device, size))
+        part = functools.partial(measurement.of_some, networks_per_estimate(device, size))
         lowered[f"estimate {index}"] = jax.jit(part).lower(sample, state.params, number, number, *data)
         check_signals()
     return lowered
@@ -252,12 +257,6 @@ def lower(
 def networks_per_estimate(device: jax.Device, size: int) -> int:
     """Networks that an estimator measures in one call: on a CPU one, as an interrupt would wait for a second each."""
     return 1 if device.platform == "cpu" else size
-
-
-def _estimate(measurement: Measurement, count: int, sample: Sample, params: Array, first: Array, *rest: Array) -> Array:
-    """`measurement` of the networks first, ... first + count - 1 of a block; (count, R, L)."""
-    sample, params = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, first, count), (sample, params))
-    return measurement(sample, params, *rest)
 
 
 def _compile(lowered: Sequence[Any], device: jax.Device) -> list[Any]:

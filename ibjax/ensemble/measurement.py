@@ -84,3 +84,8 @@ class Measurement:
             of_layer = estimator(LayerBatch(jnp.swapaxes(layer, 1, 2), channels, fold(keys, number)))
             found.append(jnp.stack([getattr(of_layer, row) for row in self.rows], axis=1))
         return jnp.stack(found, axis=2)
+
+    def of_some(self, count: int, sample: Sample, params: Array, first: Array, *rest: Array) -> Array:
+        """The same of the networks first, ... first + count - 1 of the block; (count, R, L)."""
+        sample, params = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, first, count), (sample, params))
+        return self(sample, params, *rest)
