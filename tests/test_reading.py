@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -126,6 +127,31 @@ def test_files_of_several_machines_say_which(damaged: Trajectory, tmp_path: Path
         ("cpu", [0, 1, 2, 3]),
         ("NVIDIA H100", [4, 5]),
     ]
+
+
+def test_means_hold_one_piece_at_a_time(damaged: Trajectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are: a piece is gone before the next is read, and files are closed."""
+    folder, held, counts = split(damaged, tmp_path / "pieces", 1, 1, 1, 1, 1, 1), weakref.WeakSet[Any](), []
+    archives = weakref.WeakSet[Archive]()
+    joint, enter, init = ibjax.load(folder), Trajectory.__post_init__, Archive.__init__
+
+    def counted(self: Trajectory) -> None:
+        enter(self)
+        held.add(self)
+        counts.append(len(held))
+
+    def opened(self: Archive, path: Any) -> None:
+        init(self, path)
+        archives.add(self)
+        counts.append(len(archives))
+
+    monkeypatch.setattr(Trajectory, "__post_init__", counted)
+    monkeypatch.setattr(Archive, "__init__", opened)
+    for values in ("i_xt", lambda piece: piece.i_xt[:, -1] - piece.i_ty[:, -1]):
+        found = analysis.streamed_mean(joint, values)
+        assert found.count.max() == damaged.healthy.sum()
+    assert counts == [1] * 24  # two passes over six files
+    assert not held
 
 
 @pytest.mark.slow

@@ -129,21 +129,28 @@ def streamed_mean(
     squares: Any = 0.0  # sum of squared differences from the mean
     left_out = 0
     for piece in trajectory.pieces():
-        data = np.asarray(piece.require(values) if isinstance(values, str) else values(piece), np.float64)
-        if data.shape[:1] != piece.seeds.shape:
-            raise ValueError(f"values has shape {data.shape}; allowed: a row for each of {piece.seeds.size} seeds")
+        added, center, within = _sums(piece, values)
         left_out += int(piece.diverged.sum())
-        data = data[piece.healthy]
-        known = ~np.isnan(data)
-        added = known.sum(axis=0)
-        center = np.where(known, data, 0.0).sum(axis=0) / np.maximum(added, 1)
+        del piece  # before the next one is read
         distance, share = center - mean, added / np.maximum(count + added, 1)
-        squares = squares + np.square(np.where(known, data - center, 0.0)).sum(axis=0) + distance**2 * count * share
+        squares = squares + within + distance**2 * count * share
         mean, count = mean + distance * share, count + added
     spread = np.sqrt(squares / np.maximum(count * (count - 1), 1))
     half = spread * stdtrit(np.maximum(count - 1, 1), 0.5 * (1.0 + level))
     mean, half = np.where(count > 0, mean, np.nan), np.where(count > 1, half, np.nan)
     return Estimate(mean=mean, low=mean - half, high=mean + half, count=count, left_out=left_out, level=level)
+
+
+def _sums(piece: Trajectory, values: str | Callable[[Trajectory], npt.ArrayLike]) -> tuple[Any, Any, Any]:
+    """(...) each: how many seeds of a piece count, their mean, and the sum of their squared differences from it."""
+    data = np.asarray(piece.require(values) if isinstance(values, str) else values(piece), np.float64)
+    if data.shape[:1] != piece.seeds.shape:
+        raise ValueError(f"values has shape {data.shape}; allowed: a row for each of {piece.seeds.size} seeds")
+    data = data[piece.healthy]
+    known = ~np.isnan(data)
+    count = known.sum(axis=0)
+    mean = np.where(known, data, 0.0).sum(axis=0) / np.maximum(count, 1)
+    return count, mean, np.square(np.where(known, data - mean, 0.0)).sum(axis=0)
 
 
 def check_options(level: float, resamples: int) -> None:
