@@ -347,7 +347,7 @@ def test_what_is_not_used_is_no_part_of_the_program() -> None:
     """A decay of 0 and a scale of 1, said or not, for all or by seed, compile to the program of before; a momentum of 0
     is no state of the optimizer."""
     still, moved = (assemble(replace(TINY, momentum=momentum)).trainer.make_rule for momentum in (0.0, 0.9))
-    assert [len(jax.tree.leaves(make(HyperParameters()).init(np.zeros(3)))) for make in (still, moved)] == [0, 1]
+    assert [len(jax.tree.leaves(make(HyperParameters()).init(jnp.zeros(3)))) for make in (still, moved)] == [0, 1]
     assert not jax.tree.leaves(assemble(replace(TINY, weight_decay=(0.0, 0.0), initial_scale=(1, 1.0))).per_seed.values)
     assert len(jax.tree.leaves(assemble(replace(TINY, weight_decay=(0.0, 0.1), initial_scale=2)).per_seed.values)) == 2
 
