@@ -52,27 +52,27 @@ def _dense_forward(kernel: Array, bias: Array, a: Array) -> tuple[Array, tuple[A
 def _dense_backward(saved: tuple[Array, Array], d: Array) -> tuple[Array, Array, Array]:
     kernel, a = saved
     if kernel.size > LARGEST_UNROLLED:
-        return *_weight_gradients(a, d), lax.dot_general(kernel, d, (((1,), (0,)), ((), ())))
+        return *product_gradients(a, d), lax.dot_general(kernel, d, (((1,), (0,)), ((), ())))
     if BARRIERS_HOLD and -(-d.shape[1] // _LANES) in _SLICES:
         d = lax.optimization_barrier(d)
-        gradients = _summed_gradients(a, d)
+        gradients = summed_gradients(a, d)
     else:
-        gradients = _weight_gradients(a, d)
+        gradients = product_gradients(a, d)
     return *gradients, _sum(kernel[:, o, None] * d[o] for o in range(kernel.shape[1]))
 
 
 dense.defvjp(_dense_forward, _dense_backward)
 
 
-def _weight_gradients(a: Array, d: Array) -> tuple[Array, Array]:
+def product_gradients(a: Array, d: Array) -> tuple[Array, Array]:
     """Gradients of kernel (U', U) and bias (U,) from activations (U', B) and deltas (U, B), by library products."""
     # A sum over the last axis is slow on a CPU where a product with ones is not.
     ones = jnp.ones(d.shape[1], d.dtype)
     return lax.dot_general(a, d, (((1,), (1,)), ((), ()))), lax.dot_general(d, ones, (((1,), (0,)), ((), ())))
 
 
-def _summed_gradients(a: Array, d: Array) -> tuple[Array, Array]:
-    """`_weight_gradients` as sums of slices of the batch, a vector each, and then of the lanes of that vector."""
+def summed_gradients(a: Array, d: Array) -> tuple[Array, Array]:
+    """The same as sums of slices of the batch, a vector each, and then of the lanes of that vector."""
     missing = -d.shape[1] % _LANES
     a, d = (jnp.pad(part, ((0, 0), (0, missing))).reshape(len(part), -1, _LANES) for part in (a, d))
     slices = range(d.shape[1])
