@@ -271,8 +271,8 @@ MUTANTS = (
     ),
     Mutant(
         "training/fused.py",
-        "leaves = [seen + steps * count * learn,",
-        "leaves = [seen + count * learn,",
+        "old + steps * count * learn for old in counted",
+        "old + count * learn for old in counted",
         "test_fused.py::test_epochs_are_those_of_jax_and_repeat_to_the_bit[adamw-2]",
     ),
     Mutant(
@@ -372,7 +372,7 @@ MUTANTS = (
         "test_ensemble.py::test_logging_does_not_change_the_training",
     ),
     Mutant(
-        "ensemble/blocks.py",
+        "ensemble/measurement.py",
         "jax.lax.dynamic_slice_in_dim(leaf, first, count)",
         "jax.lax.dynamic_slice_in_dim(leaf, 0, count)",
         "test_measure.py::test_patterns_that_are_not_equally_likely",
@@ -547,8 +547,8 @@ MUTANTS = (
     ),
     Mutant(
         "ensemble/assemble.py",
-        "optax.chain(optax.add_decayed_weights(decay), _OPTIMIZERS[name](rate))",
-        "optax.chain(_OPTIMIZERS[name](rate), optax.add_decayed_weights(-decay))",
+        "optax.chain(optax.add_decayed_weights(decay), descent)",
+        "optax.chain(descent, optax.add_decayed_weights(-decay))",
         "test_ensemble.py::test_a_step_takes_off_its_share_of_every_parameter",
     ),
     Mutant(
