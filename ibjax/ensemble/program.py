@@ -7,6 +7,7 @@ axes of one input pattern.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -14,14 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-from jax import Array
+from jax import Array, lax
 
 from ibjax.config import Config
 from ibjax.data.dataset import Dataset
 from ibjax.ensemble.measurement import Measurement
 from ibjax.information import partition
 from ibjax.information.estimator import Estimator
-from ibjax.information.histogram import activation_range, histogram_information
+from ibjax.information.histogram import all_layers, layer_by_layer
 from ibjax.networks.protocol import Model
 from ibjax.probability import conditional_rows
 from ibjax.training import gradients
@@ -159,9 +160,16 @@ class Program:
             # 0/0 = NaN where there are no test patterns.
             return partition.tree_sum(values * weight) / partition.tree_sum(weight)
 
-        def norms(vectors: Array) -> Array:
-            return self._by_layer(jax.vmap(gradients.norms)(tree(vectors)))
+        def norms(*vectors: Array) -> list[Array]:
+            return [self._by_layer(jax.vmap(gradients.norms)(tree(some))) for some in vectors]
 
+        def norms_at_once(*vectors: Array) -> list[Array]:
+            return [self._by_layer(gradients.vector_norms(some, self.model.places)) for some in vectors]
+
+        spread = jax.vmap(gradients.spread)(moments)
+        mean_norm, spread_norm, weight_norm = lax.platform_dependent(
+            moments.mean, spread, state.params, cpu=norms, default=norms_at_once
+        )
         i_xt, i_ty, range_low, range_high = self._histograms(activations, trained, conditional)
         train_loss = mean(loss, trained)
         return Record(
@@ -173,9 +181,9 @@ class Program:
             test_loss=mean(loss, 1 - trained),
             train_accuracy=mean(hit, trained),
             test_accuracy=mean(hit, 1 - trained),
-            gradient_mean=norms(moments.mean),
-            gradient_std=norms(jax.vmap(gradients.spread)(moments)),
-            weight_norm=norms(state.params),
+            gradient_mean=mean_norm,
+            gradient_std=spread_norm,
+            weight_norm=weight_norm,
             params=state.params if self.config.store_weights else state.params[:, :0],
             finite=jnp.isfinite(train_loss) & jnp.isfinite(state.params).all(axis=1),
             estimates=jnp.zeros((len(i_xt), len(self.estimate_keys), len(activations)), dtype),
@@ -191,25 +199,19 @@ class Program:
         """
         dtype, part = conditional.dtype, self.config.measure_on
         p_x = None if self.dataset.p_x is None else jnp.asarray(self.dataset.p_x, dtype)
-        measured = None if part == "all" else (trained > 0) == (part == "train")
-        if measured is None:
+        units_first = [jnp.moveaxis(layer, 1, 0) for layer in activations]  # (U, K, N)
+        if part == "all":
             channels = partition.channels(conditional, p_x, dtype)
         else:
+            measured = (trained > 0) == (part == "train")
             weights = measured.astype(dtype) * (1 if p_x is None else p_x)
             channels = partition.channels_per_network(conditional, weights, dtype)
-        found = []
-        for layer, bounded in zip(activations, self.model.bounded, strict=True):
-            units_first = jnp.moveaxis(layer, 1, 0)  # (U, K, N)
-            if measured is not None:
-                units_first = _only(units_first, measured)
-            low, high = (jnp.full((1, len(layer), 1), end, dtype) for end in (-1, 1))
-            if not bounded:
-                low, high = activation_range(units_first)
-            information = histogram_information(
-                units_first, channels, bins=self.config.bins, low=low, high=high, compat=self.config.compat
-            )
-            found.append((*information, low[0, :, 0], high[0, :, 0]))
-        return [jnp.stack(values, axis=1) for values in zip(*found, strict=True)]
+            units_first = [_only(layer, measured) for layer in units_first]
+        one, all_at_once = (
+            functools.partial(way, bounded=self.model.bounded, bins=self.config.bins, compat=self.config.compat)
+            for way in (layer_by_layer, all_layers)
+        )
+        return lax.platform_dependent(units_first, channels, cpu=one, default=all_at_once)
 
     def _by_layer(self, values: Array) -> Array:
         """(K, kernels) as (K, L); NaN where a network's kernels are not one a layer."""
