@@ -7,7 +7,6 @@ axes of one input pattern.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-from jax import Array, lax
+from jax import Array
 
 from ibjax.config import Config
 from ibjax.data.dataset import Dataset
@@ -145,9 +144,16 @@ class Program:
         return jax.vmap(gradients.begin)(state.params)
 
     def measure(
-        self, sample: Sample, state: State, moments: GradientMoments, inputs: Array, conditional: Array
+        self,
+        sample: Sample,
+        state: State,
+        moments: GradientMoments,
+        inputs: Array,
+        conditional: Array,
+        *,
+        platform: str = "cpu",
     ) -> Record:
-        """All that is logged of a block."""
+        """All that is logged of a block; away from a CPU in as few kernels as can be, up to the order of sums."""
         tree = jax.vmap(self.model.unravel)
         forward = jax.vmap(self.model.forward, in_axes=(0, None))
         logits, activations = forward(tree(state.params), jnp.moveaxis(inputs, 0, -1))
@@ -160,17 +166,18 @@ class Program:
             # 0/0 = NaN where there are no test patterns.
             return partition.tree_sum(values * weight) / partition.tree_sum(weight)
 
-        def norms(*vectors: Array) -> list[Array]:
-            return [self._by_layer(jax.vmap(gradients.norms)(tree(some))) for some in vectors]
+        def norms(vectors: Array) -> Array:
+            if platform == "cpu":
+                return self._by_layer(jax.vmap(gradients.norms)(tree(vectors)))
+            return self._by_layer(gradients.vector_norms(vectors, self.model.places))
 
-        def norms_at_once(*vectors: Array) -> list[Array]:
-            return [self._by_layer(gradients.vector_norms(some, self.model.places)) for some in vectors]
-
-        spread = jax.vmap(gradients.spread)(moments)
-        mean_norm, spread_norm, weight_norm = lax.platform_dependent(
-            moments.mean, spread, state.params, cpu=norms, default=norms_at_once
+        histograms = layer_by_layer if platform == "cpu" else all_layers
+        i_xt, i_ty, range_low, range_high = histograms(
+            *self._binned(activations, trained, conditional),
+            bounded=self.model.bounded,
+            bins=self.config.bins,
+            compat=self.config.compat,
         )
-        i_xt, i_ty, range_low, range_high = self._histograms(activations, trained, conditional)
         train_loss = mean(loss, trained)
         return Record(
             i_xt=i_xt,
@@ -181,16 +188,18 @@ class Program:
             test_loss=mean(loss, 1 - trained),
             train_accuracy=mean(hit, trained),
             test_accuracy=mean(hit, 1 - trained),
-            gradient_mean=mean_norm,
-            gradient_std=spread_norm,
-            weight_norm=weight_norm,
+            gradient_mean=norms(moments.mean),
+            gradient_std=norms(jax.vmap(gradients.spread)(moments)),
+            weight_norm=norms(state.params),
             params=state.params if self.config.store_weights else state.params[:, :0],
             finite=jnp.isfinite(train_loss) & jnp.isfinite(state.params).all(axis=1),
             estimates=jnp.zeros((len(i_xt), len(self.estimate_keys), len(activations)), dtype),
         )
 
-    def _histograms(self, activations: list[Array], trained: Array, conditional: Array) -> list[Array]:
-        """I(X;T), I(T;Y) and the ends of the bins' range of each layer, (K, L) each.
+    def _binned(
+        self, activations: list[Array], trained: Array, conditional: Array
+    ) -> tuple[list[Array], partition.Channels]:
+        """What the histogram is taken of: the activations of each layer, (U, K, N), and the channels of the patterns.
 
         Args:
           activations: (K, U, N) of each layer.
@@ -199,19 +208,13 @@ class Program:
         """
         dtype, part = conditional.dtype, self.config.measure_on
         p_x = None if self.dataset.p_x is None else jnp.asarray(self.dataset.p_x, dtype)
-        units_first = [jnp.moveaxis(layer, 1, 0) for layer in activations]  # (U, K, N)
+        units_first = [jnp.moveaxis(layer, 1, 0) for layer in activations]
         if part == "all":
-            channels = partition.channels(conditional, p_x, dtype)
-        else:
-            measured = (trained > 0) == (part == "train")
-            weights = measured.astype(dtype) * (1 if p_x is None else p_x)
-            channels = partition.channels_per_network(conditional, weights, dtype)
-            units_first = [_only(layer, measured) for layer in units_first]
-        one, all_at_once = (
-            functools.partial(way, bounded=self.model.bounded, bins=self.config.bins, compat=self.config.compat)
-            for way in (layer_by_layer, all_layers)
-        )
-        return lax.platform_dependent(units_first, channels, cpu=one, default=all_at_once)
+            return units_first, partition.channels(conditional, p_x, dtype)
+        measured = (trained > 0) == (part == "train")
+        weights = measured.astype(dtype) * (1 if p_x is None else p_x)
+        channels = partition.channels_per_network(conditional, weights, dtype)
+        return [_only(layer, measured) for layer in units_first], channels
 
     def _by_layer(self, values: Array) -> Array:
         """(K, kernels) as (K, L); NaN where a network's kernels are not one a layer."""
