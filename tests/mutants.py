@@ -54,6 +54,18 @@ MUTANTS = (
         "test_histogram.py::TestAgainstReference::test_float32",
     ),
     Mutant(
+        "information/cells/sorting.py",
+        "functools.reduce(operator.or_,",
+        "functools.reduce(operator.and_,",
+        "test_sorting.py::TestCells::test_the_cells_of_the_hash_table",
+    ),
+    Mutant(
+        "information/partition.py",
+        "last = jnp.roll(first, -1, axis=1)",
+        "last = first",
+        "test_sorting.py::test_entropy_of_one_cell_a_pattern test_sorting.py::TestInformation::test_against_numpy",
+    ),
+    Mutant(
         "information/partition.py",
         "weight = jnp.ones(n, dtype) if p_x is None else p_x.astype(dtype)",
         "weight = jnp.ones(n, dtype)",
