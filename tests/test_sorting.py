@@ -133,7 +133,8 @@ class TestInformation:
         found = []
         for at_once in (1, 3 * 64, 10**9):
             monkeypatch.setattr(partition, "_AT_ONCE", at_once)
-            found.append(partition.over_networks(partition.sorted_information, given, of, 64))
+            in_parts = lambda given, of: partition.over_networks(partition.sorted_information, given, of, 64)  # noqa: E731
+            found.append(jax.jit(in_parts)(given, of))
         for network in range(7):
             own = partition.Channels(of.coarse[:, network], of.fine[:, network], of.scale[network])
             found.append([part[None] for part in sorted_information(given[network], own)])
@@ -169,7 +170,7 @@ def test_all_layers_as_layer_by_layer(per_network: bool, compat: str | None) -> 
         functools.partial(way, bounded=[b for _, b in LAYERS], bins=30, compat=compat)
         for way in (histogram.all_layers, histogram.layer_by_layer)
     )
-    ours, theirs = (list(map(np.asarray, jax.jit(way)(layers, of))) for way in ways)
+    ours, theirs = (list(map(np.array, jax.jit(way)(layers, of))) for way in ways)
     assert np.isnan(theirs[0]).sum() == 2
     for one, other in zip(ours[:2], theirs[:2], strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=SINGLE)

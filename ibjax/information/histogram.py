@@ -97,7 +97,7 @@ def _of_network(
     units, owner = jnp.concatenate(layers), np.repeat(np.arange(len(layers)), widths)
     own = owner == np.arange(len(layers))[:, None]  # (L, U)
     least, greatest = units.min(axis=1), units.max(axis=1)
-    finite = jnp.where(own, jnp.isfinite(least) & jnp.isfinite(greatest), True).all(axis=1)
+    finite = jnp.where(own, jnp.isfinite(units).all(axis=1), True).all(axis=1)  # not every minimum shows a NaN
     least, greatest = jnp.where(own, least, jnp.inf).min(axis=1), jnp.where(own, greatest, -jnp.inf).max(axis=1)
     within = np.array(bounded)
     low, high = jnp.where(within, -1, least), jnp.where(within, 1, widened(least, greatest))
