@@ -15,6 +15,7 @@ import numpy as np
 from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 
+from ibjax.networks.dense import BARRIERS_HOLD
 from ibjax.networks.protocol import Model, Params
 from ibjax.training import gradients
 from ibjax.training.gradients import GradientMoments
@@ -161,7 +162,8 @@ class Trainer:
             return *self._patterns(chosen, sample, inputs), here
 
         def step(index: Array, carry: Any) -> Any:
-            state, moments, (x, y, here) = carry
+            state, moments, ahead = carry
+            x, y, here = lax.optimization_barrier(batch(index)) if BARRIERS_HOLD else ahead
 
             def loss(params: Params) -> Array:
                 logits = self._forward(sample, params, x, number, index)
@@ -179,11 +181,14 @@ class Trainer:
                 moments = (
                     jax.tree.map(lambda new, old: jnp.where(here.any(), new, old), added, moments) if uneven else added
                 )
-            # The next batch travels in the carry: what a loop carries is laid out in memory, where the compiler would
-            # else gather or unpack it anew in every loop that reads it (the first layer took ten times as long).
-            return state, moments, batch(jnp.minimum(index + 1, steps - 1))
+            return state, moments, following(index + 1)
 
-        start = (state, gradients.begin(state.params), batch(jnp.int32(0)))
+        def following(index: Array) -> Any:
+            # Where no barrier holds, the next batch travels in the carry: what a loop carries is laid out in memory,
+            # or the compiler would gather or unpack it anew in every loop that reads it: ten times as long.
+            return None if BARRIERS_HOLD else batch(jnp.minimum(index, steps - 1))
+
+        start = (state, gradients.begin(state.params), following(jnp.int32(0)))
         state, moments, _ = lax.fori_loop(0, steps, step, start)
         return state, moments
 
