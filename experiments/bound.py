@@ -41,7 +41,7 @@ from ibjax.analysis import mean_over_seeds
 from ibjax.bottleneck import LayerOptimality, critical_betas, layer_beta
 from ibjax.figures.bottleneck import draw_curve, draw_layers
 from ibjax.figures.style import ensemble_colours, layer_looks, legend_below, mean_of
-from ibjax.information.histogram import bin_codes
+from ibjax.information.cells.bins import bin_codes
 
 NAME = "bound"
 EARLY = 400

@@ -48,10 +48,22 @@ class Mutant(NamedTuple):
 
 MUTANTS = (
     Mutant(
-        "information/partition.py",
+        "information/cells/table.py",
         "same &= (theirs == w).all(axis=0)",
         "same &= (theirs == w).any(axis=0)",
         "test_histogram.py::TestAgainstReference::test_float32",
+    ),
+    Mutant(
+        "information/cells/sorting.py",
+        "functools.reduce(operator.or_,",
+        "functools.reduce(operator.and_,",
+        "test_sorting.py::TestCells::test_the_cells_of_the_hash_table",
+    ),
+    Mutant(
+        "information/partition.py",
+        "last = jnp.roll(first, -1, axis=1)",
+        "last = first",
+        "test_sorting.py::TestInformation::test_against_numpy",
     ),
     Mutant(
         "information/partition.py",
@@ -72,9 +84,9 @@ MUTANTS = (
         "test_histogram.py::TestByHand::test_the_label_itself test_histogram.py::TestByHand::test_half_of_the_label",
     ),
     Mutant(
-        "information/partition.py",
-        "digits = max(d for d in range(1, 33) if base**d <= 2**32)",
-        "digits = max(d for d in range(1, 34) if base**d <= 2**33)",
+        "information/cells/words.py",
+        "return max(d for d in range(1, 33) if base**d <= 2**32)",
+        "return max(d for d in range(1, 34) if base**d <= 2**33)",
         "test_histogram.py::TestCells::test_pack_loses_nothing",
     ),
     Mutant(
@@ -90,19 +102,19 @@ MUTANTS = (
         "test_estimators.py::test_joint_of_the_channels",
     ),
     Mutant(
-        "information/histogram.py",
+        "information/cells/bins.py",
         "edge.astype(jnp.int32) - below",
         "edge.astype(jnp.int32)",
         "test_histogram.py::TestEdges::test_named_values",
     ),
     Mutant(
-        "information/histogram.py",
+        "information/cells/bins.py",
         "below = total + (total_rest",
         "below = total + 0 * (total_rest",
         "test_histogram.py::TestEdges",
     ),
     Mutant(
-        "information/histogram.py",
+        "information/cells/bins.py",
         "jnp.where(high > low, high, low + jnp.maximum(jnp.abs(low), 1))",
         "jnp.where(high > low, high, low + 1)",
         "test_histogram.py::TestEdges::test_activation_range",

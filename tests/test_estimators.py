@@ -31,6 +31,7 @@ from ibjax.information.apply import (
     quantile_information,
     quantized_information,
 )
+from ibjax.information.cells.bins import activation_range
 from ibjax.information.estimator import ESTIMATORS, Estimator, Information, LayerBatch, estimator_class, make
 from ibjax.information.histogram import layer_information
 from ibjax.information.knn import Knn
@@ -191,7 +192,7 @@ class TestHistogram:
         @jax.jit
         def of_run(a: Any, own: Any) -> Any:
             first = jnp.moveaxis(a, 2, 0)
-            low, high = histogram.activation_range(first)
+            low, high = activation_range(first)
             low, high = jnp.where(own, low, -1), jnp.where(own, high, 1)
             y = partition.channels(jnp.asarray(soft_labels(), jnp.float32), None, a.dtype)
             return histogram.histogram_information(first, y, bins=30, low=low, high=high, compat="idnns")

@@ -20,6 +20,9 @@ from hypothesis import strategies as st
 import ibjax
 from ibjax.information import histogram, partition
 from ibjax.information.apply import information, kde_information
+from ibjax.information.cells import bins as binning
+from ibjax.information.cells import table
+from ibjax.information.cells import words as words_of
 from ibjax.information.histogram import layer_information
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -300,7 +303,7 @@ def exact_codes(values: Floats, bins: int, low: float, high: float) -> list[int]
 
 @functools.partial(jax.jit, static_argnums=(1, 4))
 def kernel_codes(values: Any, bins: int, low: Any, high: Any, compat: str | None = None) -> jax.Array:
-    return histogram.bin_codes(jnp.asarray(values), bins, low, high, compat)
+    return binning.bin_codes(jnp.asarray(values), bins, low, high, compat)
 
 
 def around_edges(bins: int, low: float, high: float, dtype: type[np.floating[Any]]) -> Floats:
@@ -343,7 +346,7 @@ class TestEdges:
     def test_not_compiled_is_the_same(self) -> None:
         """Compilers may contract a product and a sum: the codes must not depend on it."""
         values = around_edges(30, -1, 1, np.float32)
-        codes = histogram.bin_codes(jnp.asarray(values), 30, -1.0, 1.0, None)
+        codes = binning.bin_codes(jnp.asarray(values), 30, -1.0, 1.0, None)
         assert codes.tolist() == exact_codes(values, 30, -1, 1)
 
     def test_random_floats_of_a_one_sided_range(self) -> None:
@@ -355,7 +358,7 @@ class TestEdges:
 
     def test_activation_range(self) -> None:
         a = jnp.array([[[0.5, 2.0, -1.0], [3.0, 3.0, 3.0]], [[0.0, 1.0, 7.0], [3.0, 3.0, 3.0]]])  # (U, M, N)
-        low, high = jax.jit(histogram.activation_range)(a)
+        low, high = jax.jit(binning.activation_range)(a)
         assert low.shape == high.shape == (1, 2, 1)
         assert low.reshape(-1).tolist() == [-1.0, 3.0]
         assert high.reshape(-1)[0] == 7
@@ -363,7 +366,7 @@ class TestEdges:
         codes = kernel_codes(a, 4, low, high)
         assert codes[:, 0].tolist() == [[0, 1, 0], [0, 1, 3]]
         assert np.unique(codes[:, 1]).size == 1
-        low, high = histogram.activation_range(jnp.full((1, 1, 3), -3e9))  # to which float32 adds no 1
+        low, high = binning.activation_range(jnp.full((1, 1, 3), -3e9))  # to which float32 adds no 1
         assert high > low
 
 
@@ -401,7 +404,7 @@ class TestOutOfTheOrdinary:
     @outside_on_purpose
     def test_one_trace_a_configuration(self, monkeypatch: pytest.MonkeyPatch) -> None:
         traces = []
-        kernel = histogram.bin_codes
+        kernel = binning.bin_codes
 
         def counted(*arguments: Any, **options: Any) -> Any:
             traces.append(arguments[1])
@@ -548,17 +551,17 @@ class TestShapesAndLabels:
 
 @partial(jax.jit, static_argnums=1)
 def representatives(words: Any, n_codes: int) -> Any:
-    return partition.representatives([words], n_codes)
+    return table.representatives([words], n_codes)
 
 
 @partial(jax.jit, static_argnums=1)
 def pack(codes: Any, base: int) -> Any:
-    return jnp.concatenate(partition.pack(codes, base))
+    return jnp.concatenate(words_of.pack(codes, base))
 
 
 @partial(jax.jit, static_argnums=1)
 def pack_rows(codes: Any, base: int) -> Any:
-    (words,) = partition.pack_rows(jnp.moveaxis(codes, 0, -1), base)
+    (words,) = words_of.pack_rows(jnp.moveaxis(codes, 0, -1), base)
     return words
 
 

@@ -21,7 +21,7 @@ from ibjax.data.dataset import Dataset
 from ibjax.ensemble.measurement import Measurement
 from ibjax.information import partition
 from ibjax.information.estimator import Estimator
-from ibjax.information.histogram import activation_range, histogram_information
+from ibjax.information.histogram import all_layers, layer_by_layer
 from ibjax.networks.protocol import Model
 from ibjax.probability import conditional_rows
 from ibjax.training import gradients
@@ -144,9 +144,16 @@ class Program:
         return jax.vmap(gradients.begin)(state.params)
 
     def measure(
-        self, sample: Sample, state: State, moments: GradientMoments, inputs: Array, conditional: Array
+        self,
+        sample: Sample,
+        state: State,
+        moments: GradientMoments,
+        inputs: Array,
+        conditional: Array,
+        *,
+        platform: str = "cpu",
     ) -> Record:
-        """All that is logged of a block."""
+        """All that is logged of a block; away from a CPU in as few kernels as can be, up to the order of sums."""
         tree = jax.vmap(self.model.unravel)
         forward = jax.vmap(self.model.forward, in_axes=(0, None))
         logits, activations = forward(tree(state.params), jnp.moveaxis(inputs, 0, -1))
@@ -160,9 +167,17 @@ class Program:
             return partition.tree_sum(values * weight) / partition.tree_sum(weight)
 
         def norms(vectors: Array) -> Array:
-            return self._by_layer(jax.vmap(gradients.norms)(tree(vectors)))
+            if platform == "cpu":
+                return self._by_layer(jax.vmap(gradients.norms)(tree(vectors)))
+            return self._by_layer(gradients.vector_norms(vectors, self.model.places))
 
-        i_xt, i_ty, range_low, range_high = self._histograms(activations, trained, conditional)
+        histograms = layer_by_layer if platform == "cpu" else all_layers
+        i_xt, i_ty, range_low, range_high = histograms(
+            *self._binned(activations, trained, conditional),
+            bounded=self.model.bounded,
+            bins=self.config.bins,
+            compat=self.config.compat,
+        )
         train_loss = mean(loss, trained)
         return Record(
             i_xt=i_xt,
@@ -181,8 +196,10 @@ class Program:
             estimates=jnp.zeros((len(i_xt), len(self.estimate_keys), len(activations)), dtype),
         )
 
-    def _histograms(self, activations: list[Array], trained: Array, conditional: Array) -> list[Array]:
-        """I(X;T), I(T;Y) and the ends of the bins' range of each layer, (K, L) each.
+    def _binned(
+        self, activations: list[Array], trained: Array, conditional: Array
+    ) -> tuple[list[Array], partition.Channels]:
+        """What the histogram is taken of: the activations of each layer, (U, K, N), and the channels of the patterns.
 
         Args:
           activations: (K, U, N) of each layer.
@@ -191,25 +208,13 @@ class Program:
         """
         dtype, part = conditional.dtype, self.config.measure_on
         p_x = None if self.dataset.p_x is None else jnp.asarray(self.dataset.p_x, dtype)
-        measured = None if part == "all" else (trained > 0) == (part == "train")
-        if measured is None:
-            channels = partition.channels(conditional, p_x, dtype)
-        else:
-            weights = measured.astype(dtype) * (1 if p_x is None else p_x)
-            channels = partition.channels_per_network(conditional, weights, dtype)
-        found = []
-        for layer, bounded in zip(activations, self.model.bounded, strict=True):
-            units_first = jnp.moveaxis(layer, 1, 0)  # (U, K, N)
-            if measured is not None:
-                units_first = _only(units_first, measured)
-            low, high = (jnp.full((1, len(layer), 1), end, dtype) for end in (-1, 1))
-            if not bounded:
-                low, high = activation_range(units_first)
-            information = histogram_information(
-                units_first, channels, bins=self.config.bins, low=low, high=high, compat=self.config.compat
-            )
-            found.append((*information, low[0, :, 0], high[0, :, 0]))
-        return [jnp.stack(values, axis=1) for values in zip(*found, strict=True)]
+        units_first = [jnp.moveaxis(layer, 1, 0) for layer in activations]
+        if part == "all":
+            return units_first, partition.channels(conditional, p_x, dtype)
+        measured = (trained > 0) == (part == "train")
+        weights = measured.astype(dtype) * (1 if p_x is None else p_x)
+        channels = partition.channels_per_network(conditional, weights, dtype)
+        return [_only(layer, measured) for layer in units_first], channels
 
     def _by_layer(self, values: Array) -> Array:
         """(K, kernels) as (K, L); NaN where a network's kernels are not one a layer."""

@@ -9,89 +9,30 @@ import abc
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
 from jax.typing import ArrayLike
 
 from ibjax import _checks
 from ibjax.information import partition
 from ibjax.information.apply import apply, warn_outside
+from ibjax.information.cells.bins import activation_range, bin_codes, widened
+from ibjax.information.cells.sorting import n_sorts
+from ibjax.information.cells.table import representatives
+from ibjax.information.cells.words import n_words, pack, pack_layers
 from ibjax.information.estimator import COMPATS, EXACT, MOST_BINS, Estimator, Information, LayerBatch
-from ibjax.information.partition import Channels, codes_information, pack, words_information
-
-
-def bin_codes(activations: Array, bins: int, low: Array | float, high: Array | float, compat: str | None) -> Array:
-    """The bin of each activation, exactly: as if compared with the true edges, not with rounded multiples.
-
-    A value is put beside its nearest edge, and then on its side of it by the sign of
-    intervals (a - low) - edge (high - low), evaluated with error-free sums.
-
-    Args:
-      activations: any shape, float; values outside [low, high] go to the end bins.
-      bins, compat: see `layer_information`; for "idnns" see `_released_codes`.
-      low, high: range, broadcastable to `activations`.
-
-    Returns:
-      Codes, the shape of `activations`, int32.
-    """
-    dtype = activations.dtype
-    low, high = jnp.asarray(low, dtype), jnp.asarray(high, dtype)
-    if compat == "idnns":
-        return _released_codes(activations, bins, low, high)
-    offset, offset_rest = _two_sum(jnp.clip(activations, low, high), -low)
-    span, span_rest = _two_sum(high, -low)
-    edge = jnp.clip(jnp.round(offset / span * bins), 0, bins)
-    (o_long, o_short), (s_long, s_short) = _halves(offset), _halves(span)
-    # Sign of bins * offset - edge * span; every product of a half is exact, and the first difference too.
-    short, short_rest = _two_sum(bins * o_short, -edge * s_short)
-    total, total_rest = _two_sum(bins * o_long - edge * s_long, short)
-    below = total + (total_rest + short_rest + (bins * offset_rest - edge * span_rest)) < 0
-    return jnp.clip(edge.astype(jnp.int32) - below, 0, bins - 1)
-
-
-def _released_codes(activations: Array, edges: int, low: Array, high: Array) -> Array:
-    """The cell of each activation in the authors' released code, which takes -1 and 1 for `low` and `high`.
-
-    Its edges are those of `numpy.linspace(-1, 1, edges)` rounded to float32. Cell k lies from edge k, which belongs to
-    it, to the next; the last has no upper end, and also takes the values below the first edge, whose index there is -1.
-    For another range the edges are moved and stretched.
-    """
-    unit = jnp.asarray(np.linspace(-1, 1, edges).astype(np.float32), activations.dtype)
-    nearest = jnp.clip(jnp.round((activations - low) / (high - low) * (edges - 1)), 0, edges - 1).astype(jnp.int32)
-    middle, half = low / 2 + high / 2, high / 2 - low / 2  # 0 and 1, and so no rounding, for [-1, 1]
-    edge = middle + half * unit.at[nearest].get(mode="clip")
-    code = jnp.clip(nearest - (activations < edge), 0, edges - 2)
-    return jnp.where((activations < low) | (activations >= high), edges - 1, code)
-
-
-def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:
-    """a + b rounded, and exactly what rounding took away (Knuth)."""
-    total = a + b
-    part = total - a
-    return total, (a - (total - part)) + (b - part)
-
-
-def _halves(x: Array) -> tuple[Array, Array]:
-    """x as a sum of two numbers of half its digits; cut with a mask, which no compiler contracts."""
-    single = x.dtype == jnp.float32
-    integer, dropped = (jnp.uint32, 12) if single else (jnp.uint64, 27)
-    bits = lax.bitcast_convert_type(x, integer)
-    long = lax.bitcast_convert_type(bits >> dropped << dropped, x.dtype)
-    return long, x - long
-
-
-def activation_range(activations: Array, axis: int | tuple[int, ...] = (0, 2)) -> tuple[Array, Array]:
-    """Least and greatest activation over some axes, which stay with length 1; never an empty range.
-
-    The default is the range of each batch element of (U, M, N), with the units first.
-    """
-    low = activations.min(axis=axis, keepdims=True)
-    high = activations.max(axis=axis, keepdims=True)
-    return low, jnp.where(high > low, high, low + jnp.maximum(jnp.abs(low), 1))
+from ibjax.information.partition import (
+    Channels,
+    codes_information,
+    over_networks,
+    partition_information,
+    sorted_information,
+)
 
 
 def histogram_information(
@@ -106,7 +47,63 @@ def histogram_information(
     """`layer_information` without checks, for activations (U, M, N) with the units first; returns (M,), (M,)."""
     words = pack(bin_codes(activations, bins, low, high, compat), bins)
     finite = jnp.isfinite(activations).all(axis=(0, 2))
-    return words_information(words, bins ** len(activations), finite, channels)
+    i_xt, i_ty = partition_information(representatives(words, bins ** len(activations)), channels)
+    return jnp.where(finite, i_xt, jnp.nan), jnp.where(finite, i_ty, jnp.nan)
+
+
+def layer_by_layer(
+    layers: list[Array], channels: Channels, *, bounded: Sequence[bool], bins: int, compat: str | None
+) -> list[Array]:
+    """I(X;T), I(T;Y) and the ends of the bins' range of each layer of M networks, (M, L) each.
+
+    Args:
+      layers: (U, M, N) of each layer.
+      channels: of all layers.
+      bounded: of each layer, whether its range is [-1, 1]; it is each network's own otherwise.
+      bins, compat: see `layer_information`.
+    """
+    found = []
+    for layer, is_bounded in zip(layers, bounded, strict=True):
+        low, high = (jnp.full((1, layer.shape[1], 1), end, layer.dtype) for end in (-1, 1))
+        if not is_bounded:
+            low, high = activation_range(layer)
+        bits = histogram_information(layer, channels, bins=bins, low=low, high=high, compat=compat)
+        found.append((*bits, low[0, :, 0], high[0, :, 0]))
+    return [jnp.stack(values, axis=1) for values in zip(*found, strict=True)]
+
+
+def all_layers(
+    layers: list[Array], channels: Channels, *, bounded: Sequence[bool], bins: int, compat: str | None
+) -> list[Array]:
+    """`layer_by_layer` in as few kernels as can be, the way of a GPU: layers of a similar width in one go."""
+    groups: dict[int, list[int]] = {}
+    for number, layer in enumerate(layers):
+        groups.setdefault(n_sorts(n_words(len(layer), bins)), []).append(number)
+    found = []
+    for group in groups.values():
+        chosen = [jnp.moveaxis(layers[i], 1, 0) for i in group]
+        units, n = sum(len(layers[i]) for i in group), chosen[0].shape[-1]
+        way = functools.partial(_of_network, bounded=[bounded[i] for i in group], bins=bins, compat=compat)
+        found.append(over_networks(way, chosen, channels, n * (2 * units + len(group) * len(channels.coarse))))
+    back = np.argsort(np.concatenate(list(groups.values())))
+    return [jnp.concatenate(values, axis=1)[:, back] for values in zip(*found, strict=True)]
+
+
+def _of_network(
+    layers: list[Array], channels: Channels, *, bounded: list[bool], bins: int, compat: str | None
+) -> tuple[Array, ...]:
+    """`all_layers` of one network, (U, N) each, whose layers take equally many sorts; (L,) each."""
+    widths = [len(layer) for layer in layers]
+    units, owner = jnp.concatenate(layers), np.repeat(np.arange(len(layers)), widths)
+    own = owner == np.arange(len(layers))[:, None]  # (L, U)
+    least, greatest = units.min(axis=1), units.max(axis=1)
+    finite = jnp.where(own, jnp.isfinite(units).all(axis=1), True).all(axis=1)  # not every minimum shows a NaN
+    least, greatest = jnp.where(own, least, jnp.inf).min(axis=1), jnp.where(own, greatest, -jnp.inf).max(axis=1)
+    within = np.array(bounded)
+    low, high = jnp.where(within, -1, least), jnp.where(within, 1, widened(least, greatest))
+    codes = bin_codes(units, bins, low[owner, None], high[owner, None], compat)
+    i_xt, i_ty = sorted_information(pack_layers(codes, widths, bins), channels)
+    return *(jnp.where(finite, bits, jnp.nan) for bits in (i_xt, i_ty)), low, high
 
 
 @functools.partial(jax.jit, static_argnames=("bins", "compat"))

@@ -1,10 +1,9 @@
 """Exact information of a partition: which patterns share a cell, and what the cells tell of X and Y.
 
-A layer's cell is a word of codes, one code for each unit. Nothing is ordered and nothing is approximated: cells
-are found with a hash table whose every hit is checked against the whole word, so no collision can merge two.
-On a CPU a scatter costs about 1.5 ns an element where a sort costs 28.
+A layer's cell is a word of codes, one code for each unit. Nothing is approximated: cells are found with a hash table
+whose every hit is checked, or by sorting whole words where that is faster (see `cells`).
 
-Shapes: M batch elements, N patterns, U units, W words of 32 bits, C classes, T slots of the hash table.
+Shapes: M batch elements, N patterns, U units, L layers, W words of 32 bits, C classes.
 """
 
 from __future__ import annotations
@@ -12,19 +11,19 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 
-_SLOTS_PER_PATTERN = 4  # at most an eighth of the patterns meet another cell's in the first round
-_FEW_WORDS = 8  # more are packed and compared in one go, which compiles faster
-_WIDEST_ROWS = 64  # units; wider layers are packed with the units first
+from ibjax.information.cells import sorting
+from ibjax.information.cells.table import representatives
+from ibjax.information.cells.words import pack_rows
+
 _TOGETHER = 60  # batch elements at most, and a divisor of many a batch
-_ODD = np.uint32(0x9E3779B1)  # 2^32 / golden ratio, odd: multiplying permutes the 32-bit words
+_AT_ONCE = 2**26  # numbers, 256 MB
 _IN_BOUNDS = "promise_in_bounds"
 
 
@@ -85,99 +84,6 @@ def joint(of: Channels) -> Array:
     return masses.at[0].set(jnp.maximum(masses[0] - masses[1:].sum(axis=0), 0))
 
 
-def pack(codes: Array, base: int) -> list[Array]:
-    """Writes the codes of all units as few 32-bit words as hold them, each the number with these digits.
-
-    Args:
-      codes: (U, M, N) integers in [0, base).
-      base: number of codes, 2 to 65536.
-
-    Returns:
-      Arrays (w, M, N) of uint32, together W words: the full ones, and the rest. Two patterns have equal words exactly
-      where all their codes are equal.
-    """
-    digits = max(d for d in range(1, 33) if base**d <= 2**32)
-    units = len(codes)
-    full = units - units % digits
-    groups = [codes[:full].reshape(-1, digits, *codes.shape[1:])] if full else []
-    if full <= _FEW_WORDS * digits:  # each in a separate loop: two words in one take eight times as long
-        groups = [codes[None, i : i + digits] for i in range(0, full, digits)]
-    if units > full:
-        groups.append(codes[None, full:])
-    # Digit by digit, the first word of a thousand units beside the last: as many operations as a word has digits.
-    return [
-        functools.reduce(lambda word, digit: word * np.uint32(base) + digit, jnp.moveaxis(g.astype(jnp.uint32), 1, 0))
-        for g in groups
-    ]
-
-
-def pack_rows(codes: Array, base: int) -> list[Array]:
-    """`pack` for codes with the units last, (M, N, U): for narrow layers by one small matrix product, where taking
-    every unit apart would read with a stride. Its words have 24 bits, which a float32 product of integers gets exactly.
-    """
-    if codes.shape[-1] > _WIDEST_ROWS:
-        return pack(jnp.moveaxis(codes, -1, 0), base)
-    digits = max(d for d in range(1, 25) if base**d <= 2**24)
-    units = codes.shape[-1]
-    unit = np.arange(units)
-    powers = np.zeros((units, -(-units // digits)), np.float32)
-    powers[unit, unit // digits] = float(base) ** (unit % digits)
-    words = jnp.tensordot(powers, codes.astype(jnp.float32), (0, 2), precision=lax.Precision.HIGHEST)
-    return [words.astype(jnp.uint32)]
-
-
-def representatives(words: Sequence[Array], n_codes: int) -> Array:
-    """For every pattern the first pattern of its cell.
-
-    Each round, every pattern whose cell is not yet known writes its index into the slot its words hash to; the smallest
-    index wins, and those whose words all equal the winner's have found their cell. The winner of a slot always finds
-    itself, so each round settles at least one cell of each slot; the rest meet again under another hash.
-
-    Args:
-      words: arrays (w, M, N) of uint32.
-      n_codes: how many different words there can be; few enough, and they index a table without collisions.
-
-    Returns:
-      (M, N) int32.
-    """
-    _, m, n = words[0].shape
-    slots = 1 << (_SLOTS_PER_PATTERN * n - 1).bit_length()
-    direct = len(words) == 1 and len(words[0]) == 1 and n_codes <= 2 * slots
-    size = (n_codes if direct else slots) + 1  # the last slot takes the patterns already settled
-    shift = np.uint32(32 - slots.bit_length() + 1)
-    lane = lax.broadcasted_iota(jnp.int32, (m, n), 0)
-    index = lax.broadcasted_iota(jnp.int32, (m, n), 1)
-    generator = np.random.default_rng(0)
-    multipliers = [generator.integers(0, 2**31, len(w), dtype=np.uint32) * 2 + 1 for w in words]
-
-    def slot(turn: Array) -> Array:
-        if direct:
-            return words[0][0].astype(jnp.int32)
-        digest = functools.reduce(
-            operator.add,
-            (jnp.sum(w * k[:, None, None], axis=0, dtype=jnp.uint32) for w, k in zip(words, multipliers, strict=True)),
-        )
-        mixed = (digest ^ (turn * _ODD)) * _ODD
-        return ((mixed ^ (mixed >> 15)) * np.uint32(0x85EBCA6B) >> shift).astype(jnp.int32)
-
-    def settle(carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        turn, found = carry
-        open_ = found == n
-        where = lane * size + jnp.where(open_, slot(turn), size - 1)
-        table = jnp.full(m * size, n, jnp.int32).at[where.reshape(-1)].min(index.reshape(-1), mode=_IN_BOUNDS)
-        winner = table.at[where].get(mode=_IN_BOUNDS)
-        same = open_
-        for w in words:
-            theirs = w.reshape(len(w), -1).at[:, lane * n + winner].get(mode=_IN_BOUNDS)
-            same &= (theirs == w).all(axis=0)
-        return turn + np.uint32(1), jnp.where(same, winner, found)
-
-    # All rounds run in the loop, the first too: a loop's operands are computed once, in memory, where the compiler
-    # would else bin the activations again for every use of a word.
-    unknown = (jnp.uint32(0), jnp.full((m, n), n, jnp.int32))
-    return lax.while_loop(lambda carry: (carry[1] == n).any(), settle, unknown)[1]
-
-
 def partition_information(cell: Array, of: Channels) -> tuple[Array, Array]:
     """H(T) = I(X;T) and I(T;Y) = H(Y) - H(Y|T), (M,) bits each, of a deterministic T given by its cells.
 
@@ -195,36 +101,104 @@ def partition_information(cell: Array, of: Channels) -> tuple[Array, Array]:
         (sums(coarse) if c < of.whole else sums(coarse) + sums(of.fine[c - of.whole])) * of.scale[..., None]
         for c, coarse in enumerate(of.coarse)
     ]
-    classes = [jnp.maximum(mass[0] - sum(mass[1:]), 0), *mass[1:]]
     total = tree_sum(of.coarse) * of.scale
-    total = total.at[of.whole :].add(tree_sum(of.fine) * of.scale)
+    return _bits(mass, total.at[of.whole :].add(tree_sum(of.fine) * of.scale))
+
+
+def sorted_information(words: Array, of: Channels) -> tuple[Array, Array]:
+    """`partition_information` of the layers of one network, whose cells are found by sorting: the way of a GPU.
+
+    A cell's sums are differences of running sums, those of the first parts of the channels without any rounding. The
+    order of all sums is fixed, where a scatter would add as its threads come.
+
+    Args:
+      words: (W, L, N) uint32; patterns with equal words share a cell.
+      of: the channels of this network.
+
+    Returns:
+      I(X;T) and I(T;Y), (L,) bits each.
+    """
+    coarse, fine = jnp.split(_cell_sums(jnp.concatenate(of[:2]), *sorting.runs(words)), [len(of.coarse)])
+    # Rounding may leave a trace of p(x, y) where nothing is left of p(x).
+    marginal, *others = jnp.maximum(coarse.at[of.whole :].add(fine) * of.scale, 0)
+    mass = [marginal, *(jnp.minimum(p, marginal) for p in others)]
+    return _bits(mass, tree_sum(jnp.stack(mass)))
+
+
+def _cell_sums(channels: Array, order: Array, first: Array) -> Array:
+    """Sums over the cells, one after the other, of channels (C, N), where `Runs` has their patterns, (L, N): (C, L, N).
+
+    Behind the last cell the sums are not positive.
+    """
+    begins = first[..., None].astype(channels.dtype)
+    # Which cell it is counts one more running sum; whole numbers are exact.
+    through = jnp.cumsum(jnp.concatenate([channels.T.at[order].get(mode=_IN_BOUNDS), begins], axis=-1), axis=1)
+    row, place = (lax.broadcasted_iota(jnp.int32, first.shape, axis) for axis in (0, 1))
+    last = jnp.roll(first, -1, axis=1)
+    to = jnp.where(last, through[..., -1].astype(jnp.int32) - 1, first.shape[1] + place)  # or nowhere
+    through = through[..., :-1]
+    ends = jnp.zeros_like(through).at[row, to].set(through, mode="drop", unique_indices=True)
+    return jnp.moveaxis(jnp.diff(ends, axis=1, prepend=0), -1, 0)
+
+
+def _bits(mass: list[Array], total: Array) -> tuple[Array, Array]:
+    """I(X;T) and I(T;Y), (M,), of the sums of p(x) and p(x, y) over each cell, (M, N) each with 0 where there is no
+    cell, and over all, (C, M) or (C,)."""
+    classes = [jnp.maximum(mass[0] - sum(mass[1:]), 0), *mass[1:]]
     p_y = jnp.concatenate([jnp.maximum(total[:1] - total[1:].sum(axis=0), 0), total[1:]])
     i_xt = tree_sum(_surprise(mass[0], jnp.ones_like(mass[0])))
     h_y_given_t = tree_sum(functools.reduce(operator.add, (_surprise(p, mass[0]) for p in classes)))
     return i_xt, tree_sum(_surprise(p_y, jnp.ones_like(p_y)).T) - h_y_given_t
 
 
-def words_information(words: list[Array], n_codes: int, finite: Array, of: Channels) -> tuple[Array, Array]:
-    """`partition_information` where patterns with equal words share a cell (see `representatives`); NaN where not
-    `finite`, (M,) bool."""
-    i_xt, i_ty = partition_information(representatives(words, n_codes), of)
-    return jnp.where(finite, i_xt, jnp.nan), jnp.where(finite, i_ty, jnp.nan)
+def over_networks(
+    function: Callable[[Any, Channels], tuple[Array, ...]], arrays: Any, of: Channels, numbers: int
+) -> tuple[Array, ...]:
+    """`function` of one network's arrays and channels for M networks, as many at a time as 256 MB hold.
+
+    Args:
+      arrays: a pytree of arrays (M, ...).
+      of: the channels of all networks, or of each.
+      numbers: how many the function has in memory.
+    """
+    own = of._replace(coarse=jnp.moveaxis(of.coarse, 1, 0), fine=jnp.moveaxis(of.fine, 1, 0)) if of.scale.ndim else None
+
+    def one(network: tuple[Any, Channels | None]) -> tuple[Array, ...]:
+        arrays, own = network
+        return function(arrays, of if own is None else own)
+
+    together, networks = max(1, _AT_ONCE // numbers), (arrays, own)
+    if len(jax.tree.leaves(arrays)[0]) <= together:  # no loop at all
+        return jax.vmap(one)(networks)
+    bits: tuple[Array, ...] = lax.map(one, networks, batch_size=together)
+    return bits
 
 
 def rows_information(
     activations: Array, words_of: Callable[[Array], list[Array]], n_codes: int, of: Channels
 ) -> tuple[Array, Array]:
-    """`words_information` of activations (M, N, U), a few batch elements at a time; NaN where they are not all finite.
+    """I(X;T) and I(T;Y), (M,) bits each, where T is a word made of the activations; NaN where they are not all finite.
 
     Args:
       activations: (M, N, U).
-      words_of: from (m, N, U) to words (w, m, N) of uint32.
-      n_codes, of: as for `words_information`.
+      words_of: from (m, N, U) to words (w, m, N) of uint32; patterns with equal words share a cell.
+      n_codes: as for `representatives`.
+      of: the channels of the patterns.
     """
     m, n, units = activations.shape
 
-    def some(a: Array) -> tuple[Array, Array]:
-        return words_information(words_of(a), n_codes, jnp.isfinite(a).all(axis=(1, 2)), of)
+    def by_table(words: list[Array]) -> tuple[Array, Array]:
+        return partition_information(representatives(words, n_codes), of)
+
+    def by_sorting(words: list[Array]) -> tuple[Array, Array]:
+        together = jnp.moveaxis(jnp.concatenate(words), 0, 1)[:, :, None]  # (m, W, 1, N)
+        i_xt, i_ty = over_networks(sorted_information, together, of, together[0].size + of.coarse.size)
+        return i_xt[:, 0], i_ty[:, 0]
+
+    def some(a: Array) -> tuple[Array, ...]:
+        bits = lax.platform_dependent(words_of(a), cpu=by_table, default=by_sorting)
+        finite = jnp.isfinite(a).all(axis=(1, 2))
+        return tuple(jnp.where(finite, part, jnp.nan) for part in bits)
 
     # A few at a time keep the hash tables within the cache and the memory bounded.
     i_xt, i_ty = lax.map(some, activations.reshape(-1, math.gcd(m, _TOGETHER), n, units))
@@ -240,7 +214,7 @@ def codes_information(
       activations: (M, N, U).
       codes_of: from (m, N, U) activations to their codes, of the same shape.
       base: number of codes, 2 to 65536.
-      of: as for `words_information`.
+      of: the channels of the patterns.
     """
     return rows_information(activations, lambda a: pack_rows(codes_of(a), base), base ** activations.shape[-1], of)
 
@@ -252,7 +226,14 @@ def _surprise(p: Array, of: Array) -> Array:
 
 
 def tree_sum(terms: Array) -> Array:
-    """Sum over the last axis by halves: rounding errors grow with log N only, and every step is a fast wide loop."""
+    """Sum over the last axis; rounding errors grow with log N only.
+
+    By halves on a CPU, where every step is a fast wide loop. A GPU's threads share the terms in one kernel.
+    """
+    return lax.platform_dependent(terms, cpu=_sum_by_halves, default=functools.partial(jnp.sum, axis=-1))
+
+
+def _sum_by_halves(terms: Array) -> Array:
     n = terms.shape[-1]
     size = 1 << (n - 1).bit_length()
     terms = jnp.pad(terms, [(0, 0)] * (terms.ndim - 1) + [(0, size - n)])

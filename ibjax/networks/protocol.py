@@ -68,6 +68,14 @@ class Model:
         jax.eval_shape(lambda tree: found.append(ravel_pytree(tree)[1]), self._tree)
         return found[0]
 
+    @cached_property
+    def places(self) -> Params:
+        """Where each parameter stands in the vector: the network's tree, of NumPy arrays of int."""
+        leaves, structure = jax.tree.flatten(self._tree)
+        parts = np.split(np.arange(self.n_params), np.cumsum([leaf.size for leaf in leaves])[:-1])
+        shaped = [part.reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)]
+        return jax.tree.unflatten(structure, shaped)
+
     @property
     def n_params(self) -> int:
         """P."""
