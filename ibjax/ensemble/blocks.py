@@ -234,7 +234,8 @@ def lower(
     check_signals()
     if train:
         epochs = (number, number, shapes(np.bool_(True)))
-        lowered["train"] = jax.jit(program.train, donate_argnums=1).lower(sample, state, data[0], *epochs)
+        trained = jax.jit(program.on(device.platform).train, donate_argnums=1)
+        lowered["train"] = trained.lower(sample, state, data[0], *epochs)
         check_signals()
         if program.fused is not None:
             lowered["check"] = jax.jit(program.fused.error).lower(sample, state)

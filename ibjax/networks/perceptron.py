@@ -21,6 +21,7 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from ibjax.networks import units
 from ibjax.networks.protocol import Model, Params
 
 Noise = Sequence[Array] | None
@@ -98,6 +99,7 @@ class Perceptron:
         """The network as the library sees it; inputs with several axes are flattened."""
         hidden = self.widths[1:-1]
         bounded = self.activation in _BOUNDED
+        narrow = sum(a * b for a, b in itertools.pairwise(self.widths)) <= _LARGEST_UNROLLED
         return Model(
             self.init,
             self.forward,
@@ -105,6 +107,7 @@ class Perceptron:
             layer_widths=self.widths[1:],
             bounded=(bounded,) * len(hidden) + (True,),
             hidden=hidden,
+            units=functools.partial(units.logits, self.activation) if narrow else None,
         )
 
     def init(self, key: Array, inputs: Array | None = None) -> Params:
