@@ -47,7 +47,8 @@ import ibjax
 from ibjax import Config, Trajectory, figures
 from ibjax.analysis import compression
 from ibjax.figures.style import legend_below
-from ibjax.networks.perceptron import Perceptron, dense
+from ibjax.networks.dense import dense
+from ibjax.networks.perceptron import Perceptron
 
 NAME = "noisy_training"
 NOISES, EPOCHS = (0.05, 0.2), 4000

@@ -15,9 +15,9 @@ import pytest
 from flax import linen, nnx
 
 from ibjax.data import Dataset
-from ibjax.networks import perceptron
 from ibjax.networks.adapter import as_model
-from ibjax.networks.perceptron import Perceptron, dense
+from ibjax.networks.dense import LARGEST_UNROLLED, dense, product_gradients, summed_gradients, tanh
+from ibjax.networks.perceptron import Perceptron
 from ibjax.networks.protocol import Model
 from ibjax.training.gradients import kernels
 
@@ -233,14 +233,18 @@ class TestPerceptron:
 
 
 class TestDense:
+    @pytest.mark.parametrize("patterns", [17, 96, 100, 256, 600])
     @pytest.mark.parametrize(("units_in", "units_out"), [(3, 2), (1, 1), (12, 10), (40, 30)])
-    def test_value_and_gradient_are_those_of_the_matrix_formula(self, units_in: int, units_out: int) -> None:
-        """The unrolled sums of a small kernel and the library products of a wide one; 40 terms in float32."""
-        assert (units_in * units_out > perceptron._LARGEST_UNROLLED) == (units_in == 40)
+    def test_value_and_gradient_are_those_of_the_matrix_formula(
+        self, units_in: int, units_out: int, patterns: int
+    ) -> None:
+        """The unrolled sums of a small kernel and the library products of a wide one; batches of a few vectors, of
+        many, and of no whole number of them; up to 600 terms in float32."""
+        assert (units_in * units_out > LARGEST_UNROLLED) == (units_in == 40)
         rng = np.random.default_rng(6)
         kernel, bias, a, weight = (
             jnp.asarray(rng.normal(size=size), jnp.float32)
-            for size in ((units_in, units_out), (units_out,), (units_in, 17), (units_out, 17))
+            for size in ((units_in, units_out), (units_out,), (units_in, patterns), (units_out, patterns))
         )
 
         def ours(*arguments: jax.Array) -> jax.Array:
@@ -259,6 +263,40 @@ class TestDense:
         expected = jax.jit(jax.grad(plain, (0, 1, 2)))(kernel, bias, a)
         for one, other in zip(found, expected, strict=True):
             np.testing.assert_allclose(one, other, rtol=0, atol=1e-4)
+
+    def test_weight_gradients_of_both_ways_agree(self) -> None:
+        rng = np.random.default_rng(7)
+        a, d = (jnp.asarray(rng.normal(size=size), jnp.float32) for size in ((12, 100), (10, 100)))
+        exact = np.asarray(a, np.float64) @ np.asarray(d, np.float64).T, np.asarray(d, np.float64).sum(axis=1)
+        for gradients in (product_gradients(a, d), summed_gradients(a, d)):
+            for found, truth in zip(gradients, exact, strict=True):
+                np.testing.assert_allclose(found, truth, rtol=0, atol=2e-5)
+
+
+class TestTanh:
+    def test_is_within_five_units_in_the_last_place(self) -> None:
+        x = np.concatenate([np.linspace(0, 9.2, 400_001), np.geomspace(1e-37, 1, 40_001)]).astype(np.float32)
+        truth = np.tanh(x.astype(np.float64))
+        for sign in (1, -1):
+            found = np.asarray(jax.jit(tanh)(sign * x)) * sign
+            assert np.max(np.abs(found - truth) / np.spacing(truth.astype(np.float32))) < 5
+            assert np.array_equal(found >= 1, x > np.float32(8)), "saturated from 8 on and only there"
+            assert found.max() == 1
+
+    def test_has_the_ends_of_the_compiler_s_own(self) -> None:
+        x = jnp.asarray([np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0], jnp.float32)
+        assert np.array_equal(tanh(x), jnp.tanh(x), equal_nan=True)
+
+    def test_slope_is_that_of_its_value(self) -> None:
+        x = jnp.linspace(-10, 10, 101)
+        a = np.asarray(tanh(x), np.float64)
+        np.testing.assert_allclose(jax.vmap(jax.grad(tanh))(x), 1 - a * a, rtol=0, atol=1e-7)
+
+    def test_is_the_compiler_s_own_in_float64(self) -> None:
+        with jax.enable_x64(True):
+            x = jnp.linspace(-3, 3, 7)
+            assert x.dtype == jnp.float64
+            assert np.array_equal(tanh(x), jnp.tanh(x))
 
 
 class LinenNetwork(linen.Module):  # type: ignore[misc]  # flax is not typed here

@@ -12,8 +12,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -22,41 +21,10 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from ibjax.networks import units
+from ibjax.networks.dense import BARRIERS_HOLD, LARGEST_UNROLLED, dense, tanh
 from ibjax.networks.protocol import Model, Params
 
 Noise = Sequence[Array] | None
-
-# Above this many weights a library product is faster than a sum of scaled rows.
-_LARGEST_UNROLLED = 1024
-
-
-def _sum(terms: Iterable[Array]) -> Array:
-    return functools.reduce(operator.add, terms)
-
-
-@jax.custom_vjp
-def dense(kernel: Array, bias: Array, a: Array) -> Array:
-    """kernel^T a + bias with patterns on the last axis: (U', U), (U,), (U', B) -> (U, B)."""
-    if kernel.size > _LARGEST_UNROLLED:
-        return lax.dot_general(kernel, a, (((0,), (0,)), ((), ()))) + bias[:, None]
-    return _sum(kernel[i, :, None] * a[i] for i in range(kernel.shape[0])) + bias[:, None]
-
-
-def _dense_forward(kernel: Array, bias: Array, a: Array) -> tuple[Array, tuple[Array, Array]]:
-    return dense(kernel, bias, a), (kernel, a)
-
-
-def _dense_backward(saved: tuple[Array, Array], d: Array) -> tuple[Array, Array, Array]:
-    kernel, a = saved
-    d_kernel = lax.dot_general(a, d, (((1,), (1,)), ((), ())))
-    # A sum over the last axis is slow on a CPU where a product with ones is not.
-    d_bias = lax.dot_general(d, jnp.ones(d.shape[1], d.dtype), (((1,), (0,)), ((), ())))
-    if kernel.size > _LARGEST_UNROLLED:
-        return d_kernel, d_bias, lax.dot_general(kernel, d, (((1,), (0,)), ((), ())))
-    return d_kernel, d_bias, _sum(kernel[:, o, None] * d[o] for o in range(kernel.shape[1]))
-
-
-dense.defvjp(_dense_forward, _dense_backward)
 
 
 def _fused_once(f: Callable[[Array], Array]) -> Callable[[Array], Array]:
@@ -65,7 +33,7 @@ def _fused_once(f: Callable[[Array], Array]) -> Callable[[Array], Array]:
 
 
 _ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "tanh": jnp.tanh,
+    "tanh": tanh if BARRIERS_HOLD else jnp.tanh,
     "relu": _fused_once(jax.nn.relu),
     "linear": _fused_once(lambda z: z),
     "softsign": _fused_once(jax.nn.soft_sign),
@@ -99,7 +67,7 @@ class Perceptron:
         """The network as the library sees it; inputs with several axes are flattened."""
         hidden = self.widths[1:-1]
         bounded = self.activation in _BOUNDED
-        narrow = sum(a * b for a, b in itertools.pairwise(self.widths)) <= _LARGEST_UNROLLED
+        narrow = sum(a * b for a, b in itertools.pairwise(self.widths)) <= units.MOST_WEIGHTS
         return Model(
             self.init,
             self.forward,
@@ -135,7 +103,7 @@ class Perceptron:
           noise: (U, B) for each hidden layer, which the next layer sees added to its activations.
         """
         features = inputs.reshape(-1, inputs.shape[-1])
-        if max(a * b for a, b in itertools.pairwise(self.widths)) <= _LARGEST_UNROLLED:
+        if max(a * b for a, b in itertools.pairwise(self.widths)) <= LARGEST_UNROLLED:
             return self.columns(params, features, noise)
         turned = None if noise is None else [a.T for a in noise]
         logits, activations = self.rows(params, features.T, turned)

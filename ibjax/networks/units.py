@@ -25,6 +25,9 @@ from ibjax.networks.protocol import Params
 Units = list[Array]  # (B,) of each unit
 Noise = Sequence[Array] | None
 
+MOST_WEIGHTS = 1024
+"""Weights of a network, above which the chain takes long to compile."""
+
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "tanh": jnp.tanh,
     "relu": jax.nn.relu,

@@ -16,7 +16,7 @@ from ibjax.networks.protocol import Params
 from ibjax.training import gradients
 from ibjax.training.gradients import GradientMoments
 from ibjax.training.loss import cross_entropy
-from ibjax.training.trainer import _RULE_STREAM, Sample, State, Trainer, _step_key, epoch_positions
+from ibjax.training.trainer import RULE_STREAM, Sample, State, Trainer, epoch_positions, step_key
 
 
 class FewLaunches(Trainer):
@@ -58,7 +58,7 @@ class FewLaunches(Trainer):
                 return jnp.sum(weight * cross_entropy(logits, y)) / jnp.maximum(count, 1)
 
             # A step without patterns, at the end of the epoch of a network that has few, is none.
-            key, taken = _step_key(sample, _RULE_STREAM, number, index), count > 0
+            key, taken = step_key(sample, RULE_STREAM, number, index), count > 0
             params, rule_state, info = rule.step(key, state.params, state.rule, loss)
             state = _choose(taken & learn, State(params, rule_state), state)
             if info.gradient is not None:

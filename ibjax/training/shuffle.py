@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array, lax
 
 _ROUNDS = 24  # twice log2 of the 4096 patterns
-_ROUNDS_TOGETHER = 8  # in one loop; longer chains run out of registers
+_ROUNDS_TOGETHER = 1
 
 
 def round_keys(key: Array, n: int | Array) -> Array:
@@ -40,8 +40,9 @@ def swap_or_not(position: Array, n: int | Array, keys: Array) -> Array:
 
     def rounds(part: Array, x: Array) -> Array:
         for reflection, factor, summand in keys.reshape(-1, _ROUNDS_TOGETHER, 3)[part]:
-            reflected = reflection.astype(jnp.int32) - x
-            reflected = jnp.where(reflected < 0, reflected + n, reflected)
+            # Modulo n: of a negative difference, a large number without its sign, adding n makes the smaller one.
+            difference = (reflection.astype(jnp.int32) - x).astype(jnp.uint32)
+            reflected = jnp.minimum(difference, difference + jnp.asarray(n, jnp.uint32)).astype(jnp.int32)
             hashed = jnp.maximum(x, reflected).astype(jnp.uint32) * factor + summand
             x = jnp.where(hashed.astype(jnp.int32) < 0, reflected, x)
         return x

@@ -15,6 +15,7 @@ import numpy as np
 from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 
+from ibjax.networks.dense import BARRIERS_HOLD
 from ibjax.networks.protocol import Model, Params
 from ibjax.training import gradients
 from ibjax.training.gradients import GradientMoments
@@ -24,7 +25,7 @@ from ibjax.training.shuffle import round_keys, swap_or_not
 
 # Set the keys of the noise and of the update rule apart from those of the batch orders, whose numbers are epochs.
 NOISE_STREAM = np.uint32(2**32 - 1)
-_RULE_STREAM = np.uint32(2**32 - 2)
+RULE_STREAM = np.uint32(2**32 - 2)
 
 
 class HyperParameters(NamedTuple):
@@ -161,7 +162,8 @@ class Trainer:
             return *self._patterns(chosen, sample, inputs), here
 
         def step(index: Array, carry: Any) -> Any:
-            state, moments, (x, y, here) = carry
+            state, moments, ahead = carry
+            x, y, here = lax.optimization_barrier(batch(index)) if BARRIERS_HOLD else ahead
 
             def loss(params: Params) -> Array:
                 logits = self._forward(sample, params, x, number, index)
@@ -169,7 +171,7 @@ class Trainer:
                 count = jnp.sum(weight)
                 return jnp.sum(weight * cross_entropy(logits, y)) / (jnp.maximum(count, 1) if uneven else count)
 
-            key = _step_key(sample, _RULE_STREAM, number, index)
+            key = step_key(sample, RULE_STREAM, number, index)
             params, rule_state, info = rule.step(key, state.params, state.rule, loss)
             # A step without patterns, at the end of the epoch of a network that has few, is none.
             accepted = learn & here.any() if uneven else learn
@@ -179,11 +181,14 @@ class Trainer:
                 moments = (
                     jax.tree.map(lambda new, old: jnp.where(here.any(), new, old), added, moments) if uneven else added
                 )
-            # The next batch travels in the carry: what a loop carries is laid out in memory, where the compiler would
-            # else gather or unpack it anew in every loop that reads it (the first layer took ten times as long).
-            return state, moments, batch(jnp.minimum(index + 1, steps - 1))
+            return state, moments, following(index + 1)
 
-        start = (state, gradients.begin(state.params), batch(jnp.int32(0)))
+        def following(index: Array) -> Any:
+            # Where no barrier holds, the next batch travels in the carry: what a loop carries is laid out in memory,
+            # or the compiler would gather or unpack it anew in every loop that reads it: ten times as long.
+            return None if BARRIERS_HOLD else batch(jnp.minimum(index, steps - 1))
+
+        start = (state, gradients.begin(state.params), following(jnp.int32(0)))
         state, moments, _ = lax.fori_loop(0, steps, step, start)
         return state, moments
 
@@ -202,14 +207,14 @@ class Trainer:
             return self.model.forward(params, x)[0]
         if self.model.hidden is None:
             raise ValueError("noise needs a model that takes it")
-        key = _step_key(sample, NOISE_STREAM, number, index)
+        key = step_key(sample, NOISE_STREAM, number, index)
         # Patterns first, so that a longer batch begins with the numbers of a shorter one.
         drawn = jax.random.normal(key, (self.batch_size, sum(self.model.hidden)), x.dtype)
         noise = sample.hyper.noise_std.astype(x.dtype) * drawn.T
         return self.model.forward(params, x, jnp.split(noise, np.cumsum(self.model.hidden)[:-1]))[0]
 
 
-def _step_key(sample: Sample, stream: np.uint32, number: Array, index: Array) -> Array:
+def step_key(sample: Sample, stream: np.uint32, number: Array, index: Array) -> Array:
     """The key of one step of one epoch, for one purpose."""
     return jax.random.fold_in(epoch_key(sample.order, stream, number), index)
 
