@@ -103,17 +103,20 @@ def _count(computations: dict[str, list[str]], names: Iterable[str]) -> Launches
     return Launches(direct, tuple(loops))
 
 
+def expect_no_gpu() -> None:
+    """To be called before JAX looks for devices: it runs on the CPU, and loads its compiler for GPUs without CUDA."""
+    os.environ.setdefault("JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "1")
+    jax.config.update("jax_platforms", "cpu")
+
+
 def described_device(target: str) -> jax.Device:
-    """A GPU to compile for, from the text of its description; nothing is there to run on.
+    """A GPU to compile for, from the text of its description, after `expect_no_gpu`; nothing is there to run on.
 
     Raises:
       RuntimeError: the compiler for GPUs is missing.
     """
     if not compiler_is_here():
         raise RuntimeError("needs JAX's compiler for GPUs: pip install -e '.[gpu-offline]'")
-    # The libraries that a program would need to run are not looked for.
-    os.environ.setdefault("JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "1")
-    jax.config.update("jax_platforms", "cpu")
     described = topologies.get_topology_desc("described", "cuda", target_config=target, topology="1x1x1")
     return described.devices[0]
 

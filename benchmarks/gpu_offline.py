@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from gpu_launches import described_device, launches
+from gpu_launches import described_device, expect_no_gpu, launches
 
 from ibjax import PRESETS, Config
 from ibjax.ensemble.assemble import assemble
@@ -284,6 +284,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--launch-seconds", type=float, default=LAUNCH_SECONDS, help="of one launch (%(default)s)")
     options.add_argument("--json", metavar="FILE", help="write the results there: of one target an object, else a list")
     chosen = options.parse_args(arguments)
+    expect_no_gpu()
     rows = []
     for name in chosen.target or names:
         row = evaluate(PRESETS[chosen.preset], target(name), chosen.launch_seconds)
