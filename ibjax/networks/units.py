@@ -24,6 +24,7 @@ from ibjax.networks.protocol import Params
 
 Units = list[Array]  # (B,) of each unit
 Noise = Sequence[Array] | None
+Saved = tuple[Callable[[Units], tuple[list[Units]]], list[Units]]  # what gives the deltas, and what each layer sees
 
 MOST_WEIGHTS = 1024
 """Weights of a network, above which the chain takes long to compile."""
@@ -39,7 +40,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 
 def logits(activation: str, params: Params, inputs: Array, noise: Noise = None) -> Array:
-    """Logits (C, B); their derivative is taken with respect to the parameters, and is zero for the other arguments.
+    """Logits (C, B); with a derivative with respect to the parameters alone.
 
     Args:
       activation: of the hidden layers.
@@ -50,9 +51,9 @@ def logits(activation: str, params: Params, inputs: Array, noise: Noise = None) 
 
     @jax.custom_vjp
     def network(params: Params) -> Array:
-        return jnp.stack(_forward(activation, params, inputs, noise, None)[0])
+        return forward(params)[0]
 
-    def forward(params: Params) -> tuple[Array, tuple[Callable[[Units], tuple[list[Units]]], list[Units]]]:
+    def forward(params: Params) -> tuple[Array, Saved]:
         # The delta of a unit is the derivative with respect to a shift of what goes into it.
         shifts = [[jnp.zeros_like(inputs[0])] * len(layer["bias"]) for layer in params]
         top, pull, seen = jax.vjp(
@@ -60,17 +61,16 @@ def logits(activation: str, params: Params, inputs: Array, noise: Noise = None) 
         )
         return jnp.stack(top), (pull, seen)
 
-    def backward(saved: tuple[Callable[[Units], tuple[list[Units]]], list[Units]], d: Array) -> tuple[Params]:
+    def backward(saved: Saved, d: Array) -> tuple[Params]:
         pull, seen = saved
-        (deltas,) = pull(list(d))
-        return (_gradient(seen, deltas),)
+        return (_gradient(seen, *pull(list(d))),)
 
     network.defvjp(forward, backward)
     return network(params)
 
 
 def _forward(
-    activation: str, params: Params, inputs: Array, noise: Noise, shifts: list[Units] | None
+    activation: str, params: Params, inputs: Array, noise: Noise, shifts: list[Units]
 ) -> tuple[Units, list[Units]]:
     """The logits, and what each layer sees of the one before it."""
     activate = ACTIVATIONS[activation]
@@ -79,11 +79,9 @@ def _forward(
         kernel, bias = layer["kernel"], layer["bias"]
         seen.append(a)
         z = [
-            functools.reduce(operator.add, (kernel[i, j] * a[i] for i in range(len(a)))) + bias[j]
+            functools.reduce(operator.add, (kernel[i, j] * a[i] for i in range(len(a)))) + bias[j] + shifts[index][j]
             for j in range(len(bias))
         ]
-        if shifts is not None:
-            z = list(map(operator.add, z, shifts[index]))
         if index < len(params) - 1:
             a = [activate(unit) for unit in z]
             a = a if noise is None else list(map(operator.add, a, noise[index]))

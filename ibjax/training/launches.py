@@ -62,8 +62,8 @@ class FewLaunches(Trainer):
             params, rule_state, info = rule.step(key, state.params, state.rule, loss)
             state = _choose(taken & learn, State(params, rule_state), state)
             if info.gradient is not None:
-                seen = jnp.minimum(index, -(-n // b)).astype(moments.seen.dtype)
-                moments = _choose(taken, gradients.add(moments._replace(seen=seen), info.gradient), moments)
+                before = moments._replace(seen=index.astype(moments.seen.dtype))
+                moments = _choose(taken, gradients.add(before, info.gradient), moments)
             return state, moments
 
         return lax.fori_loop(0, len(position), step, (state, gradients.begin(state.params)))
