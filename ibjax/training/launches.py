@@ -16,6 +16,7 @@ from ibjax.networks.protocol import Params
 from ibjax.training import gradients
 from ibjax.training.gradients import GradientMoments
 from ibjax.training.loss import cross_entropy
+from ibjax.training.shuffle import ROUNDS
 from ibjax.training.trainer import RULE_STREAM, Sample, State, Trainer, epoch_positions, step_key
 
 
@@ -43,7 +44,7 @@ class FewLaunches(Trainer):
         self, sample: Sample, state: State, inputs: Array, number: Array, learn: Array
     ) -> tuple[State, GradientMoments]:
         rule, b = self.make_rule(sample.hyper), self.batch_size
-        position, _ = epoch_positions(sample, number, self.n_train, b, self.shuffle)
+        position, _ = epoch_positions(sample, number, self.n_train, b, self.shuffle, together=ROUNDS)
         source = (sample.packed if self.bits else sample.patterns).at[position].get(mode="promise_in_bounds")
         n = jnp.int32(self.n_train) if sample.hyper.n_train is None else sample.hyper.n_train
 

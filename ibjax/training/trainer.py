@@ -21,7 +21,7 @@ from ibjax.training import gradients
 from ibjax.training.gradients import GradientMoments
 from ibjax.training.loss import cross_entropy
 from ibjax.training.rules import UpdateRule
-from ibjax.training.shuffle import round_keys, swap_or_not
+from ibjax.training.shuffle import ROUNDS_TOGETHER, round_keys, swap_or_not
 
 # Set the keys of the noise and of the update rule apart from those of the batch orders, whose numbers are epochs.
 NOISE_STREAM = np.uint32(2**32 - 1)
@@ -224,7 +224,9 @@ def epoch_key(order: Array, stream: np.uint32, number: Array) -> Array:
     return jax.random.fold_in(jax.random.fold_in(order, stream), number)
 
 
-def epoch_positions(sample: Sample, number: Array, n: int, size: int, shuffle: bool) -> tuple[Array, Array]:
+def epoch_positions(
+    sample: Sample, number: Array, n: int, size: int, shuffle: bool, together: int = ROUNDS_TOGETHER
+) -> tuple[Array, Array]:
     """Which of the n training patterns each batch of an epoch takes, and whether the place is taken at all.
 
     Returns:
@@ -236,5 +238,6 @@ def epoch_positions(sample: Sample, number: Array, n: int, size: int, shuffle: b
     present = position < count
     position = jnp.where(present, position, 0)
     if shuffle:
-        position = swap_or_not(position, count, round_keys(jax.random.fold_in(sample.order, number), count))
+        keys = round_keys(jax.random.fold_in(sample.order, number), count)
+        position = swap_or_not(position, count, keys, together)
     return position, present
