@@ -229,13 +229,12 @@ def lower(
     seeds, data = shapes(np.zeros(size, np.uint32)), shapes((program.inputs, program.conditional))
     sample, state = shapes(jax.eval_shape(program.start, seeds, *data))
     moments = shapes(jax.eval_shape(program.no_moments, state))
-    number = shapes(np.int32(0))
+    number, learn = shapes((np.int32(0), np.bool_(True)))
     lowered = {"start": jax.jit(program.start).lower(seeds, *data)}
     check_signals()
     if train:
-        epochs = (number, number, shapes(np.bool_(True)))
         trained = jax.jit(program.on(device.platform).train, donate_argnums=1)
-        lowered["train"] = trained.lower(sample, state, data[0], *epochs)
+        lowered["train"] = trained.lower(sample, state, data[0], number, number, learn)
         check_signals()
         if program.fused is not None:
             lowered["check"] = jax.jit(program.fused.error).lower(sample, state)
