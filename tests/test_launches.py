@@ -100,7 +100,7 @@ def test_a_rule_without_gradients() -> None:
 
 
 def test_every_activation_has_its_units() -> None:
-    """Logits and gradients are those of the network by layers."""
+    """Logits, activations and gradients are those of the network by layers."""
     rng = np.random.default_rng(1)
     assert set(units.ACTIVATIONS) == set(perceptron._ACTIVATIONS)
     with jax.enable_x64():
@@ -111,12 +111,15 @@ def test_every_activation_has_its_units() -> None:
             by_units = model.units
             assert by_units is not None
 
-            def loss(params: Any, logits: Any, drawn: Any, x: Any = x, weight: Any = weight) -> Any:
-                return (logits(params, x, drawn) * weight).sum()
+            def loss(params: Any, forward: Any, drawn: Any, x: Any = x, weight: Any = weight) -> Any:
+                logits, activations = forward(params, x, drawn)
+                return (logits * weight).sum(), activations
 
             for drawn in (None, [noise[:5], noise[5:]]):
-                ours = jax.value_and_grad(loss)(params, by_units, drawn)
-                theirs = jax.value_and_grad(loss)(params, lambda *given, f=model.forward: f(*given)[0], drawn)
+                ours, theirs = (
+                    jax.value_and_grad(loss, has_aux=True)(params, forward, drawn)
+                    for forward in (by_units, model.forward)
+                )
                 for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
                     np.testing.assert_allclose(one, other, rtol=0, atol=1e-12)
 

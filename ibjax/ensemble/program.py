@@ -93,7 +93,7 @@ class Program:
     measurements: tuple[Measurement, ...]
 
     def on(self, platform: str) -> Program:
-        """The same run, as it is trained on devices of one kind."""
+        """The same run, as devices of one kind compute it."""
         return self if platform == "cpu" else dataclasses.replace(self, trainer=FewLaunches.of(self.trainer))
 
     @property

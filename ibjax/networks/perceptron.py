@@ -10,7 +10,6 @@ along the patterns, which the compiler vectorises.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 from collections.abc import Callable, Sequence
 
@@ -75,7 +74,7 @@ class Perceptron:
             layer_widths=self.widths[1:],
             bounded=(bounded,) * len(hidden) + (True,),
             hidden=hidden,
-            units=functools.partial(units.logits, self.activation) if narrow else None,
+            units=self.by_units if narrow else None,
         )
 
     def init(self, key: Array, inputs: Array | None = None) -> Params:
@@ -108,6 +107,12 @@ class Perceptron:
         turned = None if noise is None else [a.T for a in noise]
         logits, activations = self.rows(params, features.T, turned)
         return logits.T, [a.T for a in activations]
+
+    def by_units(self, params: Params, inputs: Array, noise: Noise = None) -> tuple[Array, list[Array]]:
+        """As `forward`, for a GPU; the derivative is that of the logits, with respect to the parameters alone."""
+        features = inputs.reshape(-1, inputs.shape[-1])
+        logits, activations = units.forward(self.activation, params, features, noise)
+        return logits, [*activations, self._probabilities(logits, 0)]
 
     def propagate(self, params: Params, inputs: ArrayLike, *, key: Array, noise_std: float, passes: int) -> list[Array]:
         """Activations f_l(T_{l-1}) of every layer in `passes` of the noisy network T_l = f_l(T_{l-1}) + Z.
@@ -154,5 +159,8 @@ class Perceptron:
             activations.append(a)
             a = a if noise is None else a + noise[index]
         logits = product(params[-1]["kernel"], params[-1]["bias"], a)
-        probabilities = jax.nn.sigmoid(logits) if self.output == "sigmoid" else jax.nn.softmax(logits, axis=classes)
-        return logits, [*activations, probabilities]
+        return logits, [*activations, self._probabilities(logits, classes)]
+
+    def _probabilities(self, logits: Array, classes: int) -> Array:
+        """Of the classes, which lie along an axis."""
+        return jax.nn.sigmoid(logits) if self.output == "sigmoid" else jax.nn.softmax(logits, axis=classes)

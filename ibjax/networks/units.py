@@ -39,8 +39,10 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 }
 
 
-def logits(activation: str, params: Params, inputs: Array, noise: Noise = None) -> Array:
-    """Logits (C, B); with a derivative with respect to the parameters alone.
+def forward(activation: str, params: Params, inputs: Array, noise: Noise = None) -> tuple[Array, list[Array]]:
+    """Logits (C, B) and activations (U, B) of the hidden layers.
+
+    Only the logits have a derivative, and with respect to the parameters alone.
 
     Args:
       activation: of the hidden layers.
@@ -50,31 +52,31 @@ def logits(activation: str, params: Params, inputs: Array, noise: Noise = None) 
     """
 
     @jax.custom_vjp
-    def network(params: Params) -> Array:
-        return forward(params)[0]
+    def network(params: Params) -> tuple[Array, list[Array]]:
+        return saving(params)[0]
 
-    def forward(params: Params) -> tuple[Array, Saved]:
+    def saving(params: Params) -> tuple[tuple[Array, list[Array]], Saved]:
         # The delta of a unit is the derivative with respect to a shift of what goes into it.
         shifts = [[jnp.zeros_like(inputs[0])] * len(layer["bias"]) for layer in params]
-        top, pull, seen = jax.vjp(
+        top, pull, (seen, hidden) = jax.vjp(
             lambda shifts: _forward(activation, params, inputs, noise, shifts), shifts, has_aux=True
         )
-        return jnp.stack(top), (pull, seen)
+        return (jnp.stack(top), list(map(jnp.stack, hidden))), (pull, seen)
 
-    def backward(saved: Saved, d: Array) -> tuple[Params]:
+    def backward(saved: Saved, d: tuple[Array, list[Array]]) -> tuple[Params]:
         pull, seen = saved
-        return (_gradient(seen, *pull(list(d))),)
+        return (_gradient(seen, *pull(list(d[0]))),)
 
-    network.defvjp(forward, backward)
+    network.defvjp(saving, backward)
     return network(params)
 
 
 def _forward(
     activation: str, params: Params, inputs: Array, noise: Noise, shifts: list[Units]
-) -> tuple[Units, list[Units]]:
-    """The logits, and what each layer sees of the one before it."""
+) -> tuple[Units, tuple[list[Units], list[Units]]]:
+    """The logits; what each layer sees of the one before it; and the activations of the hidden layers."""
     activate = ACTIVATIONS[activation]
-    a, seen = list(inputs), []
+    a, seen, hidden = list(inputs), [], []
     for index, layer in enumerate(params):
         kernel, bias = layer["kernel"], layer["bias"]
         seen.append(a)
@@ -83,9 +85,9 @@ def _forward(
             for j in range(len(bias))
         ]
         if index < len(params) - 1:
-            a = [activate(unit) for unit in z]
-            a = a if noise is None else list(map(operator.add, a, noise[index]))
-    return z, seen
+            hidden.append([activate(unit) for unit in z])
+            a = hidden[-1] if noise is None else list(map(operator.add, hidden[-1], noise[index]))
+    return z, (seen, hidden)
 
 
 def _gradient(seen: list[Units], deltas: list[Units]) -> Params:

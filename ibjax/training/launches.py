@@ -30,15 +30,10 @@ class FewLaunches(Trainer):
     @classmethod
     def of(cls, trainer: Trainer) -> Trainer:
         """The same training in few launches; the trainer itself where its network is only to be had by layers."""
-        units = trainer.model.units
-        if units is None:
+        if trainer.model.units is None:
             return trainer
-
-        def forward(params: Params, inputs: Array, *noise: list[Array]) -> tuple[Array, list[Array]]:
-            return units(params, inputs.reshape(-1, inputs.shape[-1]), *noise), []
-
         fields = {field.name: getattr(trainer, field.name) for field in dataclasses.fields(trainer)}
-        return cls(**{**fields, "model": dataclasses.replace(trainer.model, forward=forward)})
+        return cls(**{**fields, "model": dataclasses.replace(trainer.model, forward=trainer.model.units)})
 
     def epoch(
         self, sample: Sample, state: State, inputs: Array, number: Array, learn: Array
