@@ -1,7 +1,8 @@
 """What XLA makes of a run for a GPU that is not here: programs compiled for a described target, and their launches.
 
-A launch is whatever the host asks of the GPU one by one: a fusion, a copy, a fill, a library call (which may
-launch several kernels itself, as that of a sort does, and counts once). Needs the compiler for GPUs that `jax[cuda13-local]` brings, of JAX's own version: `pip install -e ".[gpu-offline]"`.
+A launch is whatever the host asks of the GPU one by one: a fusion, a copy, a fill, a call of a library, which counts
+once, though that of a sort may launch several kernels. Needs the compiler for GPUs that `jax[cuda13-local]` brings, of
+JAX's own version: `pip install -e ".[gpu-offline]"`.
 """
 
 from __future__ import annotations
