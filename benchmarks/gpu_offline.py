@@ -1,18 +1,24 @@
-"""What the fused trainer takes of a GPU that is not here: NVIDIA's assembler and disassembler need none.
+"""What a run takes of a GPU that is not here: its kernel's instructions, and the launches of its compiled programs.
 
-The kernel is straight code, so its instructions can be counted. A multiprocessor has four schedulers, each of which
-issues one instruction a cycle at most, to one of its two warps: one that computes, one that fetches and updates. So the
-instructions of both loops over the minibatches are the fewest cycles a step can take. Waiting for results comes on top:
-times from this count are the best that the program can reach, not predictions.
+The fused kernel is straight code, so its instructions can be counted in what NVIDIA's assembler makes of it. A
+multiprocessor has four schedulers, each of which issues one instruction a cycle at most, to one of its two warps: one
+that computes, one that fetches and updates. So the instructions of both loops over the minibatches are the fewest
+cycles a step can take; waiting for results comes on top.
 
-    python benchmarks/gpu_offline.py [--target h100] [--preset paper] [--json FILE]
+All else is a row of launches (`gpu_launches`), each of which takes some microseconds whatever it computes. How many is
+an assumption, `--launch-seconds`; times are estimates, nothing was measured.
 
-Needs `ptxas` and `nvdisasm`, on the path or from the extra `gpu-offline`.
+    python benchmarks/gpu_offline.py [--target h100] [--preset paper] [--launch-seconds 4e-6] [--json FILE]
+
+Needs NVIDIA's assembler and disassembler and JAX's compiler for GPUs, all in the extra `gpu-offline`, on Linux:
+
+    pip install -e ".[gpu-offline]"
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib.util
 import json
 import re
@@ -24,14 +30,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from gpu_launches import described_device, expect_no_gpu, launches
 
 from ibjax import PRESETS, Config
 from ibjax.ensemble.assemble import assemble
+from ibjax.ensemble.blocks import block_size
+from ibjax.ensemble.program import Program
 from ibjax.networks.perceptron import Perceptron
-from ibjax.training.fused import supports
+from ibjax.training.fused import EPOCHS_PER_LAUNCH, FusedTrainer, gpu_launch, supports
 from ibjax.training.ptx import Kernel, fitting
 
 TARGETS = Path(__file__).parent / "gpu_targets"
+LAUNCH_SECONDS = 4e-6  # an assumption: what one launch takes, of those that compute little
 _COMPUTING = 128  # threads of a block that compute
 # Operations that only the loops over minibatches have, and that only the one of warps that compute has.
 _STEP_MARK, _COMPUTER_MARK = "BAR", "HMMA"
@@ -45,12 +55,14 @@ class Target(NamedTuple):
       capability: compute capability, "9.0".
       processors: multiprocessors.
       hertz: the clock at its fastest.
+      text: its description, as XLA takes it.
     """
 
     name: str
     capability: str
     processors: int
     hertz: float
+    text: str
 
 
 class Assembled(NamedTuple):
@@ -92,6 +104,7 @@ def target(name: str) -> Target:
         f"{capability[1]}.{capability[2] or 0}",
         int(number("core_count")),
         float(number("clock_rate_ghz")) * 1e9,
+        text,
     )
 
 
@@ -111,7 +124,7 @@ def assemble_for(kernel: Kernel, capability: str) -> Assembled:
     """
     assembler, disassembler = tool("ptxas"), tool("nvdisasm")
     if assembler is None or disassembler is None:
-        raise RuntimeError("needs ptxas and nvdisasm: pip install 'ibjax[gpu-offline]'")
+        raise RuntimeError("needs ptxas and nvdisasm: pip install -e '.[gpu-offline]'")
     with tempfile.TemporaryDirectory() as folder:
         text, binary = Path(folder) / "kernel.ptx", Path(folder) / "kernel.cubin"
         text.write_text(kernel.text, encoding="utf-8")
@@ -164,7 +177,27 @@ def step_instructions(listing: str) -> tuple[int, int]:
     return computing[0], producing[0]
 
 
-def evaluate(config: Config, gpu: Target) -> dict[str, str | int | float]:
+def built_in(program: Program) -> Perceptron:
+    """The network of a configuration."""
+    widths = (*program.inputs.shape[1:], *program.model.layer_widths)
+    return Perceptron(widths, program.config.activation, program.config.output)
+
+
+def fused_kernel(program: Program, gpu: Target) -> Kernel:
+    """The kernel that trains a configuration on a GPU.
+
+    Raises:
+      ValueError: the configuration is not one that the fused trainer trains.
+      NoKernelError: there is none.
+    """
+    config, network = program.config, built_in(program)
+    noise = bool(np.any(config.noise))
+    if not supports(network, program.trainer, noise=noise):
+        raise ValueError(f"{config!r}; allowed: what the fused trainer trains")
+    return fitting(network, gpu.capability, adam=config.optimizer == "adam", noise=noise)
+
+
+def count_cycles(config: Config, gpu: Target) -> dict[str, str | int | float]:
     """What the kernel of a configuration takes of a GPU; integers are counts, spills and memory in bytes.
 
     Raises:
@@ -172,15 +205,11 @@ def evaluate(config: Config, gpu: Target) -> dict[str, str | int | float]:
       NoKernelError, RuntimeError: there is no kernel, or no program to count with.
     """
     program = assemble(config)
-    widths = (*program.inputs.shape[1:], *program.model.layer_widths)
-    network, noise = Perceptron(widths, config.activation, config.output), bool(np.any(config.noise))
-    if not supports(network, program.trainer, noise=noise):
-        raise ValueError(f"{config!r}; allowed: what the fused trainer trains")
-    kernel = fitting(network, gpu.capability, adam=config.optimizer == "adam", noise=noise)
+    kernel = fused_kernel(program, gpu)
     assembled = assemble_for(kernel, gpu.capability)
     batch, n = program.trainer.batch_size, program.trainer.n_train
     cycles = -(-batch // (_COMPUTING * kernel.variant.patterns)) * sum(assembled.instructions)
-    # Cycles of a step x steps x rounds of seeds over the multiprocessors / clock.
+    # Rounds: of seeds over the multiprocessors.
     steps, rounds = -(-n // batch) * config.epochs, -(-len(config.seed_list) // gpu.processors)
     return {
         "target": gpu.name,
@@ -191,8 +220,60 @@ def evaluate(config: Config, gpu: Target) -> dict[str, str | int | float]:
         "patterns_of_a_thread": kernel.variant.patterns,
         "steps": steps,
         "rounds": rounds,
-        "estimated_seconds": cycles * steps * rounds / gpu.hertz,
+        "training_seconds": cycles * steps * rounds / gpu.hertz,
     }
+
+
+def count_launches(config: Config, gpu: Target) -> dict[str, int]:
+    """Launches of the programs of a configuration on a GPU, for each block of seeds, by the plain path and the fused.
+
+    Raises:
+      ValueError, NoKernelError, RuntimeError: as `count_cycles`.
+    """
+    program = assemble(config)
+    launch = gpu_launch(fused_kernel(program, gpu))
+    fused = FusedTrainer(program.trainer, learning_rate=0.0, launch=launch)
+    device = described_device(gpu.text)
+    found = launches(dataclasses.replace(program, fused=fused), device)
+    epoch = found["train"].main_loop
+    calls = -(-config.epochs // (len(config.logged) * EPOCHS_PER_LAUNCH))
+    return {
+        "blocks": -(-len(config.seed_list) // block_size(device)),
+        "launches_at_start": found["start"].total,
+        "plain_kernels_per_step": epoch.main_loop.total,
+        "plain_launches_per_epoch": epoch.total,
+        "fused_launches_between_logs": found["fused"].direct + calls * found["fused"].main_loop.total,
+        "launches_per_log": found["measure"].total,
+        "loops_the_host_decides_per_log": found["measure"].undecided,
+    }
+
+
+def evaluate(config: Config, gpu: Target, launch_seconds: float = LAUNCH_SECONDS) -> dict[str, str | int | float]:
+    """Both counts, and what they come to for the whole run; see `FORMULA`.
+
+    Raises:
+      ValueError, NoKernelError, RuntimeError: as `count_cycles`.
+    """
+    cycles, counted = count_cycles(config, gpu), count_launches(config, gpu)
+    blocks, logs = counted["blocks"], len(config.logged)
+    measuring = logs * counted["launches_per_log"]
+    fused, plain = logs * counted["fused_launches_between_logs"], config.epochs * counted["plain_launches_per_epoch"]
+    return {
+        **cycles,
+        **counted,
+        "launch_seconds": launch_seconds,
+        "estimated_seconds": float(cycles["training_seconds"]) + blocks * (fused + measuring) * launch_seconds,
+        "plain_estimated_seconds": blocks * (plain + measuring) * launch_seconds,
+    }
+
+
+FORMULA = """\
+training_seconds = issue_cycles_per_step x steps x rounds / clock: a lower bound, waiting for results comes on top
+estimated_seconds = training_seconds + blocks x logged epochs
+    x (fused_launches_between_logs + launches_per_log) x launch_seconds
+plain_estimated_seconds = blocks
+    x (epochs x plain_launches_per_epoch + logged epochs x launches_per_log) x launch_seconds
+launch_seconds is an assumption; nothing was measured"""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -200,13 +281,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--target", choices=names, action="append", help="a GPU; all where none is named")
     options.add_argument("--preset", choices=sorted(PRESETS), default="paper", help="what to train")
+    options.add_argument("--launch-seconds", type=float, default=LAUNCH_SECONDS, help="of one launch (%(default)s)")
     options.add_argument("--json", metavar="FILE", help="write the results there: of one target an object, else a list")
     chosen = options.parse_args(arguments)
-    rows = [evaluate(PRESETS[chosen.preset], target(name)) for name in chosen.target or names]
-    for row in rows:
-        told = {key: round(value, 3) if isinstance(value, float) else value for key, value in row.items()}
-        print(", ".join(f"{key} {value}" for key, value in told.items()))
-    print("estimated_seconds = issue_cycles_per_step x steps x rounds / clock: a lower bound, nothing was measured")
+    expect_no_gpu()
+    rows = []
+    for name in chosen.target or names:
+        row = evaluate(PRESETS[chosen.preset], target(name), chosen.launch_seconds)
+        rows.append(row)
+        for key, value in row.items():
+            print(f"{key:30} {value:.4g}" if isinstance(value, float) else f"{key:30} {value}")
+        print()
+    print(FORMULA)
     if chosen.json:
         Path(chosen.json).write_text(json.dumps(rows[0] if len(rows) == 1 else rows, indent=1) + "\n", encoding="utf-8")
 

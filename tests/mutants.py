@@ -168,6 +168,24 @@ MUTANTS = (
         "test_estimators.py::TestProtocol::test_networks_do_not_see_each_other",
     ),
     Mutant(
+        "training/launches.py",
+        "index), count > 0",
+        "index), count >= 0",
+        "test_launches.py::test_trains_as_the_plain_path",
+    ),
+    Mutant(
+        "training/launches.py",
+        "jnp.clip(n - index * b, 0, b)",
+        "jnp.int32(b)",
+        "test_launches.py::test_trains_as_the_plain_path",
+    ),
+    Mutant(
+        "networks/units.py",
+        "product[-1, left:right]",
+        "product[0, left:right]",
+        "test_launches.py::test_every_activation_has_its_units",
+    ),
+    Mutant(
         "training/trainer.py",
         "u = jax.random.uniform(label_key,",
         "u = jax.random.uniform(split_key,",

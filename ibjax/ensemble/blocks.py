@@ -232,14 +232,14 @@ def lower(
         return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=on_device), tree)
 
     seeds, data = shapes(np.zeros(size, np.uint32)), shapes((program.inputs, program.conditional))
+    program = program.on(device.platform)
     sample, state = shapes(jax.eval_shape(program.start, seeds, *data))
     moments = shapes(jax.eval_shape(program.no_moments, state))
-    number = shapes(np.int32(0))
+    number, learn = shapes((np.int32(0), np.bool_(True)))
     lowered = {"start": jax.jit(program.start).lower(seeds, *data)}
     check_signals()
     if train:
-        epochs = (number, number, shapes(np.bool_(True)))
-        lowered["train"] = jax.jit(program.train, donate_argnums=1).lower(sample, state, data[0], *epochs)
+        lowered["train"] = jax.jit(program.train, donate_argnums=1).lower(sample, state, data[0], number, number, learn)
         check_signals()
         if program.fused is not None:
             lowered["check"] = jax.jit(program.fused.error).lower(sample, state)

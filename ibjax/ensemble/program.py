@@ -27,6 +27,7 @@ from ibjax.probability import conditional_rows
 from ibjax.training import gradients
 from ibjax.training.fused import FusedTrainer
 from ibjax.training.gradients import GradientMoments
+from ibjax.training.launches import FewLaunches
 from ibjax.training.loss import correct, cross_entropy
 from ibjax.training.trainer import HyperParameters, Sample, State, Trainer
 
@@ -90,6 +91,10 @@ class Program:
     per_seed: PerSeed
     histogram: Estimator
     measurements: tuple[Measurement, ...]
+
+    def on(self, platform: str) -> Program:
+        """The same run, as devices of one kind compute it."""
+        return self if platform == "cpu" else dataclasses.replace(self, trainer=FewLaunches.of(self.trainer))
 
     @property
     def model(self) -> Model:

@@ -19,6 +19,7 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from ibjax.networks import units
 from ibjax.networks.dense import BARRIERS_HOLD, LARGEST_UNROLLED, dense, tanh
 from ibjax.networks.protocol import Model, Params
 
@@ -65,6 +66,7 @@ class Perceptron:
         """The network as the library sees it; inputs with several axes are flattened."""
         hidden = self.widths[1:-1]
         bounded = self.activation in _BOUNDED
+        narrow = sum(a * b for a, b in itertools.pairwise(self.widths)) <= units.MOST_WEIGHTS
         return Model(
             self.init,
             self.forward,
@@ -72,6 +74,7 @@ class Perceptron:
             layer_widths=self.widths[1:],
             bounded=(bounded,) * len(hidden) + (True,),
             hidden=hidden,
+            units=self.by_units if narrow else None,
         )
 
     def init(self, key: Array, inputs: Array | None = None) -> Params:
@@ -104,6 +107,12 @@ class Perceptron:
         turned = None if noise is None else [a.T for a in noise]
         logits, activations = self.rows(params, features.T, turned)
         return logits.T, [a.T for a in activations]
+
+    def by_units(self, params: Params, inputs: Array, noise: Noise = None) -> tuple[Array, list[Array]]:
+        """As `forward`, for a GPU; the derivative is that of the logits, with respect to the parameters alone."""
+        features = inputs.reshape(-1, inputs.shape[-1])
+        logits, activations = units.forward(self.activation, params, features, noise)
+        return logits, [*activations, self._probabilities(logits, 0)]
 
     def propagate(self, params: Params, inputs: ArrayLike, *, key: Array, noise_std: float, passes: int) -> list[Array]:
         """Activations f_l(T_{l-1}) of every layer in `passes` of the noisy network T_l = f_l(T_{l-1}) + Z.
@@ -150,5 +159,8 @@ class Perceptron:
             activations.append(a)
             a = a if noise is None else a + noise[index]
         logits = product(params[-1]["kernel"], params[-1]["bias"], a)
-        probabilities = jax.nn.sigmoid(logits) if self.output == "sigmoid" else jax.nn.softmax(logits, axis=classes)
-        return logits, [*activations, probabilities]
+        return logits, [*activations, self._probabilities(logits, classes)]
+
+    def _probabilities(self, logits: Array, classes: int) -> Array:
+        """Of the classes, which lie along an axis."""
+        return jax.nn.sigmoid(logits) if self.output == "sigmoid" else jax.nn.softmax(logits, axis=classes)

@@ -51,6 +51,8 @@ class Model:
       layer_widths: U of each layer; the units of a layer with several axes are counted together.
       bounded: of each layer, whether its activations stay within [-1, 1], the range of the paper's bins.
       hidden: widths of the hidden layers to whose activations noise can be added; None where it cannot.
+      units: as `forward`, computed unit by unit (see `units`) for devices where launches cost more than arithmetic;
+        None where the network is only to be had by layers.
     """
 
     init: Callable[[Array], Params]
@@ -59,6 +61,7 @@ class Model:
     layer_widths: tuple[int, ...]
     bounded: tuple[bool, ...]
     hidden: tuple[int, ...] | None = None
+    units: Callable[..., tuple[Array, list[Array]]] | None = None
 
     @cached_property
     def unravel(self) -> Callable[[Array], Params]:

@@ -10,18 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-_ROUNDS = 24  # twice log2 of the 4096 patterns
-_ROUNDS_TOGETHER = 1
+ROUNDS = 24  # twice log2 of the 4096 patterns
+ROUNDS_TOGETHER = 1
 
 
 def round_keys(key: Array, n: int | Array) -> Array:
     """Keys of one shuffle of n things, (rounds, 3) uint32: a reflection in [0, n), an odd factor and a summand."""
-    bits = jax.random.bits(key, (_ROUNDS, 3), jnp.uint32)
+    bits = jax.random.bits(key, (ROUNDS, 3), jnp.uint32)
     modulus = n.astype(jnp.uint32) if isinstance(n, Array) else np.uint32(n)
     return jnp.stack([bits[:, 0] % modulus, bits[:, 1] | 1, bits[:, 2]], axis=1)
 
 
-def swap_or_not(position: Array, n: int | Array, keys: Array) -> Array:
+def swap_or_not(position: Array, n: int | Array, keys: Array, together: int = ROUNDS_TOGETHER) -> Array:
     """Where a random permutation of range(n) takes `position`.
 
     Swap-or-not shuffle (Hoang, Morris & Rogaway, CRYPTO 2012): each round pairs every position with its reflection
@@ -33,13 +33,14 @@ def swap_or_not(position: Array, n: int | Array, keys: Array) -> Array:
       position: any shape, int32 in [0, n).
       n: how many things are permuted.
       keys: those of `round_keys`.
+      together: how many rounds a turn of the loop makes, a divisor of `ROUNDS`; with all of them there is no loop.
 
     Returns:
       The shape of `position`, int32 in [0, n); a bijection of range(n).
     """
 
     def rounds(part: Array, x: Array) -> Array:
-        for reflection, factor, summand in keys.reshape(-1, _ROUNDS_TOGETHER, 3)[part]:
+        for reflection, factor, summand in keys.reshape(-1, together, 3)[part]:
             # Modulo n: of a negative difference, a large number without its sign, adding n makes the smaller one.
             difference = (reflection.astype(jnp.int32) - x).astype(jnp.uint32)
             reflected = jnp.minimum(difference, difference + jnp.asarray(n, jnp.uint32)).astype(jnp.int32)
@@ -47,4 +48,4 @@ def swap_or_not(position: Array, n: int | Array, keys: Array) -> Array:
             x = jnp.where(hashed.astype(jnp.int32) < 0, reflected, x)
         return x
 
-    return lax.fori_loop(0, _ROUNDS // _ROUNDS_TOGETHER, rounds, position)
+    return lax.fori_loop(0, ROUNDS // together, rounds, position)

@@ -21,11 +21,11 @@ from ibjax.training import gradients
 from ibjax.training.gradients import GradientMoments
 from ibjax.training.loss import cross_entropy
 from ibjax.training.rules import UpdateRule
-from ibjax.training.shuffle import round_keys, swap_or_not
+from ibjax.training.shuffle import ROUNDS_TOGETHER, round_keys, swap_or_not
 
 # Set the keys of the noise and of the update rule apart from those of the batch orders, whose numbers are epochs.
 NOISE_STREAM = np.uint32(2**32 - 1)
-_RULE_STREAM = np.uint32(2**32 - 2)
+RULE_STREAM = np.uint32(2**32 - 2)
 
 
 class HyperParameters(NamedTuple):
@@ -171,7 +171,7 @@ class Trainer:
                 count = jnp.sum(weight)
                 return jnp.sum(weight * cross_entropy(logits, y)) / (jnp.maximum(count, 1) if uneven else count)
 
-            key = _step_key(sample, _RULE_STREAM, number, index)
+            key = step_key(sample, RULE_STREAM, number, index)
             params, rule_state, info = rule.step(key, state.params, state.rule, loss)
             # A step without patterns, at the end of the epoch of a network that has few, is none.
             accepted = learn & here.any() if uneven else learn
@@ -207,14 +207,14 @@ class Trainer:
             return self.model.forward(params, x)[0]
         if self.model.hidden is None:
             raise ValueError("noise needs a model that takes it")
-        key = _step_key(sample, NOISE_STREAM, number, index)
+        key = step_key(sample, NOISE_STREAM, number, index)
         # Patterns first, so that a longer batch begins with the numbers of a shorter one.
         drawn = jax.random.normal(key, (self.batch_size, sum(self.model.hidden)), x.dtype)
         noise = sample.hyper.noise_std.astype(x.dtype) * drawn.T
         return self.model.forward(params, x, jnp.split(noise, np.cumsum(self.model.hidden)[:-1]))[0]
 
 
-def _step_key(sample: Sample, stream: np.uint32, number: Array, index: Array) -> Array:
+def step_key(sample: Sample, stream: np.uint32, number: Array, index: Array) -> Array:
     """The key of one step of one epoch, for one purpose."""
     return jax.random.fold_in(epoch_key(sample.order, stream, number), index)
 
@@ -224,7 +224,9 @@ def epoch_key(order: Array, stream: np.uint32, number: Array) -> Array:
     return jax.random.fold_in(jax.random.fold_in(order, stream), number)
 
 
-def epoch_positions(sample: Sample, number: Array, n: int, size: int, shuffle: bool) -> tuple[Array, Array]:
+def epoch_positions(
+    sample: Sample, number: Array, n: int, size: int, shuffle: bool, together: int = ROUNDS_TOGETHER
+) -> tuple[Array, Array]:
     """Which of the n training patterns each batch of an epoch takes, and whether the place is taken at all.
 
     Returns:
@@ -236,5 +238,6 @@ def epoch_positions(sample: Sample, number: Array, n: int, size: int, shuffle: b
     present = position < count
     position = jnp.where(present, position, 0)
     if shuffle:
-        position = swap_or_not(position, count, round_keys(jax.random.fold_in(sample.order, number), count))
+        keys = round_keys(jax.random.fold_in(sample.order, number), count)
+        position = swap_or_not(position, count, keys, together)
     return position, present
