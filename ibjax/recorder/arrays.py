@@ -26,11 +26,11 @@ def as_array(field: str, value: Any) -> Any:
     What has `__dlpack__` is read without a copy where JAX or NumPy can; else what it says by `__array__` is taken.
 
     Raises:
-      TypeError: it is no array of numbers.
+      TypeError: it is no array of real numbers.
     """
     array = value if isinstance(value, jax.Array | np.ndarray) else _foreign(value)
-    if not jnp.issubdtype(array.dtype, jnp.number) and array.dtype != np.bool_:
-        raise TypeError(f"{field} is of {_kind(value)} with dtype {array.dtype}; allowed: an array of numbers")
+    if not any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
+        raise TypeError(f"{field} is of {_kind(value)} with dtype {array.dtype}; allowed: an array of real numbers")
     return array
 
 
@@ -154,8 +154,6 @@ def as_layer(name: str, value: Any, n_seeds: int, n_patterns: int, *, seed_axis:
       TypeError: no array of real numbers.
     """
     array = as_array(f"layer {name!r}", value)
-    if jnp.issubdtype(array.dtype, jnp.complexfloating):
-        raise TypeError(f"layer {name!r} has dtype {array.dtype}; allowed: real numbers")
     wanted = (n_seeds, n_patterns) if seed_axis else (n_patterns,)
     axes = "(seeds, patterns, ...)" if seed_axis else "(patterns, ...)"
     if array.shape[: len(wanted)] != wanted or 0 in array.shape:
