@@ -232,7 +232,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("results")
 
 
-LONG = ("estimators", "noise", "width", "generalization", "noisy_training", "settings")
+LONG = ("estimators", "noise", "width", "generalization", "noisy_training", "saturation", "settings")
 """Compute longer than they compile."""
 
 
