@@ -24,7 +24,9 @@ from .information.apply import quantile_information as quantile_information
 from .information.apply import quantized_information as quantized_information
 from .information.histogram import layer_information as layer_information
 from .information.noisy import noisy_network_information as noisy_network_information
+from .networks.capture import capture as capture
 from .progress import Progress as Progress
+from .recorder.recorder import Recorder as Recorder
 from .trajectory import Trajectory as Trajectory
 from .trajectory import TrajectoryError as TrajectoryError
 from .trajectory import concatenate as concatenate

@@ -16,6 +16,7 @@ from flax import linen, nnx
 
 from ibjax.data import Dataset
 from ibjax.networks.adapter import as_model
+from ibjax.networks.capture import capture
 from ibjax.networks.dense import LARGEST_UNROLLED, dense, product_gradients, summed_gradients, tanh
 from ibjax.networks.perceptron import Perceptron
 from ibjax.networks.protocol import Model
@@ -318,6 +319,23 @@ class NnxNetwork(nnx.Module):  # type: ignore[misc]  # flax is not typed here
         return logits, [hidden, jax.nn.softmax(logits)]
 
 
+class LinenLogits(linen.Module):  # type: ignore[misc]  # flax is not typed here
+    """As `LinenNetwork`, but it returns its logits only, and sows the layer."""
+
+    @linen.compact  # type: ignore[untyped-decorator]
+    def __call__(self, x: jax.Array) -> jax.Array:
+        hidden = linen.tanh(linen.Dense(6)(x))
+        self.sow("intermediates", "hidden", hidden)
+        return linen.Dense(2)(hidden)
+
+
+class NnxLogits(NnxNetwork):
+    def __call__(self, x: jax.Array) -> jax.Array:  # type: ignore[override] # that is the point
+        hidden = jnp.tanh(self.first(x))
+        self.sow(nnx.Intermediate, "hidden", hidden)
+        return self.last(hidden)
+
+
 class PlainNetwork:
     def init(self, key: jax.Array, inputs: jax.Array) -> Any:
         draws = jax.random.split(key)
@@ -330,6 +348,52 @@ class PlainNetwork:
         hidden = jnp.tanh(inputs @ params["first"]["kernel"] + params["first"]["bias"])
         logits = hidden @ params["last"]["kernel"] + params["last"]["bias"]
         return logits, [hidden, jax.nn.softmax(logits)]
+
+
+class TestCapture:
+    @pytest.mark.parametrize(
+        ("logits_only", "whole"), [(LinenLogits(), LinenNetwork()), (NnxLogits, NnxNetwork)], ids=["linen", "nnx"]
+    )
+    def test_is_the_network_that_returns_its_layers(self, logits_only: Any, whole: Any) -> None:
+        captured, expected = model_of(capture(logits_only, ["hidden"]), 5), model_of(whole, 5)
+        assert captured.layer_names == ("hidden", "output")
+        assert captured.layer_widths == expected.layer_widths == (6, 2)
+        x = jnp.asarray(inputs(9, 5).T, jnp.float32)
+        params = captured.init(jax.random.key(3))
+        found, truth = captured.forward(params, x), expected.forward(expected.init(jax.random.key(3)), x)
+        for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(truth), strict=True):
+            np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+
+    def test_takes_parts_by_name_and_by_function(self) -> None:
+        model = model_of(capture(LinenLogits(), ["Dense_0", "hidden"]), 5)
+        assert model.layer_names == ("Dense_0", "hidden", "output")
+        x = jnp.asarray(inputs(9, 5).T, jnp.float32)
+        before, after, _ = model.forward(model.init(jax.random.key(0)), x)[1]
+        np.testing.assert_allclose(jnp.tanh(before), after, rtol=0, atol=1e-6)
+        chosen = model_of(capture(LinenLogits(), lambda name: name != "hidden"), 5)
+        assert chosen.layer_names == ("Dense_0", "Dense_1", "output")
+
+    @pytest.mark.parametrize(
+        ("layers", "message"),
+        [
+            (["hiden"], r"layers = 'hiden'; allowed: 'Dense_0', 'hidden', 'Dense_1' \(did you mean 'hidden'\?\)"),
+            (lambda name: False, r"layers takes none; allowed: some of Dense_0, hidden, Dense_1"),
+        ],
+    )
+    def test_layers_that_are_not_there_are_refused(self, layers: Any, message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            model_of(capture(LinenLogits(), layers), 5)
+
+    @pytest.mark.parametrize(
+        ("layers", "error"), [("hidden", TypeError), (3, TypeError), ((), ValueError), (("a", "a"), ValueError)]
+    )
+    def test_wrong_layers_are_refused(self, layers: Any, error: type[Exception]) -> None:
+        with pytest.raises(error, match="layers"):
+            capture(LinenLogits(), layers)
+
+    def test_a_network_that_returns_its_layers_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="it returns a tuple; allowed with capture: an array of logits alone"):
+            model_of(capture(LinenNetwork(), ["Dense_0"]), 5)
 
 
 class TestAsModel:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 import ibjax
 from ibjax._checks import unknown
@@ -32,6 +33,7 @@ from ibjax.cli.output import (
 from ibjax.data.spherical import DATASETS
 from ibjax.information.estimator import estimator_class
 from ibjax.npz import write_arrays
+from ibjax.probability import checked_conditional, conditional_rows
 from ibjax.progress import count_bar, duration
 from ibjax.trajectory.schema import LABELS, SCALARS
 
@@ -131,14 +133,7 @@ def bound(arguments: argparse.Namespace) -> int:
     if arguments.of not in DATASETS and not Path(arguments.of).exists():
         raise UsageError(f"{unknown('TASK', arguments.of, DATASETS)}, or the file of a run")
     trajectory = None if arguments.of in DATASETS else load_trajectory(arguments.of)
-    task = arguments.of
-    if trajectory is not None:
-        task = trajectory.config.get("config", {}).get("dataset")
-        if task not in DATASETS or "dataset" in trajectory.config.get("custom", []):
-            raise UsageError(
-                f"{arguments.of!r} was trained on a custom data set, which no file holds; allowed: a run on "
-                f"{', '.join(DATASETS)} (for others, ibjax.information_curve(dataset.joint) in Python)"
-            )
+    task = arguments.of if trajectory is None else _task_of(arguments.of, trajectory)
     if arguments.plot:
         from matplotlib.backend_bases import FigureCanvasBase  # here, so that nothing else waits for matplotlib
 
@@ -149,7 +144,10 @@ def bound(arguments: argparse.Namespace) -> int:
         if path := getattr(arguments, option):
             check_output(Path(path), force=arguments.force, option=f"--{option}")
     prepare_compiler()
-    joint = ibjax.spherical_dataset(task).joint
+    if trajectory is not None and "p_y_given_x" in trajectory.extras:
+        joint = _recorded_joint(trajectory)
+    else:
+        joint = ibjax.spherical_dataset(task).joint
     with refuse():
         curve = ibjax.information_curve(joint, arguments.betas)
     print(f"information curve of {task}: it ends at ({curve.h_sufficient:.6f}, {curve.i_xy:.6f} = I(X;Y)) bits")
@@ -168,6 +166,26 @@ def bound(arguments: argparse.Namespace) -> int:
             drawn: Any = ibjax.figures.information_curve(curve, trajectory)
             _write_figure(drawn.figure, Path(arguments.plot), arguments)
     return 0
+
+
+def _task_of(path: str, trajectory: ibjax.Trajectory) -> str:
+    """The name of the task of a file."""
+    if "p_y_given_x" in trajectory.extras:
+        return path
+    task = trajectory.config.get("config", {}).get("dataset")
+    if task not in DATASETS or "dataset" in trajectory.config.get("custom", []):
+        raise UsageError(
+            f"{path!r} was trained on a custom data set, which no file holds; allowed: a run on "
+            f"{', '.join(DATASETS)} (for others, ibjax.information_curve(dataset.joint) in Python)"
+        )
+    return str(task)
+
+
+def _recorded_joint(trajectory: ibjax.Trajectory) -> npt.NDArray[np.float64]:
+    """p(x, y), (N, C), as a recorder's file holds it."""
+    given = trajectory.extras["p_y_given_x"]
+    rows = conditional_rows(checked_conditional(given, len(given)))
+    return rows * np.asarray(trajectory.extras.get("p_x", np.full(len(rows), 1 / len(rows))))[:, None]
 
 
 def measure(arguments: argparse.Namespace) -> int:

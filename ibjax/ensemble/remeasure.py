@@ -32,8 +32,7 @@ from ibjax.ensemble.blocks import (
 )
 from ibjax.ensemble.compiled import check_footprint
 from ibjax.ensemble.program import Program
-from ibjax.ensemble.results import describe
-from ibjax.information.estimator import make
+from ibjax.information.estimator import describe, make
 from ibjax.progress import check_progress, count_bar
 from ibjax.trajectory.provenance import origin, recorded_config
 from ibjax.trajectory.trajectory import Trajectory

@@ -19,7 +19,7 @@ from ibjax.analysis.bounds import check_bounds
 from ibjax.config import Config
 from ibjax.ensemble.blocks import precision
 from ibjax.ensemble.program import Program
-from ibjax.information.estimator import Estimator
+from ibjax.information.estimator import describe
 from ibjax.progress import Progress
 from ibjax.trajectory.provenance import origin
 from ibjax.trajectory.trajectory import Trajectory
@@ -180,11 +180,6 @@ def _layer_weights(program: Program, params: npt.NDArray[Any]) -> dict[str, npt.
         for kind, part in (("weights", "kernel"), ("biases", "bias"))
         for name, layer in named
     }
-
-
-def describe(estimator: Estimator) -> dict[str, Any]:
-    """An estimator as the configuration of a file tells it: what its values are, and its options."""
-    return {"i_xt": estimator.i_xt_is, "i_ty": estimator.i_ty_is, "options": estimator.options}
 
 
 def progress_of(logged: Sequence[int], buffer: ResultBuffer, resumed: int, seconds: float) -> Progress:

@@ -160,18 +160,18 @@ def information(
         chosen: Any = estimator.for_layer(a.shape[-1], a.shape[-2], True)
         if getattr(chosen, "low", None) is not None:
             warn_outside(a, chosen.low, chosen.high)
-        return _information(chosen, a, conditional, marginal, key)
+        batch, m = a.shape[:-2], math.prod(a.shape[:-2])
+        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(m))
+        bits = information_of(chosen, a.reshape(m, *a.shape[-2:]), conditional, marginal, keys)
+        return jax.tree.map(lambda values: values.reshape(batch), bits)
 
     return apply(of_layer, activations, p_y_given_x, p_x)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _information(estimator: Estimator, a: Array, p_y_given_x: Array, p_x: Array | None, key: Array) -> Information:
-    batch, m = a.shape[:-2], math.prod(a.shape[:-2])
-    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(m))
-    channels = partition.channels(p_y_given_x, p_x, a.dtype)
-    bits = estimator(LayerBatch(a.reshape(m, *a.shape[-2:]), channels, keys))
-    return jax.tree.map(lambda values: values.reshape(batch), bits)
+def information_of(estimator: Estimator, a: Array, p_y_given_x: Array, p_x: Array | None, keys: Array) -> Information:
+    """What an estimator says of (M, N, U) activations that have been checked, each with its key, (M,); bits (M,)."""
+    return estimator(LayerBatch(a, partition.channels(p_y_given_x, p_x, a.dtype), keys))
 
 
 def adaptive_information(

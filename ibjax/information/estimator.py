@@ -157,6 +157,11 @@ def make(name: str, /, **options: Any) -> Estimator:
     return kind(**options)
 
 
+def describe(estimator: Estimator) -> dict[str, Any]:
+    """An estimator as the configuration of a file tells it: what its values are, and its options."""
+    return {"i_xt": estimator.i_xt_is, "i_ty": estimator.i_ty_is, "options": estimator.options}
+
+
 def specification(estimator: Estimator) -> str:
     """An estimator in words that `of_specification` reads: its name and the options that differ from their defaults."""
     default = make(estimator.name).options

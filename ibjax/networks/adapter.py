@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from ibjax.data.dataset import Dataset
+from ibjax.networks.capture import Captured
 from ibjax.networks.perceptron import Perceptron
 from ibjax.networks.protocol import Apply, Model, Network, Params, check_contract
 
@@ -30,7 +31,7 @@ def as_model(network: Any, dataset: Dataset, dtype: jnp.dtype) -> Model:
 
     Args:
       network: a `Perceptron`; a flax linen module or an object with `init(key, inputs)` and `apply(params, inputs)`;
-        or a callable `rngs -> nnx.Module`. Each gives `(logits, activations)`.
+        or a callable `rngs -> nnx.Module`. Each gives `(logits, activations)`; in a `Captured`, logits alone.
       dataset: what the network is to learn.
       dtype: of its inputs.
 
@@ -40,13 +41,18 @@ def as_model(network: Any, dataset: Dataset, dtype: jnp.dtype) -> Model:
     """
     if isinstance(network, Perceptron):
         return network.model
+    captured = network if isinstance(network, Captured) else None
+    network = network if captured is None else captured.network
     if isinstance(network, type) and isinstance(network, Network):
         raise TypeError(f"network = {network.__name__}, a class; allowed: an instance of it, {network.__name__}(...)")
     if isinstance(network, Network):
         sample = dataset.inputs[:2].astype(dtype)
-        functions = _Functions(lambda key: _in_order(network.init(key, jnp.asarray(sample))), network.apply)
+        apply = network.apply if captured is None else captured.apply_linen
+        functions = _Functions(lambda key: _in_order(network.init(key, jnp.asarray(sample))), apply)
     elif callable(network):
-        functions = _from_nnx(network)
+        functions = _from_nnx(
+            network, lambda module, x: module(x) if captured is None else captured.call_nnx(module, x)
+        )
     else:
         raise TypeError(
             f"network = {network!r}; allowed: a flax linen module, a callable rngs -> nnx.Module, or an object with "
@@ -56,7 +62,7 @@ def as_model(network: Any, dataset: Dataset, dtype: jnp.dtype) -> Model:
     return Model(
         functions.init,
         patterns_last(functions.apply),
-        layer_names=_layer_names(functions.init, len(widths)),
+        layer_names=_layer_names(functions.init, len(widths)) if captured is None else tuple(captured.found),
         layer_widths=tuple(widths),
         bounded=(False,) * len(widths),
     )
@@ -91,7 +97,8 @@ def _layer_names(init: Callable[[Array], Params], count: int) -> tuple[str, ...]
     return (*(f"layer_{i}" for i in range(1, count)), "output")
 
 
-def _from_nnx(factory: Callable[[Any], Any]) -> _Functions:
+def _from_nnx(factory: Callable[[Any], Any], call: Callable[[Any, Array], Any]) -> _Functions:
+    """`call` gives logits and activations of a module."""
     from flax import nnx  # here, not above: it takes a second, and most runs train the built-in network
 
     if isinstance(factory, nnx.Module):
@@ -115,7 +122,7 @@ def _from_nnx(factory: Callable[[Any], Any]) -> _Functions:
         return collections.OrderedDict((name, state[name]) for name in vars(module) if name in state)
 
     def apply(params: Params, inputs: Array) -> tuple[Array, list[Array]]:
-        logits, activations = nnx.merge(graph, nnx.State(dict(params)))(inputs)
+        logits, activations = call(nnx.merge(graph, nnx.State(dict(params))), inputs)
         return logits, activations
 
     return _Functions(init, apply)

@@ -1,0 +1,212 @@
+"""Activations of any framework as arrays of JAX or NumPy, and labels of any kind as p(y|x).
+
+Shapes: S seeds, N patterns, U units of a layer, C classes; ... further axes, which become one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+
+from ibjax._checks import distinct, integer, integers, unknown
+from ibjax.probability import checked_conditional, one_hot, within_unit
+
+_MOST_SEEDS = 10**6
+_CPU = 1  # the device type of DLPack
+
+
+def as_array(field: str, value: Any) -> Any:
+    """An array of JAX or NumPy with the values of any framework's, detached, on this host unless JAX knows its device.
+
+    What has `__dlpack__` is read without a copy where JAX or NumPy can; else what it says by `__array__` is taken.
+
+    Raises:
+      TypeError: it is no array of real numbers.
+    """
+    array = value if isinstance(value, jax.Array | np.ndarray) else _foreign(value)
+    if not any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
+        raise TypeError(f"{field} is of {_kind(value)} with dtype {array.dtype}; allowed: an array of real numbers")
+    return array
+
+
+def _foreign(value: Any) -> Any:
+    for step in ("detach", "resolve_conj", "contiguous"):  # of PyTorch: what is left is numbers in order
+        if hasattr(value, step):
+            value = getattr(value, step)()
+    if hasattr(value, "__dlpack_device__"):
+        if value.__dlpack_device__()[0] != _CPU:
+            value = _to_host(value)
+        try:
+            return jax.dlpack.from_dlpack(value)
+        except Exception:  # what a framework raises for a type that DLPack or JAX lacks differs
+            if not hasattr(value, "__array__"):
+                raise
+    return np.asarray(value)
+
+
+def _to_host(value: Any) -> Any:
+    """A copy on this host of an array on an accelerator."""
+    for step in ("cpu", "get"):  # PyTorch and TensorFlow, CuPy
+        if hasattr(value, step):
+            return getattr(value, step)()
+    return value
+
+
+def _kind(value: Any) -> str:
+    return f"type {type(value).__module__}.{type(value).__qualname__}"
+
+
+def conditional(labels: Any, p_y_given_x: Any, label_cells: int | None) -> npt.NDArray[Any]:
+    """p(y|x) from one of both: (N,) of a binary label, whole numbers (N,) that name classes, or (N, C).
+
+    Args:
+      labels: (N,) numbers or names of classes, or (N, C) one-hot or probabilities; real numbers with `label_cells`.
+      p_y_given_x: as of `ibjax.Dataset`.
+      label_cells: of equal population, into which real labels go.
+
+    Raises:
+      ValueError, TypeError: both or none given, or values that are not allowed.
+    """
+    if (labels is None) == (p_y_given_x is None):
+        raise TypeError("labels and p_y_given_x: allowed: one of them")
+    if labels is None:
+        given = np.asarray(as_array("p_y_given_x", p_y_given_x))
+        checked_conditional(given)
+        return given
+    if isinstance(labels, Iterable) and not hasattr(labels, "shape"):
+        labels = np.asarray(list(labels))
+    if isinstance(labels, np.ndarray) and labels.dtype.kind in "US":
+        labels = np.unique(labels, return_inverse=True)[1]
+    array = np.asarray(as_array("labels", labels))
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim not in (1, 2) or 0 in array.shape:
+        raise ValueError(f"labels have shape {array.shape}; allowed: (N,), or (N, C) one-hot or probabilities")
+    if array.ndim == 2:
+        if label_cells is not None:
+            raise ValueError(f"label_cells = {label_cells} for labels of shape {array.shape}; allowed: None")
+        return checked_conditional(array.astype(np.float64), len(array))
+    if label_cells is not None:
+        return _cells(array, integer("label_cells", label_cells, 2, 4096))
+    if array.dtype.kind == "f" and not np.array_equal(array, np.round(array)):
+        raise ValueError(
+            f"labels hold {array[array != np.round(array)][0]:g}, which names no class; allowed: whole numbers, names, "
+            "(N, C) probabilities, real labels with label_cells=..., or p_y_given_x=..."
+        )
+    ids = array.astype(np.int64)
+    one_hot("labels", ids)  # whether there are classes, and not too many
+    return ids.astype(np.float64) if within_unit(ids) else np.unique(ids, return_inverse=True)[1].reshape(-1)
+
+
+def _cells(values: npt.NDArray[Any], cells: int) -> npt.NDArray[np.int64]:
+    """Real labels (N,) as numbers of cells of equal population; equal labels share a cell."""
+    if not np.isfinite(values).all():
+        raise ValueError("labels hold NaN or infinite values; allowed: finite")
+    edges = np.unique(np.quantile(values, np.arange(1, cells) / cells))
+    ids = np.unique(np.searchsorted(edges, values, side="right"), return_inverse=True)[1].reshape(-1)
+    if ids.max() == 0:
+        raise ValueError(f"labels are all {values.flat[0]:g}; allowed: at least 2 different ones")
+    return ids
+
+
+def layers_of(activations: Any, names: Sequence[str] | None) -> dict[str, Any]:
+    """The layers of a log by name, in order: those of `names` where a mapping holds more.
+
+    Args:
+      activations: a mapping of names to arrays, or a sequence of arrays.
+      names: of the layers to take; None for all, which a sequence calls layer_1, layer_2, ...
+
+    Raises:
+      TypeError: it is neither.
+      ValueError: a layer of `names` is not there; tells which are. None at all.
+    """
+    if isinstance(activations, Mapping):
+        found = {str(name): value for name, value in activations.items()}
+        for name in names or ():
+            if name not in found:
+                raise ValueError(unknown("layer_names", name, tuple(found)))
+        found = {name: found[name] for name in names or found}
+    elif isinstance(activations, Sequence) and not isinstance(activations, str):
+        wanted = names or [f"layer_{number}" for number in range(1, len(activations) + 1)]
+        if len(wanted) != len(activations):
+            raise ValueError(
+                f"activations are of {len(activations)} layers; allowed: {len(wanted)}, as layer_names has: "
+                f"{', '.join(wanted)}"
+            )
+        found = dict(zip(wanted, activations, strict=True))
+    else:
+        raise TypeError(f"activations are of {_kind(activations)}; allowed: a dict or a list of arrays, one a layer")
+    if not found:
+        raise ValueError("activations are of no layer; allowed: at least one")
+    return found
+
+
+def as_layer(name: str, value: Any, n_seeds: int, n_patterns: int, *, seed_axis: bool) -> Any:
+    """Activations of a layer as (S, N, U).
+
+    Raises:
+      ValueError: another number of seeds or patterns.
+      TypeError: no array of real numbers.
+    """
+    array = as_array(f"layer {name!r}", value)
+    wanted = (n_seeds, n_patterns) if seed_axis else (n_patterns,)
+    axes = "(seeds, patterns, ...)" if seed_axis else "(patterns, ...)"
+    if array.shape[: len(wanted)] != wanted or 0 in array.shape:
+        raise ValueError(
+            f"layer {name!r} has shape {array.shape}; allowed: {axes} = ({', '.join(map(str, wanted))}, ...), as many "
+            "patterns as there are labels"
+        )
+    return array.reshape(n_seeds, n_patterns, -1)
+
+
+def per_seed(field: str, value: Any, n_seeds: int) -> npt.NDArray[np.float64]:
+    """A number for every seed, (S,), from one for all or one each.
+
+    Raises:
+      ValueError: another number of them.
+    """
+    array = np.asarray(as_array(field, value if hasattr(value, "shape") else np.asarray(value)), np.float64)
+    if array.shape not in ((), (1,), (n_seeds,)) or (array.ndim == 0 and n_seeds > 1):
+        raise ValueError(f"{field} has shape {array.shape}; allowed: one number for each of {n_seeds} seeds")
+    return np.broadcast_to(array, (n_seeds,)).copy()
+
+
+def halves(field: str, value: Any, n_seeds: int) -> dict[str, npt.NDArray[np.float64]]:
+    """`loss` or `accuracy` of the training and of the test patterns, by the trajectory's keys.
+
+    Args:
+      field: "loss" or "accuracy".
+      value: of the training patterns, or a mapping with "train", "test" or both; each () or (S,).
+      n_seeds: S.
+    """
+    parts = value if isinstance(value, Mapping) else {"train": value}
+    for part in parts:
+        if part not in ("train", "test"):
+            raise ValueError(unknown(field, part, ("train", "test")))
+    return {f"{part}_{field}": per_seed(f"{field}[{part!r}]", of_part, n_seeds) for part, of_part in parts.items()}
+
+
+def names(field: str, value: Any) -> tuple[str, ...]:
+    """At least one name, none twice."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise TypeError(f"{field} = {value!r}; allowed: a sequence of names")
+    found = tuple(value)
+    if not found or not all(isinstance(name, str) and name for name in found):
+        raise ValueError(f"{field} = {found!r}; allowed: at least one name, none empty")
+    return distinct(field, found)
+
+
+def numbers(seed: int, seeds: int | Iterable[int] | None) -> tuple[int, ...]:
+    """The numbers of the networks."""
+    if seeds is None:
+        return (integer("seed", seed, 0, 2**32 - 1),)
+    if seed != 0:
+        raise ValueError(f"seed = {seed} and seeds = {seeds!r}; allowed: one of them")
+    if isinstance(seeds, Iterable):
+        return distinct("seeds", integers("seeds", seeds, 0, 2**32 - 1))
+    return tuple(range(integer("seeds", seeds, 1, _MOST_SEEDS)))

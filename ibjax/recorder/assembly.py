@@ -1,0 +1,122 @@
+"""The trajectory of a recorder's logs, and the logs of a trajectory that is to be continued.
+
+Shapes: S seeds, E logged epochs, L layers, N patterns, C classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import numpy.typing as npt
+
+from ibjax import probability
+from ibjax.data.dataset import Dataset
+from ibjax.information.estimator import Estimator, describe
+from ibjax.probability import FloatArray
+from ibjax.recorder.arrays import as_array
+from ibjax.trajectory.provenance import differing_entries, origin
+from ibjax.trajectory.schema import AXES, extra_axes
+from ibjax.trajectory.trajectory import Trajectory
+
+Log = dict[str, npt.NDArray[Any]]
+"""What is measured at one epoch, by the trajectory's keys: (S,) or (S, L) each."""
+
+
+def entropies(p_y_given_x: FloatArray, p_x: FloatArray | None, inputs: Any) -> dict[str, float]:
+    """`i_xy`, `h_x` and `h_y` in bits; without inputs each pattern is a value of X of its own."""
+    if inputs is not None:
+        rows = np.asarray(as_array("inputs", inputs), np.float64)
+        dataset = Dataset(rows.reshape(len(rows), -1), p_y_given_x, p_x)
+        return {"i_xy": dataset.information, "h_x": dataset.h_x, "h_y": dataset.h_y}
+    marginal = np.full(len(p_y_given_x), 1 / len(p_y_given_x)) if p_x is None else p_x
+    joint = probability.conditional_rows(p_y_given_x) * marginal[:, None]
+    return {
+        "i_xy": probability.mutual_information(joint),
+        "h_x": probability.entropy(marginal),
+        "h_y": probability.entropy(joint.sum(axis=0)),
+    }
+
+
+def identity(
+    given: npt.NDArray[Any], p_x: FloatArray | None, estimators: Sequence[Estimator], **options: Any
+) -> dict[str, Any]:
+    """What a recorder is, as its file tells: the same for every process that continues it."""
+    parts = [given.tobytes(), b"" if p_x is None else p_x.tobytes()]
+    labels = hashlib.sha256(b"|".join([repr(given.shape).encode(), *parts])).hexdigest()
+    return {"labels_sha256": labels, "estimators": {e.name: describe(e) for e in estimators}, **options}
+
+
+def to_trajectory(
+    recorder: Mapping[str, Any],
+    *,
+    seeds: Sequence[int],
+    epochs: Sequence[int],
+    widths: Mapping[str, int],
+    logs: Sequence[Log],
+    data: Mapping[str, Any],
+    entropies: Mapping[str, float],
+) -> Trajectory:
+    """The trajectory of the logs.
+
+    Args:
+      recorder: its `identity`.
+      seeds: S numbers.
+      epochs: E of them.
+      widths: units of each layer, by name.
+      logs: E of them; a key that some lack is NaN there.
+      data: `p_y_given_x` and `p_x` for the file.
+      entropies: those of `entropies`.
+    """
+    keys = dict.fromkeys(key for log in logs for key in log)
+    arrays = {key: np.stack(_filled(key, logs), axis=1) for key in keys}
+    lost = np.logical_or.accumulate(~np.isfinite(arrays["i_xt"]).all(axis=2), axis=1)  # once diverged, diverged
+    for array in arrays.values():
+        array[lost] = np.nan
+    estimators = recorder["estimators"]
+    first = next(iter(estimators))
+    measured = {} if first == "histogram" else {"measured": {"estimator": first, **estimators[first]}}
+    fields: dict[str, Any] = {key: array for key, array in arrays.items() if key in AXES} | dict(entropies)
+    return Trajectory(
+        config={
+            "recorder": dict(recorder),
+            "estimators": estimators,
+            **measured,
+            **origin(jax.local_devices()[0].device_kind),
+        },
+        seeds=np.array(seeds, np.int64),
+        epochs=np.array(epochs, np.int64),
+        layer_names=tuple(widths),
+        layer_widths=tuple(widths.values()),
+        diverged=lost[:, -1],
+        extras={**{key: array for key, array in arrays.items() if key not in AXES}, **data},
+        **fields,
+    )
+
+
+def _filled(key: str, logs: Sequence[Log]) -> list[npt.NDArray[Any]]:
+    """What each log has of a key, NaN where it has nothing."""
+    model = next(log[key] for log in logs if key in log)
+    return [log.get(key, np.full_like(model, math.nan)) for log in logs]
+
+
+def from_trajectory(trajectory: Trajectory, recorder: Mapping[str, Any]) -> list[Log]:
+    """The logs of a file, if it is of an equal recorder.
+
+    Raises:
+      ValueError: it is of another; names what differs.
+    """
+    recorded = trajectory.config.get("recorder")
+    if not isinstance(recorded, dict):
+        raise ValueError("it is of no recorder; allowed: a new name, or a file that an equal recorder wrote")
+    if differ := [f"{name}: {theirs!r}, here {ours!r}" for name, theirs, ours in differing_entries(recorded, recorder)]:
+        raise ValueError(f"it is of another recorder; {'; '.join(differ)}; allowed: an equal one, or a new name")
+    names = trajectory.layer_names
+    every = {key: getattr(trajectory, key) for key in AXES if key not in trajectory.absent} | dict(trajectory.extras)
+    axes = {key: AXES.get(key) or extra_axes(key, names) for key in every}
+    over_epochs = [key for key in every if axes[key].startswith("SE")]
+    return [{key: np.array(every[key][:, place]) for key in over_epochs} for place in range(trajectory.epochs.size)]
