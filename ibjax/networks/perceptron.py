@@ -31,13 +31,11 @@ def _fused_once(f: Callable[[Array], Array]) -> Callable[[Array], Array]:
     return lambda z: lax.optimization_barrier(f(z))
 
 
-_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "tanh": tanh if BARRIERS_HOLD else jnp.tanh,
-    "relu": _fused_once(jax.nn.relu),
-    "linear": _fused_once(lambda z: z),
-    "softsign": _fused_once(jax.nn.soft_sign),
-    "softplus": jax.nn.softplus,
-    "arcsinh": jnp.arcsinh,
+# Layer by layer, on a CPU: cheap ones behind a barrier.
+_ACTIVATIONS = {
+    **units.ACTIVATIONS,
+    **{name: _fused_once(units.ACTIVATIONS[name]) for name in ("relu", "linear", "softsign")},
+    **({"tanh": tanh} if BARRIERS_HOLD else {}),
 }
 # Activations within [-1, 1]: the paper's grid serves them and the output; the others are binned in their own range.
 _BOUNDED = frozenset({"tanh", "softsign"})
