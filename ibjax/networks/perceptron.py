@@ -32,7 +32,7 @@ def _fused_once(f: Callable[[Array], Array]) -> Callable[[Array], Array]:
 
 
 # Layer by layer, on a CPU: cheap ones behind a barrier.
-_ACTIVATIONS = {
+_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     **units.ACTIVATIONS,
     **{name: _fused_once(units.ACTIVATIONS[name]) for name in ("relu", "linear", "softsign")},
     **({"tanh": tanh} if BARRIERS_HOLD else {}),
