@@ -203,7 +203,7 @@ def test_a_block_is_measured_as_on_a_cpu(case: str) -> None:
         sample, state = jax.jit(program.start)(jnp.arange(3, dtype=jnp.uint32), inputs, conditional)
         moments = gradients.GradientMoments(jnp.full(3, 2.0), state.params * 0.5, state.params**2)
         ours, theirs = (
-            jax.jit(functools.partial(program.measure, platform=platform))(sample, state, moments, inputs, conditional)
+            jax.jit(program.on(platform).measure)(sample, state, moments, inputs, conditional)
             for platform in ("gpu", "cpu")
         )
     tolerance = DOUBLE if case == "float64" else SINGLE
@@ -227,7 +227,7 @@ def test_no_loop_waits_for_data_on_a_gpu() -> None:
     assert "stablehlo.sort" not in on_cpu
     shapes = jax.eval_shape(program.start, jnp.zeros(3, jnp.uint32), program.inputs, program.conditional)
     moments = jax.eval_shape(program.no_moments, shapes[1])
-    measure = jax.jit(functools.partial(program.measure, platform="cuda"))
+    measure = jax.jit(program.on("cuda").measure)
     traced = measure.trace(*shapes, moments, program.inputs, program.conditional)
     on_gpu = traced.lower(lowering_platforms=("cuda",)).as_text()
     assert "stablehlo.while" not in on_gpu

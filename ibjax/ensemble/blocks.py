@@ -245,8 +245,7 @@ def lower(
             lowered["check"] = jax.jit(program.fused.error).lower(sample, state)
             check_signals()
     if measure:
-        of_platform = functools.partial(program.measure, platform=device.platform)
-        lowered["measure"] = jax.jit(of_platform).lower(sample, state, moments, *data)
+        lowered["measure"] = jax.jit(program.measure).lower(sample, state, moments, *data)
         check_signals()
     for index, measurement in enumerate(program.measurements):
         part = functools.partial(measurement.of_some, networks_per_estimate(device, size))

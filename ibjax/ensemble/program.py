@@ -81,6 +81,7 @@ class Program:
       per_seed: hyper-parameters that differ.
       histogram: what `measure` applies, as an estimator.
       measurements: further estimators, programs of their own beside `measure`.
+      platform: the kind of device that computes it, see `on`.
     """
 
     config: Config
@@ -91,10 +92,13 @@ class Program:
     per_seed: PerSeed
     histogram: Estimator
     measurements: tuple[Measurement, ...]
+    platform: str = "cpu"
 
     def on(self, platform: str) -> Program:
         """The same run, as devices of one kind compute it."""
-        return self if platform == "cpu" else dataclasses.replace(self, trainer=FewLaunches.of(self.trainer))
+        if platform == "cpu":
+            return self
+        return dataclasses.replace(self, platform=platform, trainer=FewLaunches.of(self.trainer))
 
     @property
     def model(self) -> Model:
@@ -149,14 +153,7 @@ class Program:
         return jax.vmap(gradients.begin)(state.params)
 
     def measure(
-        self,
-        sample: Sample,
-        state: State,
-        moments: GradientMoments,
-        inputs: Array,
-        conditional: Array,
-        *,
-        platform: str = "cpu",
+        self, sample: Sample, state: State, moments: GradientMoments, inputs: Array, conditional: Array
     ) -> Record:
         """All that is logged of a block; away from a CPU in as few kernels as can be, up to the order of sums."""
         tree = jax.vmap(self.model.unravel)
@@ -172,11 +169,11 @@ class Program:
             return partition.tree_sum(values * weight) / partition.tree_sum(weight)
 
         def norms(vectors: Array) -> Array:
-            if platform == "cpu":
+            if self.platform == "cpu":
                 return self._by_layer(jax.vmap(gradients.norms)(tree(vectors)))
             return self._by_layer(gradients.vector_norms(vectors, self.model.places))
 
-        histograms = layer_by_layer if platform == "cpu" else all_layers
+        histograms = layer_by_layer if self.platform == "cpu" else all_layers
         i_xt, i_ty, range_low, range_high = histograms(
             *self._binned(activations, trained, conditional),
             bounded=self.model.bounded,
