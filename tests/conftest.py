@@ -42,9 +42,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def missing(*frameworks: str) -> list[str]:
-    """Which frameworks are not installed. Where IBJAX_FRAMEWORKS is set, as in the gate, none may be."""
-    absent = [name for name in frameworks if importlib.util.find_spec(name) is None]
-    assert not (absent and os.environ.get("IBJAX_FRAMEWORKS")), f"not installed: {', '.join(absent)}"
+    """Which frameworks are not installed; none of those that IBJAX_FRAMEWORKS names may be, as the gate lets it."""
+    absent = [name for name in dict.fromkeys(frameworks) if importlib.util.find_spec(name) is None]
+    wanted = set(absent) & set(os.environ.get("IBJAX_FRAMEWORKS", "").split())
+    assert not wanted, f"not installed: {', '.join(wanted)}"
     return absent
 
 
