@@ -18,7 +18,7 @@ _ACCURACIES = ("accuracy", "acc", "binary_accuracy", "categorical_accuracy", "sp
 
 
 class InformationPlane(keras.callbacks.Callback):  # type: ignore[misc]  # keras is not typed here
-    """Logs layers, kernels, loss and accuracy to a recorder: before training, and at the end of epochs.
+    """Logs layers, kernels, loss and accuracy to a recorder: before training, and at the end of epochs::
 
         recorder = ibjax.Recorder(labels)
         model.fit(x, labels, epochs=100, callbacks=[InformationPlane(recorder, x)])

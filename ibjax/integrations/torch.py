@@ -75,7 +75,7 @@ class Passes(Mapping[str, Any]):
 
 @contextmanager
 def watch(module: torch.nn.Module, layers: Layers = None) -> Iterator[Mapping[str, Any]]:
-    """Within the block, every forward pass leaves a copy of what each layer returns.
+    """Within the block, every forward pass leaves a copy of what each layer returns::
 
         with torch.no_grad(), watch(network, ("act1", "act2")) as activations:
             network(x)
