@@ -8,6 +8,7 @@ elsewhere.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 from typing import Any
@@ -57,6 +58,8 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_type_aliases = {"ArrayLike": "ArrayLike"}
 autosummary_generate = False
+os.environ.setdefault("KERAS_BACKEND", "jax")  # its own default is TensorFlow
+autodoc_mock_imports = [name for name in ("torch", "keras") if importlib.util.find_spec(name) is None]
 
 
 class NameOrCode(PyXRefRole):

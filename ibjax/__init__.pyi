@@ -1,6 +1,7 @@
 from . import analysis as analysis
 from . import bottleneck as bottleneck
 from . import figures as figures
+from . import integrations as integrations
 from .bottleneck.curve import Curve as Curve
 from .bottleneck.curve import information_curve as information_curve
 from .cluster.engine import ExecutorError as ExecutorError

@@ -6,6 +6,7 @@ finds again what took at least 0.2 s to compile. So two runs of one program are 
 are two calls of the command line with its cache; that compiling a program twice gives the same bits is not tested.
 """
 
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -34,6 +35,18 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
         # JAX writes entries in place; only with a limit of size does it lock them, so that no worker reads half of one.
         os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**33)
+        os.environ.setdefault("KERAS_BACKEND", "jax")  # its own default is TensorFlow
+        settings = tempfile.mkdtemp(prefix="ibjax_keras_")
+        config.add_cleanup(lambda: shutil.rmtree(settings, ignore_errors=True))
+        os.environ.setdefault("KERAS_HOME", settings)  # where Keras writes its settings when it is imported
+
+
+def missing(*frameworks: str) -> list[str]:
+    """Which frameworks are not installed; none of those that IBJAX_FRAMEWORKS names may be, as the gate lets it."""
+    absent = [name for name in dict.fromkeys(frameworks) if importlib.util.find_spec(name) is None]
+    wanted = set(absent) & set(os.environ.get("IBJAX_FRAMEWORKS", "").split())
+    assert not wanted, f"not installed: {', '.join(wanted)}"
+    return absent
 
 
 @pytest.fixture(scope="module")

@@ -35,17 +35,19 @@ def as_array(field: str, value: Any) -> Any:
 
 
 def _foreign(value: Any) -> Any:
-    for step in ("detach", "resolve_conj", "contiguous"):  # of PyTorch: what is left is numbers in order
+    for step in ("detach", "resolve_conj", "resolve_neg", "contiguous"):  # of PyTorch: what is left is numbers in order
         if hasattr(value, step):
             value = getattr(value, step)()
-    if hasattr(value, "__dlpack_device__"):
-        if value.__dlpack_device__()[0] != _CPU:
-            value = _to_host(value)
-        try:
-            return jax.dlpack.from_dlpack(value)
-        except Exception:  # what a framework raises for a type that DLPack or JAX lacks differs
-            if not hasattr(value, "__array__"):
-                raise
+    if hasattr(value, "__dlpack_device__") and value.__dlpack_device__()[0] != _CPU:
+        value = _to_host(value)
+    if hasattr(value, "__dlpack__"):
+        for read in (np.from_dlpack, jax.dlpack.from_dlpack):  # JAX halves 64 bits, NumPy lacks bfloat16
+            try:
+                return read(value)
+            except Exception as error:  # what a framework raises for a type that DLPack or a reader lacks differs
+                refused = error
+        if not hasattr(value, "__array__"):
+            raise refused
     return np.asarray(value)
 
 

@@ -30,7 +30,7 @@ _LARGEST = 2**31 - 1
 class Recorder:
     """Measures the layers of any network, trained by any loop in any framework, and makes a `Trajectory` of it.
 
-    Give it the labels of the patterns it will see, then at any moment of the loop the activations of these patterns:
+    Give it the labels of the patterns it will see, then at any moment of the loop the activations of these patterns::
 
         recorder = ibjax.Recorder(labels, layer_names=("hidden_1", "hidden_2", "output"))
         for epoch in range(101):

@@ -1,0 +1,2 @@
+from . import keras as keras
+from . import torch as torch
