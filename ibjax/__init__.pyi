@@ -26,6 +26,7 @@ from .information.histogram import layer_information as layer_information
 from .information.noisy import noisy_network_information as noisy_network_information
 from .progress import Progress as Progress
 from .recorder.recorder import Recorder as Recorder
+from .reporting.report import report as report
 from .trajectory import Trajectory as Trajectory
 from .trajectory import TrajectoryError as TrajectoryError
 from .trajectory import concatenate as concatenate

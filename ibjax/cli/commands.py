@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 import ibjax
 from ibjax._checks import unknown
 from ibjax._files import atomic_write
 from ibjax._workers import interruptible
+from ibjax.analysis.task import task_joint
 from ibjax.cli.options import UsageError, options_of, refuse
 from ibjax.cli.output import (
     check_output,
@@ -33,16 +33,9 @@ from ibjax.cli.output import (
 from ibjax.data.spherical import DATASETS
 from ibjax.information.estimator import estimator_class
 from ibjax.npz import write_arrays
-from ibjax.probability import checked_conditional, conditional_rows
 from ibjax.progress import count_bar, duration
+from ibjax.trajectory.provenance import facts
 from ibjax.trajectory.schema import LABELS, SCALARS
-
-_REPLACED_BY = {
-    "dataset": ("dataset",),
-    "network": ("hidden_widths", "activation", "output", "initializer"),
-    "optimizer": ("optimizer", "learning_rate"),
-}
-"""Fields of the configuration that a custom part takes the place of."""
 
 
 def info(arguments: argparse.Namespace) -> int:
@@ -50,17 +43,9 @@ def info(arguments: argparse.Namespace) -> int:
     sound = True
     for path in arguments.file:
         trajectory = load_trajectory(path)
-        config = trajectory.config
         print_wrapped(f"{path}: {trajectory!r}", 2)
         print()
-        entries = dict(config.get("config", {}))
-        for part in config.get("custom", []):
-            entries |= dict.fromkeys(_REPLACED_BY.get(part, ()), "custom")
-        facts = ("custom", "estimators", "measured", "versions", "device_kind", "command")
-        entries |= {key: config[key] for key in facts if config.get(key)}
-        entries |= {"seeds held": trajectory.seeds.tolist(), "epochs logged": trajectory.epochs.tolist()}
-        entries |= {"absent": list(trajectory.absent)} if trajectory.absent else {}
-        for key, value in entries.items():
+        for key, value in facts(trajectory).items():
             print_wrapped(f"  {escape(key):16} {shorten(value)}", 19)
         patterns = "" if "train_mask" in trajectory.absent else f"{trajectory.train_mask.shape[1]} patterns; "
         print(f"  {'data set':16} {patterns}I(X;Y) {trajectory.i_xy:.4f}, ", end="")
@@ -144,11 +129,8 @@ def bound(arguments: argparse.Namespace) -> int:
         if path := getattr(arguments, option):
             check_output(Path(path), force=arguments.force, option=f"--{option}")
     prepare_compiler()
-    if trajectory is not None and "p_y_given_x" in trajectory.extras:
-        joint = _recorded_joint(trajectory)
-    else:
-        joint = ibjax.spherical_dataset(task).joint
     with refuse():
+        joint = ibjax.spherical_dataset(task).joint if trajectory is None else task_joint(trajectory)
         curve = ibjax.information_curve(joint, arguments.betas)
     print(f"information curve of {task}: it ends at ({curve.h_sufficient:.6f}, {curve.i_xy:.6f} = I(X;Y)) bits")
     print("        beta     I(X;T)     I(T;Y)   clusters")
@@ -179,13 +161,6 @@ def _task_of(path: str, trajectory: ibjax.Trajectory) -> str:
             f"{', '.join(DATASETS)} (for others, ibjax.information_curve(dataset.joint) in Python)"
         )
     return str(task)
-
-
-def _recorded_joint(trajectory: ibjax.Trajectory) -> npt.NDArray[np.float64]:
-    """p(x, y), (N, C), as a recorder's file holds it."""
-    given = trajectory.extras["p_y_given_x"]
-    rows = conditional_rows(checked_conditional(given, len(given)))
-    return rows * np.asarray(trajectory.extras.get("p_x", np.full(len(rows), 1 / len(rows))))[:, None]
 
 
 def measure(arguments: argparse.Namespace) -> int:
