@@ -1,4 +1,5 @@
-"""The commands that read what a run has written: `ibjax info`, `plot`, `animate`, `bound`, `measure`, `merge`.
+"""The commands that read what a run has written: `ibjax info`, `plot`, `animate`, `report`, `bound`,
+`measure`, `merge`.
 
 Each takes the parsed arguments and returns the exit status.
 """
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import ibjax
-from ibjax._checks import unknown
+from ibjax._checks import distinct, unknown
 from ibjax._files import atomic_write
 from ibjax._workers import interruptible
 from ibjax.analysis.task import task_joint
@@ -113,6 +114,29 @@ def animate(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def report(arguments: argparse.Namespace) -> int:
+    """Runs as one page for a browser."""
+    path = Path(arguments.out)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"--out = {arguments.out!r}; allowed: a name that ends in .html")
+    check_output(path, force=arguments.force)
+    names = [Path(file).name for file in arguments.files]
+    if len(set(names)) < len(names):  # of one name in different folders
+        with refuse():
+            names = list(distinct("FILE", tuple(arguments.files)))
+    runs = {name: load_trajectory(file) for name, file in zip(names, arguments.files, strict=True)}
+    if arguments.bound and any(task_joint(run) is not None for run in runs.values()):
+        prepare_compiler()
+    try:
+        with refuse():
+            written = ibjax.report(runs, path, bound=arguments.bound, overwrite=arguments.force)
+    except ModuleNotFoundError as error:
+        raise UsageError(str(error)) from error
+    arguments.written.append(written)
+    print(written)
+    return 0
+
+
 def bound(arguments: argparse.Namespace) -> int:
     """The information curve of a task, or of the task of a run, with the ends of its layers."""
     if arguments.of not in DATASETS and not Path(arguments.of).exists():
@@ -129,6 +153,7 @@ def bound(arguments: argparse.Namespace) -> int:
         if path := getattr(arguments, option):
             check_output(Path(path), force=arguments.force, option=f"--{option}")
     prepare_compiler()
+    joint: Any  # `_task_of` has refused a file without a task
     with refuse():
         joint = ibjax.spherical_dataset(task).joint if trajectory is None else task_joint(trajectory)
         curve = ibjax.information_curve(joint, arguments.betas)
@@ -209,6 +234,7 @@ def merge(arguments: argparse.Namespace) -> int:
     """Runs over different seeds as one."""
     path = Path(arguments.out)
     check_output(path, force=arguments.force)
+    joint: Any  # `_task_of` has refused a file without a task
     with refuse():
         joint = ibjax.concatenate([load_trajectory(file) for file in arguments.files])
     joint.of_seeds(sorted(joint.seeds.tolist())).save(path, overwrite=arguments.force)

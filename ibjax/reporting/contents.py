@@ -59,7 +59,8 @@ def contents(label: str, trajectory: Trajectory, curve: Curve | None, without_cu
     corners = None if curve is None else _corners(curve, trajectory)
     return {
         "label": label,
-        "summary": repr(trajectory),
+        "summary": _summary(trajectory),
+        "interval": "means, 95% bands" if trajectory.healthy.sum() > 1 else "means, no interval",
         "epochs": trajectory.epochs.tolist(),
         "places": epoch_places(trajectory.epochs).tolist(),
         "seeds": trajectory.seeds.tolist(),
@@ -80,6 +81,13 @@ def contents(label: str, trajectory: Trajectory, curve: Curve | None, without_cu
         "findings": [(f.kind, f.text) for f in findings(trajectory, estimators)],
         "facts": [(key, in_words(value)) for key, value in facts(trajectory).items()],
     }
+
+
+def _summary(trajectory: Trajectory) -> str:
+    S, E = trajectory.seeds.size, trajectory.epochs.size
+    ends = f"{trajectory.epochs[0]:,}" + (f" to {trajectory.epochs[-1]:,}" if E > 1 else "")
+    networks = f"{S} network{'s' * (S != 1)}, {E} logged epoch{'s' * (E != 1)} ({ends})"
+    return f"{networks}, layers {', '.join(trajectory.layer_names)}"
 
 
 def epoch_places(epochs: npt.ArrayLike) -> Values:
@@ -106,7 +114,10 @@ def _estimator(trajectory: Trajectory, name: str, i_xt: Values, i_ty: Values) ->
         "what": "; ".join(f"{i} {told[key]}" for i, key in (("I(X;T)", "i_xt"), ("I(T;Y)", "i_ty")) if told.get(key)),
         "i_xt": pack(i_xt),
         "i_ty": pack(i_ty),
-        "over_epochs": {"i_xt": _series(mean_over_seeds(trajectory, i_xt)), "i_ty": _series(mean_over_seeds(trajectory, i_ty))},
+        "over_epochs": {
+            "i_xt": _series(mean_over_seeds(trajectory, i_xt)),
+            "i_ty": _series(mean_over_seeds(trajectory, i_ty)),
+        },
         # So that values beyond the bounds are seen too.
         "range_x": _margin(min(0.0, low[0]), max(trajectory.h_x, high[0])),
         "range_y": _margin(min(0.0, low[1]), max(trajectory.i_xy, high[1])),
@@ -146,11 +157,15 @@ def _of_parts(trajectory: Trajectory, what: str) -> dict[str, Any]:
 
 
 def _gradients(trajectory: Trajectory) -> dict[str, Any]:
-    """The gradients' norms over that of the weights, geometric means, and the phase change where there is one."""
+    """Geometric means of the gradients' norms, over that of the weights if it is there, and the phase change."""
+    normalised = "weight_norm" not in trajectory.absent
     try:
-        mean, std = normalised_gradients(trajectory)
+        if normalised:
+            mean, std = normalised_gradients(trajectory)
+        else:
+            mean, std = (trajectory.require(key) for key in ("gradient_mean", "gradient_std"))
     except TrajectoryError as error:
-        return {"gradients": None, "without_gradients": str(error), "phase": None}
+        return {"gradients": None, "without_gradients": str(error), "phase": None, "weight_norm": normalised}
     change = phase_change(trajectory)
     phase = None
     if np.isfinite(change.network_epoch):
@@ -162,7 +177,7 @@ def _gradients(trajectory: Trajectory) -> dict[str, Any]:
             "found": change.network_found,
         }
     series = {key: _series(geometric_mean_over_seeds(trajectory, v)) for key, v in (("mean", mean), ("std", std))}
-    return {"gradients": series, "without_gradients": "", "phase": phase}
+    return {"gradients": series, "without_gradients": "", "phase": phase, "weight_norm": normalised}
 
 
 def _corners(curve: Curve, trajectory: Trajectory) -> dict[str, list[float]]:

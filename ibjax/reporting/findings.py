@@ -9,8 +9,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-import numpy as np
-
 from ibjax.analysis.bounds import check_bounds
 from ibjax.analysis.statistics import Values
 from ibjax.trajectory.trajectory import Trajectory
@@ -88,8 +86,8 @@ def _dead(trajectory: Trajectory) -> Iterator[Finding]:
         layers = [name for name, one in zip(trajectory.layer_names, constant.any(axis=0), strict=True) if one]
         yield Finding(
             "warning",
-            f"{int(dead.sum())} of {int(healthy.sum())} networks are dead at the end, with a layer below {DEAD} bits of "
-            f"I(X;T) ({', '.join(layers)}): {_listed('seed', trajectory.seeds[healthy][dead].tolist())}.",
+            f"{int(dead.sum())} of {int(healthy.sum())} networks are dead at the end, with a layer below {DEAD} bits "
+            f"of I(X;T) ({', '.join(layers)}): {_listed('seed', trajectory.seeds[healthy][dead].tolist())}.",
         )
 
 
@@ -103,7 +101,9 @@ def _bounds(trajectory: Trajectory, name: str) -> Iterator[Finding]:
             yield Finding("warning", f"{name}: values beyond what is possible. {entry}.")
     for entry in report.order:
         if entry.count:
-            yield Finding("note", f"{name}: the order of the layers is broken. {entry}. Bins do that; exact values do not.")
+            yield Finding(
+                "note", f"{name}: the order of the layers is broken. {entry}. Binned values and estimates do that."
+            )
 
 
 def _listed(what: str, items: list[int]) -> str:

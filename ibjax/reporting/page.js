@@ -125,7 +125,7 @@
         const [x, y] = [mx[e * L + k], my[e * L + k]];
         const set = (name, value) => {
           const cell = row.querySelector(`.${name}`);
-          if (cell) cell.textContent = Number.isFinite(value) ? value.toFixed(4) : "–";
+          if (cell) cell.textContent = Number.isFinite(value) ? value.toFixed(4).replace(/^-(0\.0+)$/, "$1") : "–";
         };
         set("i_xt", x);
         set("i_ty", y);
@@ -147,15 +147,22 @@
       const estimator = this.estimator;
       const count = this.file.diverged.filter((lost) => !lost).length;
       this.one('[data-caption="means"]').textContent = estimator
-        ? `Means over ${count} network${count === 1 ? "" : "s"} by ${estimator.name}; 95% bands.` : this.lacks.textContent;
+        ? `${count === 1 ? "One network" : `Means over ${count} networks`} by ${estimator.name}; ` +
+          `${count > 1 ? "95% bands" : "no interval"}.` : this.lacks.textContent;
       for (const quantity of ["i_xt", "i_ty"]) {
         const series = estimator ? estimator.over_epochs[quantity] : null;
         this.file.layers.forEach((layer, k) => this.fill(quantity, `${quantity}:${k}`, series, layer.name, k));
       }
       if (!estimator) return;
-      const { x_range: x, y_range: y } = this.plots.plane;
-      [x.start, x.end] = estimator.range_x;
-      [y.start, y.end] = estimator.range_y;
+      // Files side by side have the same axes.
+      const all = runs.map((run) => run.estimator).filter((each) => each);
+      const shared = (key) => [Math.min(...all.map((each) => each[key][0])), Math.max(...all.map((each) => each[key][1]))];
+      const { plane, i_xt, i_ty } = this.plots;
+      for (const [range, key] of [[plane.x_range, "range_x"], [plane.y_range, "range_y"],
+                                  [i_xt.y_range, "range_x"], [i_ty.y_range, "range_y"]]) {
+        [range.start, range.end] = shared(key);
+        [range.reset_start, range.reset_end] = shared(key);
+      }
     }
 
     fill(panel, name, series, what, layer) { // a line and its band; layer: the column of (E, L), or null for (E,)
@@ -170,6 +177,13 @@
         x: places, y: column("mean"), low: column("low"), high: column("high"), epoch: all.map(String),
         what: all.map(() => what),
       };
+      if (layer === null) return;
+      const step = Math.max(1, Math.floor(all.length / 6));
+      const first = Math.floor(layer * step / L); // so that markers of neighbours stand apart
+      const marked = all.map((_, e) => e).filter((e) => e >= first && (e - first) % step === 0);
+      const means = series ? column("mean") : [];
+      this.source(panel, `marks ${name}`).data = !series ? { x: [], y: [] } :
+        { x: marked.map((e) => places[e]), y: marked.map((e) => means[e]) };
     }
 
     unpacked(series, key) {

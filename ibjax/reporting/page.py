@@ -1,7 +1,7 @@
 """The page of a report: one HTML text with everything in it, which asks the net for nothing.
 
-A file is not trusted: its words go through the template's escaping or, in the script's data, through `as_json`. Besides,
-the page's policy lets only those two scripts run whose hashes it names, and nothing be fetched.
+A file is not trusted: its words go through the template's escaping or, in the script's data, through `as_json`.
+Besides, the page's policy lets only those two scripts run whose hashes it names, and nothing be fetched.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The plots of a report as Bokeh models, which the page's script fills and colours.
 
 What the script touches has a name (sources, the line of the epoch shown) or a tag that says its colour: "layer:3",
-"ink", "muted", "accent". No name of a layer or run is in a model but in a column of a source, which Bokeh shows as text.
+"ink", "muted", "accent". Names of layers and runs are in columns of sources only, which Bokeh shows as text.
 
 Shapes: E logged epochs, L layers.
 """
@@ -47,8 +47,9 @@ def plots(content: dict[str, Any]) -> dict[str, Any]:
     for key, label in (("i_xt", I_XT), ("i_ty", I_TY)):
         found[key] = _over_epochs(content, key, label, height=250)
     if content["gradients"]:
-        found["gradients"] = _over_epochs(content, "gradients", "gradient norm / weight norm", logarithmic=True)
-    for key, label in (("loss", "cross-entropy [nats]"), ("accuracy", "accuracy")):
+        label = "gradient norm / weight norm" if content["weight_norm"] else "gradient norm"
+        found["gradients"] = _over_epochs(content, "gradients", label, logarithmic=True)
+    for key, label in (("loss", "loss [nats]"), ("accuracy", "accuracy")):
         if content[key]["parts"]:
             found[key] = _over_epochs(content, key, label, height=220)
     return found
@@ -114,9 +115,7 @@ def _plane(content: dict[str, Any]) -> Any:
     return plot
 
 
-def _over_epochs(
-    content: dict[str, Any], key: str, label: str, *, height: int = 320, logarithmic: bool = False
-) -> Any:
+def _over_epochs(content: dict[str, Any], key: str, label: str, *, height: int = 320, logarithmic: bool = False) -> Any:
     """Lines against the epoch, whose sources the script fills: one a layer, or one a part of the patterns."""
     places = content["places"]
     ends = places[0], max(places[-1], places[0] + 0.1)
@@ -125,31 +124,40 @@ def _over_epochs(
     _epoch_ticks(plot, content["epochs"][-1])
     if logarithmic:
         plot.yaxis.formatter = LogTickFormatter(min_exponent=3)
+    elif key in ("i_xt", "i_ty"):
+        plot.y_range = Range1d(0.0, 1.0)  # the script's, as that of the plane
+    else:
+        plot.y_range.default_span = 0.2  # of a constant
     if key == "gradients" and content["phase"]:
         _mark_phase(plot, content["phase"])
     plot.add_layout(Span(dimension="height", name="now", location=places[-1], tags=["accent"], line_width=1.5))
     lines = []
-    for name, tag, dash in _lines(content, key):
+    for name, tag, dash, layer in _lines(content, key):
         source = ColumnDataSource({each: [] for each in ("x", "y", "low", "high", "epoch", "what")}, name=name)
-        plot.varea("x", "low", "high", source=source, fill_alpha=0.2, tags=[tag])
+        plot.varea("x", "low", "high", source=source, fill_alpha=0.1 if logarithmic else 0.2, tags=[tag])
         lines.append(plot.line("x", "y", source=source, line_width=2, line_dash=dash, tags=[tag]))
+        if layer is not None:  # colour is not the only sign
+            marks = ColumnDataSource({"x": [], "y": []}, name=f"marks {name}")
+            marker, angle = _MARKERS[content["layers"][layer]["marker"]]
+            look: dict[str, Any] = {"size": 8 * _SIZES.get(marker, 1.0), "angle": angle, "tags": [tag, "outlined"]}
+            plot.scatter("x", "y", source=marks, marker=marker, **look)
     value = "@y{0.000e+0}" if logarithmic else "@y{0.0000}"
     band = "@low{0.000e+0} to @high{0.000e+0}" if logarithmic else "@low{0.0000} to @high{0.0000}"
     _hover(plot, lines, [("", "@what"), ("epoch", "@epoch"), ("mean", value), ("95%", band)])
     return plot
 
 
-def _lines(content: dict[str, Any], key: str) -> list[tuple[str, str, Any]]:
-    """Name of the source, colour's tag and dashes of each line of a panel."""
+def _lines(content: dict[str, Any], key: str) -> list[tuple[str, str, Any, int | None]]:
+    """Name of the source, colour's tag, dashes and layer, if it is of one, of each line of a panel."""
     layers = range(len(content["layers"]))
     dashes: Any = [6, 3]
     if key in ("i_xt", "i_ty"):
-        return [(f"{key}:{k}", f"layer:{k}", "solid") for k in layers]
+        return [(f"{key}:{k}", f"layer:{k}", "solid", k) for k in layers]
     if key == "gradients":
         kinds = (("mean", "solid"), ("std", dashes))
-        return [(f"{kind}:{k}", f"layer:{k}", dash) for kind, dash in kinds for k in layers]
+        return [(f"{kind}:{k}", f"layer:{k}", dash, k) for kind, dash in kinds for k in layers]
     kinds = (("train", "solid"), ("test", dashes))
-    return [(f"{key}:{part}", "ink", dash) for part, dash in kinds if part in content[key]["parts"]]
+    return [(f"{key}:{part}", "ink", dash, None) for part, dash in kinds if part in content[key]["parts"]]
 
 
 def _mark_phase(plot: Any, phase: dict[str, Any]) -> None:

@@ -34,9 +34,9 @@ def report(
 
     On it are the plane with a slider of the epochs, networks to switch on and off, their mean and numbers under the
     pointer; information, gradients (with the phase change), loss and accuracy over the epochs; the information curve
-    of the task; every estimator the file holds; its configuration, versions, and warnings. Arrays that a file lacks leave
-    their panel out, which then says why. Layers have the order, colours and markers of `ibjax.figures`; on a dark page
-    the colours are lighter. A page of 50 networks, 250 logged epochs and 8 layers has 2.6 MB.
+    of the task; every estimator the file holds; its configuration, versions, and warnings. Arrays that a file lacks
+    leave their panel out, which then says why. Layers have the order, colours and markers of `ibjax.figures`; on a dark
+    page the colours are lighter. A page of 50 networks, 250 logged epochs and 8 layers has 2.7 MB.
 
     Args:
       trajectories: a run, or several by their labels, which stand side by side under one slider.
@@ -61,7 +61,7 @@ def report(
     held = []
     curves: dict[bytes, Curve] = {}
     for label, run in runs.items():
-        curve, why = _curve(run, curves) if bound else (None, "the information curve was not asked for")
+        curve, why = _curve(run, curves) if bound else (None, "it was not asked for")
         held.append(contents(label, run, curve, why))
     text = page.page_text(title, held, versions()["ibjax"])
     with atomic_write(path, overwrite=overwrite) as temporary:
@@ -105,15 +105,15 @@ def _curve(run: Trajectory, known: dict[bytes, Curve]) -> tuple[Curve | None, st
             known[key] = information_curve(joint)
         return known[key], ""
     except ValueError as error:
-        return None, f"the file's task has no information curve: {error}"
+        return None, f"that of the file's task cannot be computed: {error}"
 
 
 def _page() -> ModuleType:
     try:
         from ibjax.reporting import page  # here: it needs Bokeh, an extra
     except ModuleNotFoundError as error:
-        if error.name not in ("bokeh", "jinja2", "markupsafe"):
+        if (package := str(error.name).partition(".")[0]) not in ("bokeh", "jinja2", "markupsafe"):
             raise
-        message = f"a report needs {error.name}, which is not installed; allowed: pip install 'ibjax[report]'"
-        raise ModuleNotFoundError(message, name=error.name) from None
+        message = f"a report needs {package}, which is not installed; allowed: pip install 'ibjax[report]'"
+        raise ModuleNotFoundError(message, name=package) from None
     return page
