@@ -6,9 +6,11 @@ Shapes: S seeds, E logged epochs, L layers.
 from __future__ import annotations
 
 import base64
+import copy
 import dataclasses
 import html
 import json
+import random
 import re
 import sys
 from itertools import pairwise
@@ -19,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from conftest import synthetic_trajectory
+from test_cli import damage
 
 import ibjax
 from ibjax import Trajectory
@@ -220,6 +223,26 @@ def test_runs_of_one_task_share_its_curve(
     assert path.read_text().count("No information curve: it was not asked for.") == 2
     path = ibjax.report(trajectory, tmp_path / "none.html")
     assert "No information curve: the file names no built-in task and holds no p_y_given_x." in path.read_text()
+
+
+def test_no_description_of_a_run_ends_in_a_traceback(
+    trajectory: Trajectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """80 damaged ones: each that is a trajectory at all becomes a page, whose data can be read."""
+    monkeypatch.setattr("ibjax.reporting.page.plots", lambda content: {})  # which depend on no description
+    config = trajectory.config | {"config": json.loads(json.dumps(dataclasses.asdict(ibjax.Config(seeds=6))))}
+    config |= {"estimators": {"kde": {"i_xt": "exact", "options": {"bins": 30}}}, "measured": {"estimator": "kde"}}
+    short = with_everything(trajectory).of_epochs([0, 10_000])
+    rng, written = random.Random(5), 0
+    for _ in range(80):
+        try:
+            run = dataclasses.replace(short, config=damage(copy.deepcopy(config), rng))
+        except ibjax.TrajectoryError:
+            continue
+        page = ibjax.report(run, tmp_path / "report.html", bound=False)
+        assert data_of(page)["contents"][0]["facts"]
+        written += 1
+    assert written > 20
 
 
 class TestFindings:

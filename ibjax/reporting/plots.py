@@ -16,7 +16,6 @@ from bokeh.models import (
     ColumnDataSource,
     FixedTicker,
     HoverTool,
-    InlineStyleSheet,
     LogTickFormatter,
     Range1d,
     Span,
@@ -37,8 +36,6 @@ _MARKERS = {
 """Bokeh's marker, and by how much it is turned, of each of matplotlib's that the figures use."""
 _SIZES = {"square": 0.9, "diamond": 1.25, "star": 1.6, "plus": 1.25}
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-# The tooltip stands in its own shadow tree, where only the page's variables reach.
-_TOOLTIP = InlineStyleSheet(css=":host { font: 13px/1.4 system-ui, sans-serif; }")
 
 
 def plots(content: dict[str, Any]) -> dict[str, Any]:
@@ -82,9 +79,9 @@ def _canvas(x_label: str, y_label: str, height: int, **options: Any) -> Any:
 
 
 def _hover(plot: Any, renderers: Sequence[Any], tooltips: Sequence[tuple[str, str]]) -> None:
-    plot.add_tools(
-        HoverTool(renderers=list(renderers), tooltips=list(tooltips), line_policy="nearest", attachment="horizontal")
-    )
+    # Of networks in one place, one is told.
+    look: dict[str, Any] = {"limit": 1, "line_policy": "nearest", "attachment": "horizontal"}
+    plot.add_tools(HoverTool(renderers=list(renderers), tooltips=list(tooltips), **look))
 
 
 def _plane(content: dict[str, Any]) -> Any:
