@@ -346,6 +346,15 @@ class TestCommand:
         assert main(["report", "a.npz", "other/a.npz", "--no-bound", "--out", "same.html"]) == 0
         assert [run["label"] for run in data_of(Path("same.html"))["contents"]] == ["a.npz", "other/a.npz"]
 
+    def test_a_folder_of_files(self, trajectory: Trajectory, capsys: pytest.CaptureFixture[str]) -> None:
+        Path("many").mkdir()
+        for number, seeds in enumerate(([0, 1, 2], [3, 4, 5])):
+            trajectory.of_seeds(seeds).save(f"many/{number}.npz")
+        assert main(["report", "many/", "--no-bound"]) == 0
+        (run,) = data_of(Path("report.html"))["contents"]
+        assert (run["label"], run["seeds"]) == ("many", trajectory.seeds.tolist())
+        np.testing.assert_array_equal(unpack(run["estimators"][0]["i_xt"], trajectory.i_xt.shape), trajectory.i_xt)
+
     def test_an_existing_page_is_kept_without_force(
         self, trajectory: Trajectory, capsys: pytest.CaptureFixture[str]
     ) -> None:

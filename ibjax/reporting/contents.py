@@ -19,7 +19,7 @@ from ibjax.reporting.colours import on_dark
 from ibjax.reporting.findings import findings
 from ibjax.trajectory.provenance import facts, in_words
 from ibjax.trajectory.schema import TrajectoryError
-from ibjax.trajectory.trajectory import Trajectory
+from ibjax.trajectory.trajectory import FloatArray, Trajectory
 
 Series = dict[str, Any]
 """Mean, low and high over the epochs, packed, and whether there is any number."""
@@ -35,7 +35,7 @@ def estimator_names(trajectory: Trajectory) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _informations(trajectory: Trajectory) -> dict[str, tuple[Values, Values]]:
+def _informations(trajectory: Trajectory) -> dict[str, tuple[FloatArray, FloatArray]]:
     """I(X;T) and I(T;Y), (S, E, L), by the estimator."""
     first, *further = estimator_names(trajectory)
     extras = trajectory.extras
@@ -101,7 +101,7 @@ def pack(values: npt.ArrayLike) -> str:
     return base64.b64encode(np.asarray(values, "<f4").tobytes()).decode()
 
 
-def _estimator(trajectory: Trajectory, name: str, i_xt: Values, i_ty: Values) -> dict[str, Any]:
+def _estimator(trajectory: Trajectory, name: str, i_xt: FloatArray, i_ty: FloatArray) -> dict[str, Any]:
     told = trajectory.config.get("estimators", {}).get(name, {})
     if trajectory.config.get("measured", {}).get("estimator") == name:
         told = trajectory.config["measured"]
@@ -124,7 +124,7 @@ def _estimator(trajectory: Trajectory, name: str, i_xt: Values, i_ty: Values) ->
     }
 
 
-def _extreme(end: Any, values: Values) -> float:
+def _extreme(end: Any, values: FloatArray) -> float:
     known = values[np.isfinite(values)]
     return float(end(known)) if known.size else 0.0
 

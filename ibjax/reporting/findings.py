@@ -10,8 +10,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from ibjax.analysis.bounds import check_bounds
-from ibjax.analysis.statistics import Values
-from ibjax.trajectory.trajectory import Trajectory
+from ibjax.trajectory.trajectory import FloatArray, Trajectory
 
 SINGLETONS = 0.5
 """Share of the occupied cells with a single pattern from which on a layer counts as undersampled."""
@@ -33,7 +32,7 @@ class Finding(NamedTuple):
     text: str
 
 
-def findings(trajectory: Trajectory, estimators: Mapping[str, tuple[Values, Values]]) -> list[Finding]:
+def findings(trajectory: Trajectory, estimators: Mapping[str, tuple[FloatArray, FloatArray]]) -> list[Finding]:
     """All that is found, warnings first.
 
     Args:
@@ -41,8 +40,10 @@ def findings(trajectory: Trajectory, estimators: Mapping[str, tuple[Values, Valu
       estimators: I(X;T) and I(T;Y), (S, E, L), by name; the first are those of the trajectory.
     """
     found = [*_diverged(trajectory), *_undersampled(trajectory), *_dead(trajectory)]
+    # Without its weights: those of a folder would be read.
+    extras = {key: trajectory.extras[key] for key in ("h_x_measured", "i_xy_measured") if key in trajectory.extras}
     for name, (i_xt, i_ty) in estimators.items():
-        found += _bounds(replace(trajectory, i_xt=i_xt, i_ty=i_ty), name)
+        found += _bounds(replace(trajectory, i_xt=i_xt, i_ty=i_ty, extras=extras), name)
     if trajectory.absent:
         found.append(Finding("note", f"The training loop did not give {', '.join(trajectory.absent)}."))
     return sorted(found, key=lambda finding: finding.kind != "warning")
