@@ -355,17 +355,16 @@
   async function start() {
     listen();
     slider.max = epochs.length - 1;
+    const items = runs.flatMap((run) => Object.entries(data.figures[run.place]).map(([panel, item]) => [run, panel, item]));
+    await Promise.all(items.map(([, , item]) => Bokeh.embed.embed_item(item)));
+    const roots = Bokeh.documents.map((each) => each.roots()[0]);
+    for (const [run, panel, item] of items) run.plots[panel] = roots.find((root) => root.id === item.root_id);
     for (const run of runs) {
-      for (const [panel, item] of Object.entries(data.figures[run.place])) {
-        await Bokeh.embed.embed_item(item);
-        run.plots[panel] = Bokeh.documents[Bokeh.documents.length - 1].roots()[0];
-      }
       run.makeChips();
       run.fillOthers();
       run.chooseEstimator();
     }
     show(epochs.length - 1);
-    runs.forEach((run) => run.chooseEstimator());
     paint();
     document.documentElement.dataset.ready = "true";
   }
