@@ -28,6 +28,7 @@ from .information.noisy import noisy_network_information as noisy_network_inform
 from .networks.capture import capture as capture
 from .progress import Progress as Progress
 from .recorder.recorder import Recorder as Recorder
+from .reporting.report import report as report
 from .trajectory import Trajectory as Trajectory
 from .trajectory import TrajectoryError as TrajectoryError
 from .trajectory import concatenate as concatenate

@@ -5,7 +5,7 @@ Shapes: S seeds, R resamples; ... any further axes. Diverged seeds are left out 
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -103,6 +103,13 @@ def mean_over_seeds(
         left_out=left_out,
         level=level,
     )
+
+
+def geometric_mean_over_seeds(trajectory: Trajectory, values: npt.ArrayLike) -> Estimate:
+    """`mean_over_seeds` of the logarithms of (S, ...) numbers, as numbers; those without a logarithm do not count."""
+    positive = np.isfinite(values) & (np.asarray(values) > 0)
+    logs = mean_over_seeds(trajectory, np.log(values, out=np.full(positive.shape, np.nan), where=positive))
+    return replace(logs, mean=np.exp(logs.mean), low=np.exp(logs.low), high=np.exp(logs.high))
 
 
 def streamed_mean(

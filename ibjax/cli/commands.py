@@ -1,4 +1,5 @@
-"""The commands that read what a run has written: `ibjax info`, `plot`, `animate`, `bound`, `measure`, `merge`.
+"""The commands that read what a run has written: `ibjax info`, `plot`, `animate`, `report`, `bound`,
+`measure`, `merge`.
 
 Each takes the parsed arguments and returns the exit status.
 """
@@ -13,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 import ibjax
-from ibjax._checks import unknown
+from ibjax._checks import distinct, unknown
 from ibjax._files import atomic_write
 from ibjax._workers import interruptible
+from ibjax.analysis.task import task_joint
 from ibjax.cli.options import UsageError, options_of, refuse
 from ibjax.cli.output import (
     check_output,
@@ -33,16 +34,9 @@ from ibjax.cli.output import (
 from ibjax.data.spherical import DATASETS
 from ibjax.information.estimator import estimator_class
 from ibjax.npz import write_arrays
-from ibjax.probability import checked_conditional, conditional_rows
 from ibjax.progress import count_bar, duration
+from ibjax.trajectory.provenance import facts
 from ibjax.trajectory.schema import LABELS, SCALARS
-
-_REPLACED_BY = {
-    "dataset": ("dataset",),
-    "network": ("hidden_widths", "activation", "output", "initializer"),
-    "optimizer": ("optimizer", "learning_rate", "momentum"),
-}
-"""Fields of the configuration that a custom part takes the place of."""
 
 
 def info(arguments: argparse.Namespace) -> int:
@@ -50,17 +44,9 @@ def info(arguments: argparse.Namespace) -> int:
     sound = True
     for path in arguments.file:
         trajectory = load_trajectory(path)
-        config = trajectory.config
         print_wrapped(f"{path}: {trajectory!r}", 2)
         print()
-        entries = dict(config.get("config", {}))
-        for part in config.get("custom", []):
-            entries |= dict.fromkeys(_REPLACED_BY.get(part, ()), "custom")
-        facts = ("custom", "estimators", "measured", "versions", "device_kind", "command")
-        entries |= {key: config[key] for key in facts if config.get(key)}
-        entries |= {"seeds held": trajectory.seeds.tolist(), "epochs logged": trajectory.epochs.tolist()}
-        entries |= {"absent": list(trajectory.absent)} if trajectory.absent else {}
-        for key, value in entries.items():
+        for key, value in facts(trajectory).items():
             print_wrapped(f"  {escape(key):16} {shorten(value)}", 19)
         patterns = "" if "train_mask" in trajectory.absent else f"{trajectory.train_mask.shape[1]} patterns; "
         print(f"  {'data set':16} {patterns}I(X;Y) {trajectory.i_xy:.4f}, ", end="")
@@ -128,6 +114,29 @@ def animate(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def report(arguments: argparse.Namespace) -> int:
+    """Runs as one page for a browser."""
+    path = Path(arguments.out)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"--out = {arguments.out!r}; allowed: a name that ends in .html")
+    check_output(path, force=arguments.force)
+    names = [Path(file).name for file in arguments.files]
+    if len(set(names)) < len(names):  # of one name in different folders
+        with refuse():
+            names = list(distinct("FILE", tuple(arguments.files)))
+    runs = {name: load_trajectory(file) for name, file in zip(names, arguments.files, strict=True)}
+    if arguments.bound and any(task_joint(run) is not None for run in runs.values()):
+        prepare_compiler()
+    try:
+        with refuse():
+            written = ibjax.report(runs, path, bound=arguments.bound, overwrite=arguments.force)
+    except ModuleNotFoundError as error:
+        raise UsageError(str(error)) from error
+    arguments.written.append(written)
+    print(written)
+    return 0
+
+
 def bound(arguments: argparse.Namespace) -> int:
     """The information curve of a task, or of the task of a run, with the ends of its layers."""
     if arguments.of not in DATASETS and not Path(arguments.of).exists():
@@ -144,11 +153,9 @@ def bound(arguments: argparse.Namespace) -> int:
         if path := getattr(arguments, option):
             check_output(Path(path), force=arguments.force, option=f"--{option}")
     prepare_compiler()
-    if trajectory is not None and "p_y_given_x" in trajectory.extras:
-        joint = _recorded_joint(trajectory)
-    else:
-        joint = ibjax.spherical_dataset(task).joint
+    joint: Any  # `_task_of` has refused a file without a task
     with refuse():
+        joint = ibjax.spherical_dataset(task).joint if trajectory is None else task_joint(trajectory)
         curve = ibjax.information_curve(joint, arguments.betas)
     print(f"information curve of {task}: it ends at ({curve.h_sufficient:.6f}, {curve.i_xy:.6f} = I(X;Y)) bits")
     print("        beta     I(X;T)     I(T;Y)   clusters")
@@ -179,13 +186,6 @@ def _task_of(path: str, trajectory: ibjax.Trajectory) -> str:
             f"{', '.join(DATASETS)} (for others, ibjax.information_curve(dataset.joint) in Python)"
         )
     return str(task)
-
-
-def _recorded_joint(trajectory: ibjax.Trajectory) -> npt.NDArray[np.float64]:
-    """p(x, y), (N, C), as a recorder's file holds it."""
-    given = trajectory.extras["p_y_given_x"]
-    rows = conditional_rows(checked_conditional(given, len(given)))
-    return rows * np.asarray(trajectory.extras.get("p_x", np.full(len(rows), 1 / len(rows))))[:, None]
 
 
 def measure(arguments: argparse.Namespace) -> int:
@@ -234,6 +234,7 @@ def merge(arguments: argparse.Namespace) -> int:
     """Runs over different seeds as one."""
     path = Path(arguments.out)
     check_output(path, force=arguments.force)
+    joint: Any  # `_task_of` has refused a file without a task
     with refuse():
         joint = ibjax.concatenate([load_trajectory(file) for file in arguments.files])
     joint.of_seeds(sorted(joint.seeds.tolist())).save(path, overwrite=arguments.force)

@@ -1,4 +1,4 @@
-"""The command line: `ibjax run`, `info`, `plot`, `animate`, `bound`, `measure`, `merge`, `rerun`.
+"""The command line: `ibjax run`, `info`, `plot`, `animate`, `report`, `bound`, `measure`, `merge`, `rerun`.
 
 `ibjax` is imported as a whole, whose names import their modules when first used: what needs the compiler does not wait
 for it before all of the user's input has been checked.
@@ -111,6 +111,12 @@ def _parser(words: list[str]) -> _Parser:
     animate.add("--out", "MOVIE", ".mp4 (needs the program ffmpeg) or .gif (FILE.mp4 or else FILE.gif, here)")
     rate = partial(parse, "fps", Kind(int, True, False, False), {})
     animate.add("--fps", "N", "frames per second, 1 to 100 (20)", type=rate, default=20)
+
+    report = command(commands.report, "write runs as one page for a browser, which needs no net", force)
+    report.add("files", "FILE", "a run, or several side by side", nargs="+")
+    report.add("--out", "PAGE.html", "where the page goes (report.html)", default="report.html")
+    text = "leave out the information curve of the runs' tasks, which takes some seconds"
+    report.add_argument("--no-bound", dest="bound", action="store_false", help=text)
 
     bound = command(commands.bound, "compute the information-bottleneck curve of a task or of a run's task", force)
     bound.add("of", "TASK|FILE", "a task's name, or a run", nargs="?", default="spherical")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from ibjax.analysis.bounds import check_bounds
 from ibjax.analysis.phases import summary
 from ibjax.analysis.statistics import streamed_mean
 from ibjax.cli.options import UsageError, refuse
+from ibjax.trajectory.provenance import in_words
 
 
 def prepare_compiler() -> None:
@@ -154,12 +154,4 @@ def print_wrapped(text: str, indent: int) -> None:
 
 def shorten(value: Any) -> str:
     """A value of the configuration in a line."""
-    if isinstance(value, dict):
-        text = ", ".join(f"{key} {item}" for key, item in value.items())
-    elif isinstance(value, list) and len(value) > 16:
-        text = f"{', '.join(map(str, value[:6]))} ... {value[-1]} ({len(value)} of them)"
-    elif isinstance(value, list):
-        text = " ".join(map(str, value))
-    else:
-        text = value if isinstance(value, str) else json.dumps(value)
-    return escape(text)
+    return escape(in_words(value))

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from ibjax import _checks
 from ibjax.analysis.phases import normalised_gradients, phase_change
 from ibjax.analysis.phases import snr as signal_to_noise
-from ibjax.analysis.statistics import mean_over_seeds
+from ibjax.analysis.statistics import geometric_mean_over_seeds, mean_over_seeds
 from ibjax.figures.style import (
     DASHED,
     I_TY,
@@ -135,10 +135,8 @@ def _layers(
     """
     if geometric:
         ax.set_yscale("log")
-        positive = np.isfinite(values) & (np.asarray(values) > 0)
-        values = np.log(values, out=np.full(positive.shape, np.nan), where=positive)
-    estimate = mean_over_seeds(trajectory, values)
-    mean, low, high = (np.exp(v) if geometric else v for v in (estimate.mean, estimate.low, estimate.high))
+    estimate = (geometric_mean_over_seeds if geometric else mean_over_seeds)(trajectory, values)
+    mean, low, high = estimate.mean, estimate.low, estimate.high
     step = max(1, len(trajectory.epochs) // 6)
     for layer, (name, colour, marker) in enumerate(layer_looks(trajectory.layer_names)):
         start = layer * step // len(trajectory.layer_names)  # so that markers of neighbours stand apart

@@ -1,4 +1,4 @@
-"""Where a trajectory comes from, how to train it again, and in what two descriptions of runs differ.
+"""Where a trajectory comes from, in words too, how to train it again, and in what two descriptions of runs differ.
 
 Shapes: S seeds.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import sys
 from collections.abc import Iterator
 from importlib import metadata
@@ -15,6 +16,36 @@ from typing import Any
 from ibjax.config import Config
 from ibjax.data.spherical import spherical_dataset
 from ibjax.trajectory.trajectory import Trajectory
+
+_REPLACED_BY = {
+    "dataset": ("dataset",),
+    "network": ("hidden_widths", "activation", "output", "initializer"),
+    "optimizer": ("optimizer", "learning_rate", "momentum"),
+}
+"""Fields of the configuration that a custom part takes the place of."""
+
+
+def facts(trajectory: Trajectory) -> dict[str, Any]:
+    """What a file tells of its run: the configuration field by field, estimators, versions, device, seeds, epochs."""
+    config = trajectory.config
+    told = dict(config.get("config", {}))
+    for part in config.get("custom", []):
+        told |= dict.fromkeys(_REPLACED_BY.get(part, ()), "custom")
+    names = ("custom", "estimators", "measured", "versions", "device_kind", "command")
+    told |= {name: config[name] for name in names if config.get(name)}
+    told |= {"seeds held": trajectory.seeds.tolist(), "epochs logged": trajectory.epochs.tolist()}
+    return told | ({"absent": list(trajectory.absent)} if trajectory.absent else {})
+
+
+def in_words(value: Any) -> str:
+    """A value of the configuration, of JSON, in a line; as untrusted as its file."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {item}" for key, item in value.items())
+    if isinstance(value, list) and len(value) > 16:
+        return f"{', '.join(map(str, value[:6]))} ... {value[-1]} ({len(value)} of them)"
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 @functools.cache

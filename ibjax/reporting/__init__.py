@@ -1,0 +1,1 @@
+"""A report: one page for a browser that shows runs without the net."""
