@@ -111,7 +111,7 @@ def check_bounds(
         raise ValueError(f"estimator = {estimator!r}; allowed: None{''.join(f', {name!r}' for name in known)}")
     if tolerance is None:
         first = next(trajectory.pieces())
-        tolerance = 1e-5 if np.float32 in (bits.dtype for bits in _values(first, estimator)) else 1e-10
+        tolerance = 1e-5 if np.float32 in [bits.dtype for bits in _values(first, estimator)] else 1e-10
     if not tolerance >= 0.0:
         raise ValueError(f"tolerance = {tolerance!r}; allowed: bits, at least 0")
     return functools.reduce(_joint, (_check(piece, tolerance, estimator) for piece in trajectory.pieces()))

@@ -34,7 +34,7 @@ Shapes: K networks, N patterns, U units, C classes, S widths of the kernel.
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import jax.numpy as jnp
 import numpy as np
@@ -92,7 +92,7 @@ class Renyi(Estimator):
         length = jnp.linalg.norm(joint, axis=0)
         labels = (joint / jnp.where(length > 0, length, 1)).T  # (N, C), whose products are the kernel of Y
         weights = jnp.sqrt(p_x)
-        scale = self._scale(activations, labels, p_x)
+        scale: Any = self._scale(activations, labels, p_x)
         columns = activations.T
 
         def kernel(row: tuple[Array, Array]) -> tuple[Array, Array]:

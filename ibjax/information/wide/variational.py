@@ -13,7 +13,9 @@ Kind: lower bounds for any critic, since they are evaluated on draws of X and Z 
 distribution is known, so there are as many as wanted): 64 batches, over which the standard errors are taken. The
 logarithm of a mean makes `mine` too high by about half its relative variance, little here while I is a few bits. How
 far below the truth they lie, nothing tells but `noisy`; few steps, and noise that is small beside the activations, make
-it more. `infonce` is at most log2 B bits, `mine` of more than a few bits has errors that grow as e^I.
+it more. `infonce` is at most log2 B bits, `mine` of more than a few bits has errors that grow as e^I. Trained alike,
+`mine` is the looser: of a Gaussian channel of 2 bits it finds 1.56 at the defaults, `infonce` more than 1.85. Its
+gradients are those of the batch's bound, without the moving average by which Belghazi et al. lessen their bias.
 
 Cost: `steps` + 64 batches of B (U + 64) 128 + B^2 64 multiplications, three times in training: no sum over pairs of
 patterns, so it takes as long for 60,000 patterns as for 60.
