@@ -25,6 +25,13 @@ from .information.apply import quantile_information as quantile_information
 from .information.apply import quantized_information as quantized_information
 from .information.histogram import layer_information as layer_information
 from .information.noisy import noisy_network_information as noisy_network_information
+from .information.wide.compressed import compressed_information as compressed_information
+from .information.wide.corrected import corrected_information as corrected_information
+from .information.wide.renyi import renyi_information as renyi_information
+from .information.wide.sliced import sliced_information as sliced_information
+from .information.wide.soft import soft_information as soft_information
+from .information.wide.soft import soft_information_of_batches as soft_information_of_batches
+from .information.wide.variational import variational_information as variational_information
 from .networks.capture import capture as capture
 from .progress import Progress as Progress
 from .recorder.recorder import Recorder as Recorder

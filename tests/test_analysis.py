@@ -411,6 +411,27 @@ class TestBounds:
         assert report.bounds[0].checked == 3
         assert not any(entry.count for entry in report.bounds)
 
+    def test_estimates_err_and_are_not_clipped(self) -> None:
+        """What is broken is told with what the values are, for `i_xt` and for a further estimator."""
+        i_xt = np.full((2, 3, 1), 12.5)
+        kind = {"i_xt": "estimate", "i_ty": "lower bound"}
+        extras = {"i_xt_sliced": i_xt + 1, "i_ty_sliced": 0 * i_xt - 0.25}
+        run = replace(made(i_xt=np.full((2, 3, 1), 4.0)), extras=extras, config={"estimators": {"sliced": kind}})
+        assert analysis.check_bounds(run).exact
+        assert analysis.check_bounds(run).ok
+        report = analysis.check_bounds(run, estimator="sliced")
+        assert (report.ok, report.exact, report.estimator) == (False, False, "sliced")
+        assert {entry.statement: entry.worst for entry in report.bounds if entry.count} == {
+            "I(X;T) <= H(X)": 1.5,
+            "0 <= I(T;Y)": 0.25,
+        }
+        assert "I(X;T) is an estimate, I(T;Y) a lower bound: what is broken is its error" in str(report)
+        measured = replace(run, i_xt=i_xt, config={"measured": {"estimator": "sliced", **kind}})
+        assert not analysis.check_bounds(measured).exact
+        assert analysis.check_bounds(measured).bounds[1].worst == 0.5
+        with pytest.raises(ValueError, match="estimator = 'slice'; allowed: None, 'sliced'"):
+            analysis.check_bounds(run, estimator="slice")
+
     def test_nothing_to_check(self) -> None:
         report = analysis.check_bounds(made(i_xt=np.ones((1, 2, 1)), diverged=(0,)))
         assert report.ok

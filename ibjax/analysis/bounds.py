@@ -1,13 +1,15 @@
 """Whether measured information obeys information theory.
 
-Shapes: S seeds, E logged epochs, L layers. Everything in bits. The bounds hold for every joint distribution,
-so a violation beyond rounding means a wrong program, file or data set. The order along the layers is the
-data-processing inequality of the layers themselves; binning each layer apart can break it, so breaks are
-reported and no error.
+Shapes: S seeds, E logged epochs, L layers. Everything in bits. The bounds hold for every joint distribution, so
+for an exact estimator a violation beyond rounding means a wrong program, file or data set. Estimates, and bounds,
+can err by more than that: there it shows how far the estimator errs at the least. Nothing is ever clipped. The order
+along the layers is the data-processing inequality of the layers themselves; binning each layer apart can break it,
+so breaks are reported and no error.
 """
 
 import functools
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +53,8 @@ class BoundsReport:
       not_finite: NaN or infinite entries in networks that did not diverge; there should be none.
       left_out: diverged seeds, which are not looked at.
       tolerance: bits.
+      estimator: whose values they are; None for the trajectory's `i_xt` and `i_ty`.
+      i_xt_is, i_ty_is: "exact", "upper bound", "lower bound" or "estimate".
     """
 
     bounds: tuple[Violations, ...]
@@ -58,6 +62,14 @@ class BoundsReport:
     not_finite: int
     left_out: int
     tolerance: float
+    estimator: str | None = None
+    i_xt_is: str = "exact"
+    i_ty_is: str = "exact"
+
+    @property
+    def exact(self) -> bool:
+        """Whether a broken bound means a wrong program; otherwise it is the estimator's error."""
+        return self.i_xt_is == self.i_ty_is == "exact"
 
     @property
     def ok(self) -> bool:
@@ -66,11 +78,19 @@ class BoundsReport:
 
     def __str__(self) -> str:
         lines = [str(entry) for entry in (*self.bounds, *self.order)]
+        if not self.exact:
+            lines.append(f"I(X;T) is {_an(self.i_xt_is)}, I(T;Y) {_an(self.i_ty_is)}: what is broken is its error")
         lines.append(f"not finite: {self.not_finite}; diverged seeds left out: {self.left_out}")
         return "\n".join(lines)
 
 
-def check_bounds(trajectory: Trajectory, *, tolerance: float | None = None) -> BoundsReport:
+def _an(kind: str) -> str:
+    return {"exact": "exact", "lower bound": "a lower bound"}.get(kind, f"an {kind}")
+
+
+def check_bounds(
+    trajectory: Trajectory, *, tolerance: float | None = None, estimator: str | None = None
+) -> BoundsReport:
     """Check 0 <= I(X;T) <= H(X), 0 <= I(T;Y) <= min(I(X;Y), I(X;T)), and the order along the layers.
 
     H(X) and I(X;Y) are those of the patterns measured on (`Config.measure_on`).
@@ -79,16 +99,22 @@ def check_bounds(trajectory: Trajectory, *, tolerance: float | None = None) -> B
       trajectory: the ensemble.
       tolerance: bits; by default 1e-5 for float32 and 1e-10 for float64, the accuracy promised of the
         information kernel.
+      estimator: one of `Config(estimators=...)` whose `i_xt_<estimator>` and `i_ty_<estimator>` to check; None for
+        `i_xt` and `i_ty`.
 
     Raises:
-      ValueError: the tolerance is negative or not a number.
+      ValueError: the tolerance is negative or not a number, or the trajectory has no values of the estimator.
     """
+    if estimator is not None and f"i_xt_{estimator}" not in trajectory.extras:
+        known = [key.removeprefix("i_ty_") for key in trajectory.extras if key.startswith("i_ty_")]
+        known = [name for name in known if name.partition("_")[0] != "error"]
+        raise ValueError(f"estimator = {estimator!r}; allowed: None{''.join(f', {name!r}' for name in known)}")
     if tolerance is None:
         first = next(trajectory.pieces())
-        tolerance = 1e-5 if np.float32 in (first.i_xt.dtype, first.i_ty.dtype) else 1e-10
+        tolerance = 1e-5 if np.float32 in [bits.dtype for bits in _values(first, estimator)] else 1e-10
     if not tolerance >= 0.0:
         raise ValueError(f"tolerance = {tolerance!r}; allowed: bits, at least 0")
-    return functools.reduce(_joint, (_check(piece, tolerance) for piece in trajectory.pieces()))
+    return functools.reduce(_joint, (_check(piece, tolerance, estimator) for piece in trajectory.pieces()))
 
 
 def _joint(a: BoundsReport, b: BoundsReport) -> BoundsReport:
@@ -98,20 +124,33 @@ def _joint(a: BoundsReport, b: BoundsReport) -> BoundsReport:
         worst = other if np.isnan(one.worst) or other.worst > one.worst else one
         return replace(worst, count=one.count + other.count, checked=one.checked + other.checked)
 
-    return BoundsReport(
+    return replace(
+        a,
         bounds=tuple(map(both, a.bounds, b.bounds)),
         order=tuple(map(both, a.order, b.order)),
         not_finite=a.not_finite + b.not_finite,
         left_out=a.left_out + b.left_out,
-        tolerance=a.tolerance,
     )
 
 
-def _check(trajectory: Trajectory, tolerance: float) -> BoundsReport:
+def _values(trajectory: Trajectory, estimator: str | None) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """I(X;T) and I(T;Y), (S, E, L) each."""
+    if estimator is None:
+        return trajectory.i_xt, trajectory.i_ty
+    return trajectory.extras[f"i_xt_{estimator}"], trajectory.extras[f"i_ty_{estimator}"]
+
+
+def _kinds(trajectory: Trajectory, estimator: str | None) -> dict[str, str]:
+    """What the values are, as the configuration tells; "exact" where it tells nothing, which is the stricter word."""
+    config = trajectory.config
+    told = config.get("measured", {}) if estimator is None else config.get("estimators", {}).get(estimator, {})
+    return {f"{key}_is": str(told.get(key, "exact")) for key in ("i_xt", "i_ty")}
+
+
+def _check(trajectory: Trajectory, tolerance: float, estimator: str | None) -> BoundsReport:
     """The report on a piece that is in memory."""
     rows = np.flatnonzero(trajectory.healthy)
-    i_xt = trajectory.i_xt[rows].astype(np.float64)
-    i_ty = trajectory.i_ty[rows].astype(np.float64)
+    i_xt, i_ty = (bits[rows].astype(np.float64) for bits in _values(trajectory, estimator))
     zero = np.zeros_like(i_xt)
     # One for each network where it is measured on some of the patterns only.
     h_x, i_xy = (
@@ -149,4 +188,6 @@ def _check(trajectory: Trajectory, tolerance: float) -> BoundsReport:
         not_finite=int((~np.isfinite(i_xt)).sum() + (~np.isfinite(i_ty)).sum()),
         left_out=int(trajectory.diverged.sum()),
         tolerance=tolerance,
+        estimator=estimator,
+        **_kinds(trajectory, estimator),
     )

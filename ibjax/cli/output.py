@@ -23,6 +23,9 @@ from ibjax.analysis.statistics import streamed_mean
 from ibjax.cli.options import UsageError, refuse
 from ibjax.trajectory.provenance import in_words
 
+_NOTABLE = 1e-3
+"""Bits by which an estimate must break a bound to be told."""
+
 
 def prepare_compiler() -> None:
     """Refuse a platform that is not there, and store compiled programs for the next call.
@@ -108,10 +111,26 @@ def _last(key: str, piece: ibjax.Trajectory) -> Any:
 
 
 def report_broken_bounds(trajectory: ibjax.Trajectory) -> bool:
-    """Whether all values can be; those that cannot are an error of the program or the file, said with --quiet too."""
-    if not (report := check_bounds(trajectory)).ok and not _inexact(trajectory):
-        print(f"ERROR: information values break their bounds; do not trust them\n{report}", file=sys.stderr)
-    return report.ok or bool(_inexact(trajectory))
+    """Whether all exact values can be; those that cannot are an error of the program or the file, said also if quiet.
+
+    Of values that are estimated or bounds, those beyond what can be are said, and no error.
+    """
+    sound = True
+    names = trajectory.config.get("estimators", {})
+    further = [name for name in names if {f"i_xt_{name}", f"i_ty_{name}"} <= trajectory.extras.keys()]
+    for estimator in (None, *further):
+        report = check_bounds(trajectory, estimator=estimator)
+        if report.ok:
+            continue
+        if report.exact:
+            of = f"information values{f' of {escape(estimator)}' if estimator else ''}"
+            print(f"ERROR: {of} break their bounds; do not trust them\n{report}", file=sys.stderr)
+            sound = False
+        elif broken := [str(entry) for entry in report.bounds if entry.count and entry.worst > _NOTABLE]:
+            name = estimator or str(trajectory.config["measured"].get("estimator"))
+            lines = "\n  ".join(broken)
+            print(f"{escape(name)} is an estimate, and here some of its values cannot be:\n  {lines}", file=sys.stderr)
+    return sound
 
 
 def _inexact(trajectory: ibjax.Trajectory) -> str:

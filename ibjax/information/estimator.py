@@ -120,6 +120,13 @@ _CLASSES = {
     "kde_lower": ("kde", "KdeLower"),
     "noisy": ("noisy", "Noisy"),
     "knn": ("knn", "Knn"),
+    "compressed": ("wide.compressed", "Compressed"),
+    "corrected": ("wide.corrected", "Corrected"),
+    "infonce": ("wide.variational", "InfoNce"),
+    "mine": ("wide.variational", "Mine"),
+    "renyi": ("wide.renyi", "Renyi"),
+    "sliced": ("wide.sliced", "Sliced"),
+    "soft": ("wide.soft", "Soft"),
 }
 ESTIMATORS = tuple(_CLASSES)
 

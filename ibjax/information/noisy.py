@@ -80,7 +80,7 @@ class Noisy(Estimator):
 
     def __call__(self, batch: LayerBatch) -> Information:
         def network(activations: Array, key: Array, joint: Array) -> Information:
-            found = _mixture_information(activations[None], key, joint, self.noise_std, self.samples)
+            found = mixture_information(activations[None], key, joint, self.noise_std, self.samples)
             return Information(*found[:4])
 
         return map_networks(network, batch)
@@ -146,15 +146,13 @@ def _network_information(
     batch = centers.shape[:-3]
     flat = centers.reshape(-1, *centers.shape[-3:])
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(len(flat)))
-    one = lambda network: _mixture_information(network[0], network[1], joint, noise_std, samples)  # noqa: E731
+    one = lambda network: mixture_information(network[0], network[1], joint, noise_std, samples)  # noqa: E731
     found = lax.map(one, (flat, keys))
     finite = jnp.isfinite(flat).all(axis=(1, 2, 3))
     return jax.tree.map(lambda bits: jnp.where(finite, bits, jnp.nan).reshape(batch), found)
 
 
-def _mixture_information(
-    centers: Array, key: Array, joint: Array, noise_std: float, samples: int
-) -> NetworkInformation:
+def mixture_information(centers: Array, key: Array, joint: Array, noise_std: float, samples: int) -> NetworkInformation:
     """One network, bits: centers (R, N, U), p(x, y) (C, N); sample s of a pattern lies around its centre s mod R."""
     passes, patterns, units = centers.shape
     conditional = (joint / jnp.where(joint.sum(axis=0) > 0, joint.sum(axis=0), 1)).T  # p(y|x), (N, C)

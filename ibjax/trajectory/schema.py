@@ -230,3 +230,9 @@ def read_fields(archive: Archive, only: Sequence[str] | None = None) -> dict[str
     arrays = {key: archive.read(key) for key in wanted}
     further = {key: arrays.pop(key) for key in extras if key in arrays}
     return dict(config=config, layer_names=tuple(names.tolist()), extras=further, **arrays)
+
+
+def share(bits: npt.NDArray[np.floating[Any]], of: Any) -> npt.NDArray[np.floating[Any]]:
+    """`bits` (S, E, L) over a number () or one a seed (S,), in the dtype of the bits; NaN where that is not above 0."""
+    whole = np.asarray(of, np.float64).reshape(-1, 1, 1)
+    return bits / np.where(whole > 0, whole, np.nan).astype(bits.dtype)

@@ -147,6 +147,21 @@ class Trajectory:
         """(S,) bool: the networks that did not diverge."""
         return ~self.diverged
 
+    @property
+    def i_xt_given_y(self) -> FloatArray:
+        """(S, E, L) I(X;T|Y) = I(X;T) - I(T;Y), bits, by the Markov chain Y - X - T; of estimates may be negative."""
+        return self.i_xt - self.i_ty
+
+    @property
+    def i_xt_share(self) -> FloatArray:
+        """(S, E, L) I(X;T) / H(X), of the patterns measured on; not clipped, NaN where H(X) = 0."""
+        return schema.share(self.i_xt, self.extras.get("h_x_measured", self.h_x))
+
+    @property
+    def i_ty_share(self) -> FloatArray:
+        """(S, E, L) I(T;Y) / I(X;Y), of the patterns measured on; not clipped, NaN where I(X;Y) = 0."""
+        return schema.share(self.i_ty, self.extras.get("i_xy_measured", self.i_xy))
+
     def epoch_index(self, epoch: float) -> int:
         """Index of the logged epoch nearest to `epoch` (the earlier of two)."""
         return int(np.argmin(np.abs(self.epochs - epoch)))
