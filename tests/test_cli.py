@@ -9,8 +9,10 @@ import io
 import json
 import os
 import random
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -511,6 +513,75 @@ def test_interrupt_keeps_the_file_that_was_there(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(ibjax, "run", run, raising=False)
     assert main(["run", "--out", "old.npz", "--force"]) == 130
     assert (tmp_path / "old.npz").read_text() == "mine"
+
+
+def test_a_printed_configuration_is_read_back(no_training: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every field of every preset, by way of the file; options are stronger than the file, the file than the preset."""
+    for preset, config in ibjax.PRESETS.items():
+        assert main(["config", "--preset", preset]) == 0
+        text = capsys.readouterr().out
+        assert max(map(len, text.splitlines())) <= 80
+        Path("mine.toml").write_text(text, encoding="utf-8")
+        assert main(["config", "--config", "mine.toml"]) == 0
+        assert capsys.readouterr().out == text
+        values = tomllib.loads(text)
+        assert values.keys() == {field.name for field in dataclasses.fields(ibjax.Config)}
+        assert tuple(values["hidden_widths"]) == config.hidden_widths
+    Path("mine.toml").write_text('epochs = 7\nbatch_size = "all"\nhidden_widths = [3, 2]\n', encoding="utf-8")
+    assert main(["config", "--preset", "quick", "--config", "mine.toml", "--epochs", "9"]) == 0
+    values = tomllib.loads(capsys.readouterr().out)
+    assert (values["epochs"], values["batch_size"], values["hidden_widths"]) == (9, "all", [3, 2])
+    assert values["seeds"] == ibjax.PRESETS["quick"].seeds
+
+
+def test_a_run_takes_its_configuration_from_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("mine.toml").write_text("epochs = 7\nlearning_rate = [0.1, 0.2]\nseeds = 2\n", encoding="utf-8")
+    seen = []
+
+    def run(config: ibjax.Config, **options: Any) -> None:
+        seen.append(config)
+        raise ibjax.DeviceError("seen")
+
+    monkeypatch.setattr(ibjax, "run", run, raising=False)
+    assert main(["run", "--preset", "quick", "--config", "mine.toml"]) == 1
+    changes: dict[str, Any] = {"epochs": 7, "learning_rate": (0.1, 0.2), "seeds": 2}
+    assert seen == [dataclasses.replace(ibjax.PRESETS["quick"], **changes)]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("epoch = 3", "--config = 'mine.toml': field = 'epoch'; allowed: 'dataset', "),
+        ("epochs = -3", "--config = 'mine.toml': epochs = -3; allowed: "),
+        ("[run]\nepochs = 3", "--config = 'mine.toml': field = 'run'; allowed: "),
+        ("epochs = ", "--config = 'mine.toml' is no TOML: "),
+        ('activation = "tan"', "--config = 'mine.toml': activation = 'tan'; allowed: 'tanh'"),
+        (None, "No such file or directory"),
+    ],
+)
+def test_a_wrong_file_of_a_configuration_is_refused(
+    text: str | None, words: str, no_training: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if text is not None:
+        Path("mine.toml").write_text(text, encoding="utf-8")
+    assert main(["run", "--config", "mine.toml"]) == (1 if text is None else 2)
+    assert words in capsys.readouterr().err
+
+
+def test_figures_have_the_format_and_the_width_asked_for(made_up: Path) -> None:
+    assert main(["plot", str(made_up), "--format", "svg", "--width", "170mm"]) == 0
+    narrow, wide = (Path(f"{made_up.stem}_{name}.svg").read_text() for name in ("snapshots", "information"))
+    for text in (narrow, wide):
+        points = float(re.search(r'width="([0-9.]+)pt"', text)[1])  # type: ignore[index] # it is there
+        assert points >= 170 / 25.4 * 72 * 0.99
+    assert main(["plot", str(made_up), "--format", "pdf", "--width", "86"]) == 0
+    assert Path(f"{made_up.stem}_gradients.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("width", ["wide", "59mm", "401", "3in", "nan"])
+def test_a_wrong_width_is_refused(width: str, made_up: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plot", str(made_up), "--width", width]) == 2
+    assert f"--width = {width!r}; allowed: 60mm to 400mm" in capsys.readouterr().err
 
 
 def test_plot_refuses_what_it_cannot_write(made_up: Path, capsys: pytest.CaptureFixture[str]) -> None:

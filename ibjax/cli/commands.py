@@ -20,7 +20,7 @@ from ibjax._checks import distinct, unknown
 from ibjax._files import atomic_write
 from ibjax._workers import interruptible
 from ibjax.analysis.task import task_joint
-from ibjax.cli.options import UsageError, options_of, refuse
+from ibjax.cli.options import UsageError, config_of, options_of, refuse, toml
 from ibjax.cli.output import (
     check_output,
     escape,
@@ -60,8 +60,16 @@ def info(arguments: argparse.Namespace) -> int:
     return 0 if sound else 1
 
 
+def config(arguments: argparse.Namespace) -> int:
+    """A configuration as TOML."""
+    print(toml(config_of(arguments)), end="")
+    return 0
+
+
 def plot(arguments: argparse.Namespace) -> int:
-    """The figures of a run as PNGs; those that need arrays the file lacks are left out."""
+    """The figures of a run as files; those that need arrays the file lacks are left out."""
+    from ibjax.figures.style import COLUMN  # here, so that nothing else waits for matplotlib
+
     trajectory = load_trajectory(arguments.file)
     folder = Path(arguments.out)
     drawings: dict[str, Callable[[ibjax.Trajectory], Any]] = {
@@ -71,7 +79,7 @@ def plot(arguments: argparse.Namespace) -> int:
         "information": ibjax.figures.information_over_epochs,
         "accuracy": ibjax.figures.loss_and_accuracy,
     }
-    paths = {name: folder / f"{Path(arguments.file).stem}_{name}.png" for name in drawings}
+    paths = {name: folder / f"{Path(arguments.file).stem}_{name}.{arguments.format}" for name in drawings}
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -81,10 +89,13 @@ def plot(arguments: argparse.Namespace) -> int:
     with ibjax.figures.style():
         for name, draw in drawings.items():
             try:
-                figure = draw(trajectory).figure  # of a figure, itself
+                figure: Any = draw(trajectory).figure  # of a figure, itself
             except ibjax.TrajectoryError as error:
                 print(f"ibjax plot: {name} left out: {error}", file=sys.stderr)
                 continue
+            if arguments.width is not None:  # panels keep their heights, texts their sizes
+                width, height = figure.get_size_inches()
+                figure.set_size_inches(width * arguments.width / COLUMN, height)
             _write_figure(figure, paths[name], arguments)
             print(paths[name])
     return 0

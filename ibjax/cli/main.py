@@ -1,4 +1,4 @@
-"""The command line: `ibjax run`, `info`, `plot`, `animate`, `report`, `bound`, `measure`, `merge`, `rerun`.
+"""The command line: `ibjax run`, `config`, `info`, `plot`, `animate`, `report`, `bound`, `measure`, `merge`, `rerun`.
 
 `ibjax` is imported as a whole, whose names import their modules when first used: what needs the compiler does not wait
 for it before all of the user's input has been checked.
@@ -19,7 +19,7 @@ from ibjax._checks import unknown
 from ibjax._fields import Kind
 from ibjax._workers import interrupted_threads
 from ibjax.cli import commands, train
-from ibjax.cli.options import UsageError, add_fields, add_options, parse
+from ibjax.cli.options import UsageError, add_fields, add_options, millimetres, parse
 from ibjax.cli.output import fail, hint_checkpoint
 from ibjax.config import PRESETS
 from ibjax.information.estimator import ESTIMATORS
@@ -102,10 +102,16 @@ def _parser(words: list[str]) -> _Parser:
     run = command(train.run, "train an ensemble and measure every layer", force, quiet, allow_abbrev=False)
     _add_options_of_run(run)
 
+    text = "print a configuration as TOML, which run --config reads"
+    config = command(commands.config, text, allow_abbrev=False)
+    _add_configuration(config)
+
     command(commands.info, "print what a file holds").add("file", "FILE", nargs="+")
 
     plot = command(commands.plot, "draw the information plane, the gradients and the accuracies", file, force)
-    plot.add("--out", "DIR", "folder of the PNGs (here)", default=".")
+    plot.add("--out", "DIR", "folder of the figures (here)", default=".")
+    plot.add_argument("--format", choices=("png", "pdf", "svg"), default="png", help="of the files (png)")
+    plot.add("--width", "MM", "of a column, such as 85mm, 60 to 400 (86)", type=millimetres)
 
     animate = command(commands.animate, "draw the information plane as a movie", file, force)
     animate.add("--out", "MOVIE", ".mp4 (needs the program ffmpeg) or .gif (FILE.mp4 or else FILE.gif, here)")
@@ -144,7 +150,6 @@ def _parser(words: list[str]) -> _Parser:
 
 def _add_options_of_run(run: _Parser) -> None:
     """Where a run goes, where it is trained, and its configuration."""
-    run.add("--preset", "NAME", f"start from {', '.join(PRESETS)} (paper)", default="paper")
     run.add(
         "--out", "FILE.npz|FOLDER/", "where the trajectory goes (PRESET.npz); into a folder in pieces, to go on from"
     )
@@ -158,8 +163,15 @@ def _add_options_of_run(run: _Parser) -> None:
     )
     run.add("--scheduler", "ADDRESS", "let the workers of a Dask scheduler train, tcp://HOST:8786 say")
     run.add("--scheduler-file", "FILE", "the same, by the file that the scheduler has written")
-    text = "each overrides the preset; the defaults shown are those of the preset paper"
-    add_fields(run.add_argument_group("configuration", text))
+    _add_configuration(run)
+
+
+def _add_configuration(command: _Parser) -> None:
+    """The preset, the file and the options that make a configuration."""
+    command.add("--preset", "NAME", f"start from {', '.join(PRESETS)} (paper)", default="paper")
+    command.add("--config", "FILE.toml", "what it says overrides the preset (ibjax config prints one)")
+    text = "each overrides the preset and the file; the defaults shown are those of the preset paper"
+    add_fields(command.add_argument_group("configuration", text))
 
 
 def _add_options_of_estimator(measure: _Parser, words: list[str]) -> None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import json
+import math
 import re
+import textwrap
+import tomllib
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -65,15 +69,56 @@ def options_of(arguments: argparse.Namespace, of: type) -> dict[str, Any]:
 
 
 def config_of(arguments: argparse.Namespace) -> Config:
-    """The preset with the options given in its place.
+    """The preset with what the file of `--config` says in its place, and with the options given in place of both.
 
     Raises:
-      UsageError: a value that is not allowed; says of which option and what is.
+      UsageError: a value that is not allowed; says of which option or file and what is.
+      OSError: the file cannot be read.
     """
     if arguments.preset not in PRESETS:
         raise UsageError(unknown("--preset", arguments.preset, tuple(PRESETS)))
+    base = PRESETS[arguments.preset]
+    if arguments.config is not None:
+        base = _read(arguments.config, base)
     with refuse():
-        return dataclasses.replace(PRESETS[arguments.preset], **options_of(arguments, Config))
+        return dataclasses.replace(base, **options_of(arguments, Config))
+
+
+def _read(path: str, base: Config) -> Config:
+    """The configuration with the fields that a TOML file names."""
+    subject = f"--config = {path!r}"
+    with open(path, "rb") as file:
+        try:
+            values = tomllib.load(file)
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"{subject} is no TOML: {error}") from error
+    for name, value in values.items():
+        if name not in kinds(Config):
+            raise UsageError(unknown(f"{subject}: field", name, tuple(kinds(Config))))
+        if kinds(Config)[name].optional and value == _none(name):  # TOML has no word for it
+            values[name] = None
+        elif isinstance(value, list):
+            values[name] = tuple(value)
+    with refuse(f"{subject}: "):
+        return dataclasses.replace(base, **values)
+
+
+def toml(config: Config) -> str:
+    """What `--config` reads, a line for each field behind one that explains it."""
+    lines: list[str] = []
+    wrap = partial(textwrap.wrap, break_long_words=False, break_on_hyphens=False)
+    for field in dataclasses.fields(Config):
+        value = getattr(config, field.name)
+        lines += wrap(field.metadata["help"], 78, initial_indent="# ", subsequent_indent="# ")
+        # JSON's numbers, texts and lists are TOML's; lists may have several lines.
+        text = f"{field.name} = {json.dumps(_none(field.name) if value is None else value)}"
+        lines += [text] if len(text) <= 80 else wrap(text, 78, subsequent_indent="    ")
+    return "\n".join(lines) + "\n"
+
+
+def _none(field: str) -> str:
+    """The word for None on the command line and in files."""
+    return str(next(f.metadata.get("none", "none") for f in dataclasses.fields(Config) if f.name == field))
 
 
 def _flag(field: str) -> str:
@@ -109,3 +154,18 @@ def parse(name: str, kind: Kind, about: Mapping[str, Any], text: str) -> Any:
         return from_text(text, kind)
     except ValueError:
         raise UsageError(f"{_flag(name)} = {text!r}; allowed: {words}") from None
+
+
+def millimetres(text: str) -> float:
+    """A width in inches, from millimetres with or without their unit.
+
+    Raises:
+      UsageError: it is none, or none that a figure can have.
+    """
+    try:
+        width = float(text.removesuffix("mm"))
+    except ValueError:
+        width = math.nan
+    if not 60 <= width <= 400:
+        raise UsageError(f"--width = {text!r}; allowed: 60mm to 400mm")
+    return width / 25.4
