@@ -68,8 +68,6 @@ def config(arguments: argparse.Namespace) -> int:
 
 def plot(arguments: argparse.Namespace) -> int:
     """The figures of a run as files; those that need arrays the file lacks are left out."""
-    from ibjax.figures.style import COLUMN  # here, so that nothing else waits for matplotlib
-
     trajectory = load_trajectory(arguments.file)
     folder = Path(arguments.out)
     drawings: dict[str, Callable[[ibjax.Trajectory], Any]] = {
@@ -95,7 +93,7 @@ def plot(arguments: argparse.Namespace) -> int:
                 continue
             if arguments.width is not None:  # panels keep their heights, texts their sizes
                 width, height = figure.get_size_inches()
-                figure.set_size_inches(width * arguments.width / COLUMN, height)
+                figure.set_size_inches(width * arguments.width / ibjax.figures.COLUMN, height)
             _write_figure(figure, paths[name], arguments)
             print(paths[name])
     return 0

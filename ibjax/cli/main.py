@@ -103,8 +103,7 @@ def _parser(words: list[str]) -> _Parser:
     _add_options_of_run(run)
 
     text = "print a configuration as TOML, which run --config reads"
-    config = command(commands.config, text, allow_abbrev=False)
-    _add_configuration(config)
+    _add_configuration(command(commands.config, text, allow_abbrev=False))
 
     command(commands.info, "print what a file holds").add("file", "FILE", nargs="+")
 

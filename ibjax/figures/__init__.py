@@ -9,9 +9,10 @@ from ibjax.figures.bottleneck import information_curve
 from ibjax.figures.movie import animate, save_animation
 from ibjax.figures.over_epochs import gradients, information_over_epochs, loss_and_accuracy, snr, weight_norms
 from ibjax.figures.plane import plane_snapshot, plane_snapshots, plane_trajectories, planes
-from ibjax.figures.style import letter, side_by_side, style
+from ibjax.figures.style import COLUMN, letter, side_by_side, style
 
 __all__ = [
+    "COLUMN",
     "animate",
     "gradients",
     "information_curve",
