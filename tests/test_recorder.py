@@ -99,6 +99,7 @@ def test_a_run_recorded_from_outside_is_the_run() -> None:
         (LABELS[:, None], True),
         (np.array(["ant", "bee", "cat"])[LABELS], True),
         ([("ant", "bee", "cat")[label] for label in LABELS], True),
+        (np.array(["ant", "bee", "cat"], object)[LABELS], True),
         (LABELS + 7, True),
         (LABELS.astype(np.float32), True),
         (LABELS == 1, False),
@@ -205,6 +206,33 @@ def test_an_ensemble_is_its_members() -> None:
     assert joint.seeds.tolist() == [4, 9]
 
 
+def test_as_many_networks_as_patterns() -> None:
+    """(4, 4, 3) could be read in two ways; the recorder knows which axis is which."""
+    labels = np.array([0, 1, 1, 0])
+    together, alone = Recorder(labels, seeds=4), Recorder(labels)
+    a = np.round(RNG.normal(size=(4, 4, 3)))
+    together.log(0, [a])
+    alone.log(0, [a[2]])
+    assert together.trajectory().i_xt[2, 0, 0] == alone.trajectory().i_xt[0, 0, 0]
+
+
+def test_what_the_caller_does_with_its_arrays_later_changes_nothing() -> None:
+    given = np.linspace(0, 1, N)
+    recorder = Recorder(p_y_given_x=given)
+    recorder.log(0, layers())
+    given[:] = 0
+    np.testing.assert_array_equal(recorder.trajectory().extras["p_y_given_x"], np.linspace(0, 1, N))
+
+
+@pytest.mark.parametrize("estimators", [("corrected",), ("histogram", "corrected")])
+def test_an_estimate_beyond_a_bound_is_told_as_such(estimators: tuple[str, ...]) -> None:
+    recorder = Recorder(LABELS, estimators=estimators)
+    recorder.log(0, [np.arange(N, dtype=np.float32)[:, None] * np.ones((1, 2), np.float32)])
+    with pytest.warns(RuntimeWarning, match="corrected is an estimate, and here some of its values cannot be") as told:
+        recorder.trajectory()
+    assert len(told) == 1
+
+
 def test_estimators_after_the_first_have_keys_of_their_own() -> None:
     traj = recorded(Recorder(LABELS, estimators={"kde": {"noise_variance": 0.1}, "histogram": {}}), 1)
     i_xt, i_ty = ibjax.kde_information(layers()["first"], np.eye(3)[LABELS], noise_variance=0.1)
@@ -288,6 +316,65 @@ def test_a_file_is_continued(tmp_path: Path) -> None:
     assert not ibjax.load(path).differences(whole)
 
 
+def test_a_file_is_continued_whatever_the_order_of_names(tmp_path: Path) -> None:
+    path = tmp_path / "mine.npz"
+    Recorder(LABELS, path=path, bounded=("first", "last")).log(0, layers())
+    again = Recorder(LABELS, path=path, bounded=["last", "first"])
+    again.log(1, layers(1))
+    assert again.epochs == (0, 1)
+
+
+def test_a_log_that_cannot_be_written_can_be_tried_again(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    recorder = Recorder(LABELS, path=folder / "mine.npz")
+    recorder.add_gradients({"first": np.ones((3, 2))})
+    folder.rmdir()
+    with pytest.raises(FileNotFoundError):
+        recorder.log(0, layers())
+    assert recorder.epochs == ()
+    folder.mkdir()
+    recorder.log(0, layers())
+    assert ibjax.load(folder / "mine.npz").gradient_mean[0, 0, 0] == pytest.approx(6**0.5)
+
+
+def test_two_recorders_do_not_write_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.npz"
+    first, second = Recorder(LABELS, path=path), Recorder(LABELS, path=path)
+    first.log(0, layers())
+    with pytest.raises(FileExistsError, match="somebody else, another recorder perhaps, has changed it"):
+        second.log(0, layers())
+    first.log(1, layers(1))
+    assert ibjax.load(path).epochs.tolist() == [0, 1]
+
+
+def test_rewind_forgets(tmp_path: Path) -> None:
+    recorder = Recorder(LABELS)
+    recorder.log(3, layers())
+    for wrong in (float("nan"), "a", -2):
+        with pytest.raises((TypeError, ValueError), match=r"epoch = .*; allowed: an integer from -1"):
+            recorder.rewind(wrong)  # type: ignore[arg-type] # that is the point
+    recorder.rewind(2)
+    assert recorder.epochs == ()
+    recorder.log(0, [np.zeros((N, 4))])  # other layers: nothing is left to follow
+
+
+def test_gradients_of_no_layer_do_not_stay() -> None:
+    recorder = Recorder(LABELS)
+    recorder.add_gradients({"frist": np.ones(3)})  # no layer is known yet
+    with pytest.raises(ValueError, match="gradients = 'frist'; allowed: 'first', 'last'"):
+        recorder.log(0, layers())
+    recorder.add_gradients({"first": np.ones(3)})
+    recorder.log(0, layers())
+    with pytest.raises(ValueError, match="gradients = 'frist'; allowed: 'first', 'last'"):
+        recorder.add_gradients({"frist": np.ones(3)})
+
+
+def test_numbers_that_name_classes_may_be_large() -> None:
+    large = np.array([1e20, 2e20, 3e20])[LABELS]
+    assert np.array_equal(recorded(Recorder(large), 1).i_ty, recorded(Recorder(LABELS), 1).i_ty)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -296,6 +383,7 @@ def test_a_file_is_continued(tmp_path: Path) -> None:
         ({"seed": 3}, r"seeds: \[0\], here \[3\]"),
         ({"layer_names": ("last", "first")}, r"it holds the layers first, last; allowed: those of layer_names"),
         ({"labels": LABELS[::-1]}, r"labels_sha256"),
+        ({"inputs": np.arange(N)[:, None] // 2}, r"h_x: 5.9"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -336,6 +424,7 @@ def test_the_trajectory_is_taken_by_the_commands(tmp_path: Path, capsys: pytest.
         ({"labels": np.zeros((N, 2, 2))}, ValueError, r"labels have shape \(60, 2, 2\); allowed: \(N,\)"),
         ({"labels": np.ones(N) + 1j}, TypeError, r"labels"),
         ({"labels": np.full((N, 2), 0.7)}, ValueError, r"p_y_given_x sums to 1.4 in row 0"),
+        ({"p_y_given_x": LABELS == 0, "label_cells": 2}, TypeError, r"label_cells = 2 with p_y_given_x; allowed: None"),
         ({"labels": LABELS, "label_cells": 1}, ValueError, r"label_cells = 1; allowed: an integer from 2 to 4096"),
         ({"labels": np.full(N, 0.5), "label_cells": 3}, ValueError, r"labels are all 0.5; allowed: at least 2"),
         ({"labels": LABELS, "estimators": ()}, ValueError, r"estimators is empty; allowed: at least one"),
@@ -344,6 +433,8 @@ def test_the_trajectory_is_taken_by_the_commands(tmp_path: Path, capsys: pytest.
             ValueError,
             r"estimators\[0\] = 'kd'; .*mean 'kde'",
         ),
+        ({"labels": np.array([np.inf, 1.0] * 30)}, ValueError, r"labels hold NaN or infinite values; allowed: whole"),
+        ({"p_y_given_x": [0.5]}, ValueError, r"p_y_given_x has shape \(1,\); allowed: .* at least 2 patterns"),
         ({"labels": LABELS, "bins": 1}, ValueError, r"bins = 1; allowed: an integer from 2 to 4096"),
         ({"labels": LABELS, "seeds": 0}, ValueError, r"seeds = 0; allowed: an integer from 1"),
         ({"labels": LABELS, "seeds": (1, 1)}, ValueError, r"seeds holds 1 more than once"),
@@ -365,7 +456,19 @@ def test_wrong_arguments_are_refused(options: dict[str, Any], error: type[Except
         ({"layer_names": ("fc",)}, 0, layers(), {}, r"layer_names = 'fc'; allowed: 'first', 'last'"),
         ({"layer_names": ("fc",)}, 0, list(layers().values()), {}, r"activations are of 2 layers; allowed: 1"),
         ({"bounded": ("fc",)}, 0, layers(), {}, r"bounded = 'fc'; allowed: 'first', 'last'"),
+        ({}, 0, [np.zeros((2 * N, 2))], {}, r"these are 2 passes of them: one block of watch for each log"),
         ({}, 0, {}, {}, r"activations are of no layer"),
+        ({}, 0, {"a\nb": np.zeros((N, 2))}, {}, r"activations = \('a.*; allowed: at least one name, each printable"),
+        (
+            {},
+            0,
+            {1: np.zeros((N, 2)), "1": np.zeros((N, 2))},
+            {},
+            r"activations are of 1, '1'; allowed: different names",
+        ),
+        ({}, 0, layers(), {"accuracy": 57.0}, r"train_accuracy = 57; allowed: 0 to 1"),
+        ({}, 0, layers(), {"weights": [np.ones(3)]}, r"weights = .*; allowed: a dict of at least one array, by layer"),
+        ({}, 0, layers(), {"gradients": {}}, r"gradients = {}; allowed: a dict of at least one array, by layer"),
         ({}, 0, np.zeros((N, 2)), {}, r"activations are of type numpy.ndarray; allowed: a dict or a list of arrays"),
         (
             {},

@@ -384,6 +384,11 @@ class TestSoft:
                 assert (i_ty <= i_xt + 1e-5).all()
                 assert (i_ty >= -1e-5).all()
 
+    def test_batches_that_name_classes_are_refused(self) -> None:
+        """Each may lack some of the others' classes."""
+        with pytest.raises(ValueError, match=r"batches\[0\] names classes by numbers up to 5, .*; allowed: \(B,\) = p"):
+            ibjax.soft_information_of_batches([(np.zeros((6, 2)), np.arange(6))])
+
     def test_batch_by_batch(self) -> None:
         """Batches of two sizes, soft labels in two columns: the numbers of the whole."""
         a = layer(70, networks=1)[0]

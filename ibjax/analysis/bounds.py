@@ -16,6 +16,9 @@ import numpy.typing as npt
 
 from ibjax.trajectory.trajectory import Trajectory
 
+_NOTABLE = 1e-3
+"""Bits by which an estimate must break a bound to be told."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Violations:
@@ -75,6 +78,19 @@ class BoundsReport:
     def ok(self) -> bool:
         """Whether every bound holds and every value is finite; the order along the layers does not matter."""
         return self.not_finite == 0 and not any(entry.count for entry in self.bounds)
+
+    def complaint(self, name: str = "") -> str:
+        """What a user must be told, with the estimator's name; empty where there is nothing to say.
+
+        Exact values that break a bound or are not finite come from a wrong program, file or data set. Of estimates only
+        values beyond a bound by more than a thousandth of a bit are told, as what the estimator's error makes of them.
+        """
+        if self.exact:
+            of = f" of {name}" if name else ""
+            return "" if self.ok else f"information values{of} break their bounds; do not trust them\n{self}"
+        broken = [str(entry) for entry in self.bounds if entry.count and entry.worst > _NOTABLE]
+        lines = "\n  ".join(broken)
+        return f"{name} is an estimate, and here some of its values cannot be:\n  {lines}" if broken else ""
 
     def __str__(self) -> str:
         lines = [str(entry) for entry in (*self.bounds, *self.order)]

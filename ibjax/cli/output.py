@@ -23,9 +23,6 @@ from ibjax.analysis.statistics import streamed_mean
 from ibjax.cli.options import UsageError, refuse
 from ibjax.trajectory.provenance import in_words
 
-_NOTABLE = 1e-3
-"""Bits by which an estimate must break a bound to be told."""
-
 
 def prepare_compiler() -> None:
     """Refuse a platform that is not there, and store compiled programs for the next call.
@@ -120,16 +117,10 @@ def report_broken_bounds(trajectory: ibjax.Trajectory) -> bool:
     further = [name for name in names if {f"i_xt_{name}", f"i_ty_{name}"} <= trajectory.extras.keys()]
     for estimator in (None, *further):
         report = check_bounds(trajectory, estimator=estimator)
-        if report.ok:
-            continue
-        if report.exact:
-            of = f"information values{f' of {escape(estimator)}' if estimator else ''}"
-            print(f"ERROR: {of} break their bounds; do not trust them\n{report}", file=sys.stderr)
-            sound = False
-        elif broken := [str(entry) for entry in report.bounds if entry.count and entry.worst > _NOTABLE]:
-            name = estimator or str(trajectory.config["measured"].get("estimator"))
-            lines = "\n  ".join(broken)
-            print(f"{escape(name)} is an estimate, and here some of its values cannot be:\n  {lines}", file=sys.stderr)
+        measured = "" if report.exact else str(trajectory.config.get("measured", {}).get("estimator"))
+        if text := report.complaint(escape(estimator or measured)):
+            print(f"ERROR: {text}" if report.exact else text, file=sys.stderr)
+            sound = sound and not report.exact
     return sound
 
 

@@ -105,7 +105,8 @@ def warn_outside(activations: Array, low: float, high: float) -> None:
     if outside:
         warnings.warn(
             f"{outside / values.size:.2%} of the activations lie outside low = {low:g}, high = {high:g} and count into "
-            "the cells at the ends, which loses information; low=None, high=None takes the range of the layer",
+            "the cells at the ends, which loses information; give another low and high (in ibjax.layer_information "
+            "low=None, high=None takes the range of the layer)",
             RuntimeWarning,
             stacklevel=5,
         )

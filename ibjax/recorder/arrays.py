@@ -77,9 +77,16 @@ def conditional(labels: Any, p_y_given_x: Any, label_cells: int | None) -> npt.N
     if (labels is None) == (p_y_given_x is None):
         raise TypeError("labels and p_y_given_x: allowed: one of them")
     if labels is None:
-        given = np.asarray(as_array("p_y_given_x", p_y_given_x))
-        checked_conditional(given)
+        if label_cells is not None:
+            raise TypeError(f"label_cells = {label_cells} with p_y_given_x; allowed: None, or labels=...")
+        given = np.array(as_array("p_y_given_x", p_y_given_x))  # a copy: the caller may use theirs again
+        given = given.astype(np.float64) if given.dtype.kind not in "biu" else given
+        if given.ndim == 0 or len(given) < 2:
+            raise ValueError(f"p_y_given_x has shape {given.shape}; allowed: (N,) or (N, C) of at least 2 patterns")
+        checked_conditional(given, len(given))
         return given
+    if np.dtype(object) == getattr(labels, "dtype", None):  # names, as pandas gives them
+        labels = np.asarray(labels).tolist()
     if isinstance(labels, Iterable) and not hasattr(labels, "shape"):
         labels = np.asarray(list(labels))
     if isinstance(labels, np.ndarray) and labels.dtype.kind in "US":
@@ -100,9 +107,11 @@ def conditional(labels: Any, p_y_given_x: Any, label_cells: int | None) -> npt.N
             f"labels hold {array[array != np.round(array)][0]:g}, which names no class; allowed: whole numbers, names, "
             "(N, C) probabilities, real labels with label_cells=..., or p_y_given_x=..."
         )
-    ids = array.astype(np.int64)
+    if not np.isfinite(array).all():
+        raise ValueError("labels hold NaN or infinite values; allowed: whole numbers, or names")
+    ids = np.unique(array, return_inverse=True)[1].reshape(-1)
     one_hot("labels", ids)  # whether there are classes, and not too many
-    return ids.astype(np.float64) if within_unit(ids) else np.unique(ids, return_inverse=True)[1].reshape(-1)
+    return array.astype(np.float64) if within_unit(array) else ids
 
 
 def _cells(values: npt.NDArray[Any], cells: int) -> npt.NDArray[np.int64]:
@@ -129,6 +138,8 @@ def layers_of(activations: Any, names: Sequence[str] | None) -> dict[str, Any]:
     """
     if isinstance(activations, Mapping):
         found = {str(name): value for name, value in activations.items()}
+        if len(found) < len(activations):
+            raise ValueError(f"activations are of {', '.join(map(repr, activations))}; allowed: different names")
         for name in names or ():
             if name not in found:
                 raise ValueError(unknown("layer_names", name, tuple(found)))
@@ -145,6 +156,7 @@ def layers_of(activations: Any, names: Sequence[str] | None) -> dict[str, Any]:
         raise TypeError(f"activations are of {_kind(activations)}; allowed: a dict or a list of arrays, one a layer")
     if not found:
         raise ValueError("activations are of no layer; allowed: at least one")
+    checked_names("activations", found)
     return found
 
 
@@ -159,23 +171,26 @@ def as_layer(name: str, value: Any, n_seeds: int, n_patterns: int, *, seed_axis:
     wanted = (n_seeds, n_patterns) if seed_axis else (n_patterns,)
     axes = "(seeds, patterns, ...)" if seed_axis else "(patterns, ...)"
     if array.shape[: len(wanted)] != wanted or 0 in array.shape:
+        count = array.shape[len(wanted) - 1] if array.ndim >= len(wanted) else 0
+        passes = count // n_patterns if count and count % n_patterns == 0 else 1
+        several = f" (these are {passes} passes of them: one block of watch for each log)" if passes > 1 else ""
         raise ValueError(
             f"layer {name!r} has shape {array.shape}; allowed: {axes} = ({', '.join(map(str, wanted))}, ...), as many "
-            "patterns as there are labels"
+            f"patterns as there are labels{several}"
         )
     return array.reshape(n_seeds, n_patterns, -1)
 
 
 def per_seed(field: str, value: Any, n_seeds: int) -> npt.NDArray[np.float64]:
-    """A number for every seed, (S,), from one for all or one each.
+    """A number for every seed, (S,).
 
     Raises:
       ValueError: another number of them.
     """
     array = np.asarray(as_array(field, value if hasattr(value, "shape") else np.asarray(value)), np.float64)
-    if array.shape not in ((), (1,), (n_seeds,)) or (array.ndim == 0 and n_seeds > 1):
+    if array.size != n_seeds or array.ndim > 1:
         raise ValueError(f"{field} has shape {array.shape}; allowed: one number for each of {n_seeds} seeds")
-    return np.broadcast_to(array, (n_seeds,)).copy()
+    return array.reshape(n_seeds).copy()
 
 
 def halves(field: str, value: Any, n_seeds: int) -> dict[str, npt.NDArray[np.float64]]:
@@ -190,16 +205,20 @@ def halves(field: str, value: Any, n_seeds: int) -> dict[str, npt.NDArray[np.flo
     for part in parts:
         if part not in ("train", "test"):
             raise ValueError(unknown(field, part, ("train", "test")))
-    return {f"{part}_{field}": per_seed(f"{field}[{part!r}]", of_part, n_seeds) for part, of_part in parts.items()}
+    found = {f"{part}_{field}": per_seed(f"{field}[{part!r}]", of_part, n_seeds) for part, of_part in parts.items()}
+    for key, values in found.items():
+        if field == "accuracy" and ((values < 0) | (values > 1)).any():
+            raise ValueError(f"{key} = {values[(values < 0) | (values > 1)][0]:g}; allowed: 0 to 1")
+    return found
 
 
-def names(field: str, value: Any) -> tuple[str, ...]:
+def checked_names(field: str, value: Any) -> tuple[str, ...]:
     """At least one name, none twice."""
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise TypeError(f"{field} = {value!r}; allowed: a sequence of names")
     found = tuple(value)
-    if not found or not all(isinstance(name, str) and name for name in found):
-        raise ValueError(f"{field} = {found!r}; allowed: at least one name, none empty")
+    if not found or not all(isinstance(name, str) and name and name.isprintable() for name in found):
+        raise ValueError(f"{field} = {found!r}; allowed: at least one name, each printable and not empty")
     return distinct(field, found)
 
 

@@ -5,9 +5,11 @@ Shapes: S seeds, E logged epochs, L layers, N patterns, C classes.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -49,6 +51,28 @@ def identity(
     parts = [given.tobytes(), b"" if p_x is None else p_x.tobytes()]
     labels = hashlib.sha256(b"|".join([repr(given.shape).encode(), *parts])).hexdigest()
     return {"labels_sha256": labels, "estimators": {e.name: describe(e) for e in estimators}, **options}
+
+
+def signature(path: Path) -> tuple[int, int, int] | None:
+    """What changes when a file is written; None where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def write(trajectory: Trajectory, path: Path, seen: tuple[int, int, int] | None) -> tuple[int, int, int] | None:
+    """Write the file of a recorder, unless it is no longer what this one has seen; its new signature.
+
+    Raises:
+      FileExistsError: it has changed. OSError: it cannot be written.
+    """
+    if signature(path) != seen:
+        why = "somebody else, another recorder perhaps, has changed it since this one read or wrote it"
+        raise FileExistsError(errno.EEXIST, why, str(path))
+    trajectory.save(path)
+    return signature(path)
 
 
 def to_trajectory(

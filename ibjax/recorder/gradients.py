@@ -38,13 +38,14 @@ class GradientSpread:
         self._mean: dict[str, FloatArray] = {}
         self._deviations: dict[str, FloatArray] = {}
 
-    def add(self, gradients: Mapping[str, Any]) -> None:
-        """The gradients of one minibatch, by layer, (...) each, or (S, ...).
+    def add(self, gradients: Mapping[str, Any], field: str = "gradients") -> None:
+        """The gradients of one minibatch, by layer, (...) each, or (S, ...); `field` names them in messages.
 
         Raises:
-          ValueError: other layers or shapes than before.
+          ValueError: other layers or shapes than before. TypeError: no mapping of arrays.
         """
-        flat = {name: self._flat(name, value) for name, value in gradients.items()}
+        _check_mapping(field, gradients)
+        flat = {name: self._flat(f"{field}[{name!r}]", value) for name, value in gradients.items()}
         shapes = {name: array.shape for name, array in flat.items()}
         if self.seen and shapes != (before := {name: array.shape for name, array in self._mean.items()}):
             raise ValueError(f"gradients are of {shapes}; allowed: {before}, as at the minibatch before")
@@ -56,11 +57,11 @@ class GradientSpread:
             self._deviations[name] = self._deviations.get(name, 0.0) + spread
 
     def _flat(self, name: str, value: Any) -> FloatArray:
-        array = np.asarray(as_array(f"gradient of {name!r}", value), np.float64)
+        array = np.asarray(as_array(name, value), np.float64)
         if not self._seed_axis:
             return array.reshape(1, -1)
         if array.ndim == 0 or len(array) != self._n_seeds:
-            raise ValueError(f"gradient of {name!r} has shape {array.shape}; allowed: ({self._n_seeds} seeds, ...)")
+            raise ValueError(f"{name} has shape {array.shape}; allowed: ({self._n_seeds} seeds, ...)")
         return array.reshape(self._n_seeds, -1)
 
     def norms(self, field: str, layers: Sequence[str]) -> tuple[FloatArray, FloatArray]:
@@ -90,6 +91,7 @@ def stacked(gradients: Mapping[str, Any], n_seeds: int, *, seed_axis: bool) -> G
     Raises:
       ValueError: other numbers of minibatches for other layers, or none.
     """
+    _check_mapping("gradients", gradients)
     moments, axis = GradientSpread(n_seeds, seed_axis=seed_axis), 1 if seed_axis else 0
     arrays = {name: np.asarray(as_array(f"gradients[{name!r}]", value)) for name, value in gradients.items()}
     counts = {value.shape[axis] if value.ndim > axis else 0 for value in arrays.values()}
@@ -107,5 +109,10 @@ def kernel_norms(weights: Mapping[str, Any], layers: Sequence[str], n_seeds: int
       ValueError: a kernel of a layer that is none of them.
     """
     one = GradientSpread(n_seeds, seed_axis=seed_axis)
-    one.add(weights)  # the mean of one is itself
+    one.add(weights, "weights")  # the mean of one is itself
     return one.norms("weights", layers)[0]
+
+
+def _check_mapping(field: str, value: Any) -> None:
+    if not isinstance(value, Mapping) or not value:
+        raise TypeError(f"{field} = {value!r}; allowed: a dict of at least one array, by layer")

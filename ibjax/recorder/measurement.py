@@ -85,7 +85,8 @@ class LayerMeasurement:
         for number in place:
             keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, number)
 
-        def all_of(a: Array, conditional: Array, marginal: Array | None) -> dict[str, Array]:
+        def all_of(layers: Array, conditional: Array, marginal: Array | None) -> dict[str, Array]:
+            (a,) = layers
             values: dict[str, Array] = {}
             for key, estimator in self._named():
                 chosen: Any = estimator.for_layer(a.shape[2], a.shape[1], bounded)
@@ -97,7 +98,8 @@ class LayerMeasurement:
                         values |= {"range_low": low, "range_high": high}
             return values
 
-        found = apply(all_of, array, self._p_y_given_x, self._p_x)
+        # With an axis before: as many seeds as patterns could be read in two ways.
+        found = apply(all_of, array[None], self._p_y_given_x, self._p_x)
         return {key: np.asarray(value) for key, value in found.items()}
 
     def _named(self) -> Iterator[tuple[str, Estimator]]:

@@ -17,7 +17,7 @@ from ibjax import _checks, probability
 from ibjax._files import check_target
 from ibjax.analysis.bounds import check_bounds
 from ibjax.recorder import assembly
-from ibjax.recorder.arrays import as_array, as_layer, conditional, halves, layers_of, names, numbers
+from ibjax.recorder.arrays import as_array, as_layer, checked_names, conditional, halves, layers_of, numbers
 from ibjax.recorder.assembly import Log
 from ibjax.recorder.gradients import GradientSpread, kernel_norms, stacked
 from ibjax.recorder.measurement import LayerMeasurement, estimators_of
@@ -89,13 +89,14 @@ class Recorder:
         self._p_x = None if p_x is None else probability.checked_marginal(np.asarray(as_array("p_x", p_x)), n)
         self._entropies = assembly.entropies(p_y_given, self._p_x, inputs)
         estimators = estimators_of(estimators, bins)
-        self._names = None if layer_names is None else names("layer_names", layer_names)
-        self._bounded = bounded if isinstance(bounded, bool) else names("bounded", bounded)
+        self._names = None if layer_names is None else checked_names("layer_names", layer_names)
+        self._bounded = bounded if isinstance(bounded, bool) else checked_names("bounded", bounded)
         self._seed_axis, self._seeds = seeds is not None, numbers(seed, seeds)
         self._measure = LayerMeasurement(estimators, p_y_given, self._p_x, self._seeds)
         self._gradients = GradientSpread(len(self._seeds), seed_axis=self._seed_axis)
+        bounds = self._bounded if isinstance(self._bounded, bool) else sorted(self._bounded)
         self._identity = assembly.identity(
-            self._given, self._p_x, estimators, bounded=self._bounded, seeds=list(self._seeds)
+            self._given, self._p_x, estimators, bounded=bounds, seeds=list(self._seeds), **self._entropies
         )
         self._epochs: list[int] = []
         self._logs: list[Log] = []
@@ -103,7 +104,8 @@ class Recorder:
         self._path = None if path is None else Path(path)
         if self._path is not None:
             check_target(Path(os.path.realpath(self._path)), overwrite=True)
-            if self._path.exists():
+            self._seen = assembly.signature(self._path)
+            if self._seen is not None:
                 self._continue(self._path)
 
     def _continue(self, path: Path) -> None:
@@ -156,6 +158,7 @@ class Recorder:
           ValueError: an epoch that does not follow; another number of patterns, layers or units than before; layers
             that are not there. Nothing is recorded then.
           TypeError: what is no array of numbers.
+          OSError: `path` cannot be written, or has been changed by somebody else; the same log can be tried again.
 
         Warns:
           RuntimeWarning: activations that are not finite; the network counts as diverged from here on.
@@ -167,16 +170,8 @@ class Recorder:
             for name, value in layers.items()
         }
         self._check_layers(arrays)
+        record = self._given_values(arrays, loss, accuracy, gradients, weights)
         size = len(self._seeds)
-        spread = self._gradients if gradients is None else stacked(gradients, size, seed_axis=self._seed_axis)
-        record: Log = {}
-        for field, value in (("loss", loss), ("accuracy", accuracy)):
-            if value is not None:
-                record |= halves(field, value, size)
-        if spread.seen:
-            record["gradient_mean"], record["gradient_std"] = spread.norms("gradients", tuple(arrays))
-        if weights is not None:
-            record["weight_norm"] = kernel_norms(weights, tuple(arrays), size, seed_axis=self._seed_axis)
         for number, (name, array) in enumerate(arrays.items()):
             for key, value in self._measure(array, (epoch, number), bounded=self._is_bounded(name)).items():
                 record.setdefault(key, np.full((size, len(arrays)), np.nan, value.dtype))[:, number] = value
@@ -184,9 +179,30 @@ class Recorder:
         self._widths = {name: array.shape[2] for name, array in arrays.items()}
         self._epochs.append(epoch)
         self._logs.append(record)
-        self._gradients.clear()
         if self._path is not None:
-            self._trajectory().save(self._path)
+            try:
+                self._seen = assembly.write(self._trajectory(), self._path, self._seen)
+            except BaseException:  # the same log can be tried again
+                del self._epochs[-1], self._logs[-1]
+                raise
+        self._gradients.clear()
+
+    def _given_values(self, arrays: Mapping[str, Any], loss: Any, accuracy: Any, gradients: Any, weights: Any) -> Log:
+        """What `log` was given beside the activations."""
+        size, record = len(self._seeds), Log()
+        spread = self._gradients if gradients is None else stacked(gradients, size, seed_axis=self._seed_axis)
+        for field, value in (("loss", loss), ("accuracy", accuracy)):
+            if value is not None:
+                record |= halves(field, value, size)
+        if spread.seen:
+            try:
+                record["gradient_mean"], record["gradient_std"] = spread.norms("gradients", tuple(arrays))
+            except ValueError:
+                self._gradients.clear()  # of layers that are not there: others would be refused beside them
+                raise
+        if weights is not None:
+            record["weight_norm"] = kernel_norms(weights, tuple(arrays), size, seed_axis=self._seed_axis)
+        return record
 
     def add_gradients(self, gradients: Mapping[str, Any]) -> None:
         """The gradients of one minibatch, by layer, (...) each, or (S, ...) with `seeds`, for the next `log`.
@@ -194,15 +210,22 @@ class Recorder:
         Its `gradient_mean` and `gradient_std` are those of the minibatches since the log before.
 
         Raises:
-          ValueError: other layers or shapes than at the minibatch before.
+          ValueError: other layers or shapes than at the minibatch before, or layers that are not there.
         """
+        if isinstance(gradients, Mapping) and (known := self.layernames) is not None:
+            for name in gradients:
+                if name not in known:
+                    raise ValueError(_checks.unknown("gradients", name, known))
         self._gradients.add(gradients)
 
     def rewind(self, epoch: int) -> None:
-        """Forget what was logged after an epoch: for a loop that goes on from a checkpoint of its own."""
+        """Forget what was logged after an epoch, -1 for all: for a loop that goes on from a checkpoint of its own."""
+        epoch = _checks.integer("epoch", epoch, -1, _LARGEST)
         kept = sum(logged <= epoch for logged in self._epochs)
         del self._epochs[kept:], self._logs[kept:]
         self._gradients.clear()
+        if not kept:
+            self._widths = {}
 
     def trajectory(self) -> Trajectory:
         """What has been recorded.
@@ -214,11 +237,10 @@ class Recorder:
           RuntimeWarning: values that break a bound of information theory.
         """
         made = self._trajectory()
-        report = check_bounds(made)
-        if any(entry.count for entry in report.bounds):
-            warnings.warn(
-                f"information values break their bounds; do not trust them\n{report}", RuntimeWarning, stacklevel=2
-            )
+        first, *further = self._identity["estimators"]
+        for name in (None, *further):
+            if text := check_bounds(made, estimator=name).complaint(name or first):
+                warnings.warn(text, RuntimeWarning, stacklevel=2)
         return made
 
     def _trajectory(self) -> Trajectory:

@@ -39,7 +39,8 @@ def findings(trajectory: Trajectory, estimators: Mapping[str, tuple[FloatArray, 
       trajectory: the run.
       estimators: I(X;T) and I(T;Y), (S, E, L), by name; the first are those of the trajectory.
     """
-    found = [*_diverged(trajectory), *_undersampled(trajectory), *_dead(trajectory)]
+    exact = check_bounds(trajectory).exact  # what else is no count of cells, and may be 0 of a layer that is not
+    found = [*_diverged(trajectory), *_undersampled(trajectory, exact), *(_dead(trajectory) if exact else ())]
     # Without its weights: those of a folder would be read.
     extras = {key: trajectory.extras[key] for key in ("h_x_measured", "i_xy_measured") if key in trajectory.extras}
     for name, (i_xt, i_ty) in estimators.items():
@@ -55,14 +56,14 @@ def _diverged(trajectory: Trajectory) -> Iterator[Finding]:
         yield Finding("warning", f"{text}{_listed('seed', lost)}.")
 
 
-def _undersampled(trajectory: Trajectory) -> Iterator[Finding]:
+def _undersampled(trajectory: Trajectory, exact: bool) -> Iterator[Finding]:
     """Layers whose cells hold hardly more than a pattern each at the end."""
-    healthy = trajectory.healthy
-    if not healthy.any():
+    healthy, counted = trajectory.healthy, "singleton_share" in trajectory.extras
+    if not healthy.any() or not (counted or exact):
         return
-    if "singleton_share" in trajectory.extras:
+    if counted:
         share, limit = trajectory.extras["singleton_share"][healthy, -1].mean(axis=0), SINGLETONS
-        what = "of the occupied cells hold one pattern"
+        what = "of the histogram's occupied cells hold one pattern"
     else:
         share, limit = trajectory.i_xt[healthy, -1].mean(axis=0) / max(trajectory.h_x, 1e-9), NEAR_H_X
         what = "of H(X), so nearly every pattern has a cell of its own"

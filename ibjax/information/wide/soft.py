@@ -42,7 +42,7 @@ from ibjax.information.apply import apply, information
 from ibjax.information.estimator import EXACT, Estimator, Information, LayerBatch
 from ibjax.information.pairs import label_entropy, map_networks, xlogx
 from ibjax.information.partition import tree_sum
-from ibjax.probability import LN2
+from ibjax.probability import LN2, within_unit
 
 MOST_ANCHORS = 65_536
 _AT_A_TIME = 2**20  # choices p(t|x)
@@ -169,12 +169,19 @@ def soft_information_of_batches(
       I(X;T) and I(T;Y), bits; NaN where an activation is not finite.
 
     Raises:
-      ValueError: no batch; a batch of another width or number of classes than the first; or as `soft_information`.
+      ValueError: no batch; a batch of another width or number of classes than the first, or with numbers that name
+        classes; or as `soft_information`.
     """
     estimator = Soft(anchors, temperature, seed)
     joint, negative_entropy, n = np.zeros((0, 0)), 0.0, 0
     shape: tuple[int, int] | None = None
     for number, (activations, p_y_given_x) in enumerate(batches):
+        labels = np.asarray(p_y_given_x)
+        if labels.ndim == 1 and not within_unit(labels):
+            raise ValueError(
+                f"batches[{number}] names classes by numbers up to {labels.max():g}, which another batch may lack; "
+                "allowed: (B,) = p(y=1|x), or (B, C), one-hot for names"
+            )
         sums = apply(functools.partial(_sums, estimator), activations, p_y_given_x, None)
         found = math.prod(np.shape(activations)[1:]), len(sums.joint)
         if shape is None:

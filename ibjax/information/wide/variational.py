@@ -42,6 +42,7 @@ from ibjax.information.apply import information
 from ibjax.information.estimator import LOWER, Estimator, Information, LayerBatch
 from ibjax.information.noisy import GREATEST_STD, LEAST_STD
 from ibjax.information.pairs import map_networks
+from ibjax.information.wide.corrected import draw_labels
 from ibjax.probability import LN2
 
 _HIDDEN = 64
@@ -136,8 +137,7 @@ class Variational(Estimator):
         which = jnp.minimum(which, len(below) - 1)
         x = activations[which]
         t = x + self.noise_std * jax.random.normal(of_z, x.shape, dtype)
-        of_class = jnp.cumsum(joint[:, which], axis=0)[:-1] / p_x[which]
-        y = (jax.random.uniform(of_y, (self.batch,), dtype) >= of_class).sum(axis=0, dtype=jnp.int32)
+        y = draw_labels(of_y, joint[:, which])
         center = p_x @ activations
         spread = jnp.sqrt(p_x @ ((activations - center) ** 2).mean(axis=1) + self.noise_std**2)
         return Pairs((x - center) / spread, (t - center) / spread, y)
