@@ -174,7 +174,10 @@ def test_a_signal_while_an_estimator_measures_loses_at_most_an_epoch(call: int, 
             ibjax.run(config, checkpoint=tmp_path / "a")
     with Checkpoint(tmp_path / "a") as written:
         positions = [written.restore(number, config.logged) for number in range(2)]
-    assert all(position is not None and position.epoch in (0, 9, 10, 29, 30) for position in positions), positions
+    # The block that was being measured; the other one may stop after any call of its training.
+    epochs = [position.epoch for position in positions if position is not None]
+    assert len(epochs) == 2
+    assert {0, 9, 10, 29, 30} & set(epochs), epochs
     assert truth.differences(ibjax.run(config, checkpoint=tmp_path / "a")) == {}
 
 

@@ -423,7 +423,7 @@ def test_info_does_not_tell_what_a_custom_part_took_the_place_of(
     of_network = {"hidden_widths", "activation", "output", "initializer"}
     for custom, fields in (
         (("dataset",), {"dataset"}),
-        (("network", "optimizer"), of_network | {"optimizer", "learning_rate"}),
+        (("network", "optimizer"), of_network | {"optimizer", "learning_rate", "momentum"}),
     ):
         assert {key for key, value in told(*custom).items() if value == "custom"} == fields
 
