@@ -262,7 +262,7 @@ class TestFindings:
         share[:, -1, 1] = 0.75
         run = dataclasses.replace(trajectory, extras={"singleton_share": share})
         (text,) = [text for kind, text in told(run) if "Undersampled" in text]
-        assert text.startswith("Undersampled at the end: h2 (75%) of the occupied cells hold one pattern.")
+        assert text.startswith("Undersampled at the end: h2 (75%) of the histogram's occupied cells hold one pattern.")
 
     def test_undersampled_by_the_share_of_h_x(self, trajectory: Trajectory) -> None:
         (text,) = [text for kind, text in told(trajectory) if "Undersampled" in text]

@@ -22,7 +22,7 @@ Layers = Sequence[str] | Callable[[str], bool]
 def capture(network: Any, layers: Layers) -> Captured:
     """A network for `ibjax.run(network=...)` from a flax module that returns logits and nothing else.
 
-    Layers are the outputs of the module's parts, by the names that flax gives these, and what the module sows:
+    Layers are the outputs of the module's parts, by the names that flax gives these, and what the module sows::
 
         class Net(flax.linen.Module):
             @flax.linen.compact

@@ -1,6 +1,6 @@
 """Soft entropy: the information that a layer's direction holds, by a soft choice among random anchors.
 
-An activation vector a(x) is put on the unit sphere, z = a / |a|, and compared with n anchors w_1 ... w_n, drawn once,
+An activation vector a(x) is put on the unit sphere, `z = a / |a|`, and compared with n anchors w_1 ... w_n, drawn once,
 evenly over the sphere. T is the number of one anchor, drawn with the probabilities::
 
     p(t|x) = softmax_t( z(x) . w_t / e ),   e = 1 / sqrt(2 U ln n)
