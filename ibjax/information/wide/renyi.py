@@ -1,6 +1,6 @@
 """Matrix-based Renyi information of a layer: entropies of Gram matrices, with no density and no bins.
 
-With the kernel `k(t, t') = exp(-|t - t'|^2 / 2w^2)` of the activations, A_ij = sqrt(p_i p_j) k(a_i, a_j) has trace 1, and
+With the kernel `k(t, t') = exp(-|t - t'|^2 / 2w^2)` of activations, A_ij = sqrt(p_i p_j) k(a_i, a_j) has trace 1, and
 its eigenvalues l are read as a distribution, of which the entropy of order r is taken::
 
     S_r(A) = log2( sum l^r ) / (1 - r),      r = 1: -sum l log2 l
