@@ -20,6 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from ibjax.information.partition import tree_sum
+
 # What stands behind a barrier is computed once, in memory. Before jax 0.11 the compiler of a CPU drops barriers before
 # it fuses loops, and then computes cheap values anew in every loop that reads them: what follows would be slower there.
 BARRIERS_HOLD = jax.__version_info__ >= (0, 11)
@@ -76,15 +78,7 @@ def summed_gradients(a: Array, d: Array) -> tuple[Array, Array]:
     missing = -d.shape[1] % _LANES
     a, d = (jnp.pad(part, ((0, 0), (0, missing))).reshape(len(part), -1, _LANES) for part in (a, d))
     slices = range(d.shape[1])
-    return _sum_lanes(_sum(a[:, None, i] * d[None, :, i] for i in slices)), _sum_lanes(_sum(d[:, i] for i in slices))
-
-
-def _sum_lanes(x: Array) -> Array:
-    """Sum over the last axis by halves: of any other order the compiler makes slow code."""
-    while x.shape[-1] > 1:
-        half = x.shape[-1] // 2
-        x = x[..., :half] + x[..., half:]
-    return x[..., 0]
+    return tree_sum(_sum(a[:, None, i] * d[None, :, i] for i in slices)), tree_sum(_sum(d[:, i] for i in slices))
 
 
 # tanh(x) = x p(x^2) / q(x^2) up to x = 8, least greatest relative error; coefficients from the highest power down.
