@@ -17,7 +17,7 @@ import numpy.typing as npt
 from jax import Array
 
 from ibjax.information import partition
-from ibjax.information.estimator import Estimator, LayerBatch
+from ibjax.information.estimator import Estimator, LayerBatch, for_named_layer
 from ibjax.networks.protocol import Model
 from ibjax.training.trainer import Sample
 
@@ -45,12 +45,10 @@ class Measurement:
     def __init__(self, estimator: Estimator, model: Model, n_patterns: int, p_x: npt.NDArray[Any] | None) -> None:
         self.estimator = estimator
         self._model, self._p_x = model, p_x
-        self._of_layers = []
-        for name, width, bounded in zip(model.layer_names, model.layer_widths, model.bounded, strict=True):
-            try:
-                self._of_layers.append(estimator.for_layer(width, n_patterns, bounded))
-            except ValueError as error:
-                raise ValueError(f"estimator {estimator.name!r}, layer {name}: {error}") from error
+        self._of_layers = [
+            for_named_layer(estimator, name, width, n_patterns, bounded)
+            for name, width, bounded in zip(model.layer_names, model.layer_widths, model.bounded, strict=True)
+        ]
         self.rows = estimator.rows
 
     @property

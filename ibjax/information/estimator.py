@@ -169,6 +169,14 @@ def describe(estimator: Estimator) -> dict[str, Any]:
     return {"i_xt": estimator.i_xt_is, "i_ty": estimator.i_ty_is, "options": estimator.options}
 
 
+def for_named_layer(estimator: Estimator, layer: str, width: int, n_patterns: int, bounded: bool) -> Estimator:
+    """`Estimator.for_layer`, whose refusal names the layer, given in the words of the message."""
+    try:
+        return estimator.for_layer(width, n_patterns, bounded)
+    except ValueError as error:
+        raise ValueError(f"estimator {estimator.name!r}, layer {layer}: {error}") from error
+
+
 def specification(estimator: Estimator) -> str:
     """An estimator in words that `of_specification` reads: its name and the options that differ from their defaults."""
     default = make(estimator.name).options

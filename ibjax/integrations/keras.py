@@ -69,7 +69,7 @@ class InformationPlane(keras.callbacks.Callback):  # type: ignore[misc]  # keras
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Finds the layers."""
-        outputs = _outputs(self.model, self._layers if self._layers is not None else self._recorder.layernames)
+        outputs = _outputs(self.model, self._layers if self._layers is not None else self._recorder.layer_names)
         self._names, self._probe = tuple(outputs), _probe(self.model, outputs)
         self._begun = False
 
@@ -97,7 +97,7 @@ class InformationPlane(keras.callbacks.Callback):  # type: ignore[misc]  # keras
         model = self.model  # on JAX, this brings the state of training into the model's variables
         found = self._probe.predict(self._x, batch_size=self._batch_size, verbose=0)
         activations = {name: found[name] for name in self._names}  # Keras sorts them by name
-        recorded = self._recorder.layernames or tuple(activations)
+        recorded = self._recorder.layer_names or tuple(activations)
         kernels = {name: getattr(model.get_layer(name), "kernel", None) for name in activations if name in recorded}
         weights = {name: keras.ops.convert_to_tensor(kernel) for name, kernel in kernels.items() if kernel is not None}
         self._recorder.log(

@@ -83,7 +83,6 @@ def conditional(labels: Any, p_y_given_x: Any, label_cells: int | None) -> npt.N
         given = given.astype(np.float64) if given.dtype.kind not in "biu" else given
         if given.ndim == 0 or len(given) < 2:
             raise ValueError(f"p_y_given_x has shape {given.shape}; allowed: (N,) or (N, C) of at least 2 patterns")
-        checked_conditional(given, len(given))
         return given
     if np.dtype(object) == getattr(labels, "dtype", None):  # names, as pandas gives them
         labels = np.asarray(labels).tolist()

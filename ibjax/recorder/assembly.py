@@ -16,7 +16,6 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
-from ibjax import probability
 from ibjax.data.dataset import Dataset
 from ibjax.information.estimator import Estimator, describe
 from ibjax.probability import FloatArray
@@ -31,17 +30,13 @@ Log = dict[str, npt.NDArray[Any]]
 
 def entropies(p_y_given_x: FloatArray, p_x: FloatArray | None, inputs: Any) -> dict[str, float]:
     """`i_xy`, `h_x` and `h_y` in bits; without inputs each pattern is a value of X of its own."""
-    if inputs is not None:
-        rows = np.asarray(as_array("inputs", inputs), np.float64)
-        dataset = Dataset(rows.reshape(len(rows), -1), p_y_given_x, p_x)
-        return {"i_xy": dataset.information, "h_x": dataset.h_x, "h_y": dataset.h_y}
-    marginal = np.full(len(p_y_given_x), 1 / len(p_y_given_x)) if p_x is None else p_x
-    joint = probability.conditional_rows(p_y_given_x) * marginal[:, None]
-    return {
-        "i_xy": probability.mutual_information(joint),
-        "h_x": probability.entropy(marginal),
-        "h_y": probability.entropy(joint.sum(axis=0)),
-    }
+    rows = (
+        np.arange(len(p_y_given_x), dtype=np.float64)
+        if inputs is None
+        else np.asarray(as_array("inputs", inputs), np.float64)
+    )
+    dataset = Dataset(rows.reshape(len(rows), -1), p_y_given_x, p_x)
+    return {"i_xy": dataset.information, "h_x": dataset.h_x, "h_y": dataset.h_y}
 
 
 def identity(

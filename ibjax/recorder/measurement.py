@@ -19,8 +19,9 @@ from ibjax.information.apply import apply, information_of
 from ibjax.information.cells.bins import activation_range
 from ibjax.information.cells.table import representatives
 from ibjax.information.cells.words import pack_rows
-from ibjax.information.estimator import Estimator, of_specification, specifications
+from ibjax.information.estimator import Estimator, Information, for_named_layer, of_specification, specifications
 from ibjax.information.histogram import Histogram
+from ibjax.information.partition import channels, partition_information
 from ibjax.probability import FloatArray
 
 _STREAM = np.uint32(0x2EC0_2DE2)  # sets the keys of a recorder's estimators apart from any others of a seed
@@ -68,10 +69,7 @@ class LayerMeasurement:
           ValueError: names the layer, the estimator and its limit.
         """
         for estimator in self._estimators:
-            try:
-                estimator.for_layer(width, len(self._p_y_given_x), bounded)
-            except ValueError as error:
-                raise ValueError(f"estimator {estimator.name!r}, layer {name!r}: {error}") from error
+            for_named_layer(estimator, repr(name), width, len(self._p_y_given_x), bounded)
 
     def __call__(self, array: Any, place: tuple[int, int], *, bounded: bool) -> dict[str, npt.NDArray[Any]]:
         """One layer, by the trajectory's keys, (S,) each.
@@ -90,12 +88,13 @@ class LayerMeasurement:
             values: dict[str, Array] = {}
             for key, estimator in self._named():
                 chosen: Any = estimator.for_layer(a.shape[2], a.shape[1], bounded)
-                bits = information_of(chosen, a, conditional, marginal, keys)
-                values |= {f"{row}{key}": getattr(bits, row) for row in estimator.rows}
                 if isinstance(chosen, Histogram):
-                    values["singleton_share"], low, high = _cells(chosen, a)
+                    bits, values["singleton_share"], low, high = _by_cells(chosen, a, conditional, marginal)
                     if not bounded:
                         values |= {"range_low": low, "range_high": high}
+                else:
+                    bits = information_of(chosen, a, conditional, marginal, keys)
+                values |= {f"{row}{key}": getattr(bits, row) for row in estimator.rows}
             return values
 
         # With an axis before: as many seeds as patterns could be read in two ways.
@@ -109,11 +108,19 @@ class LayerMeasurement:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _cells(histogram: Histogram, a: Array) -> tuple[Array, Array, Array]:
-    """Of layers (S, N, U): the share of their cells that hold one pattern, and the ends of their range, (S,) each."""
-    words = pack_rows(histogram.codes(a), histogram.bins)
-    low, high = activation_range(a, (1, 2))
-    cell = representatives(words, histogram.bins ** a.shape[-1])
+def _by_cells(
+    histogram: Histogram, a: Array, p_y_given_x: Array, p_x: Array | None
+) -> tuple[Information, Array, Array, Array]:
+    """What the histogram says of layers (S, N, U), whose cells are found once for all of it.
+
+    Returns:
+      Bits; the share of the cells that hold one pattern; and the ends of the layer's range; (S,) each.
+    """
+    cell = representatives(pack_rows(histogram.codes(a), histogram.bins), histogram.bins ** a.shape[-1])
+    finite = jnp.isfinite(a).all(axis=(1, 2))
+    bits = partition_information(cell, channels(p_y_given_x, p_x, a.dtype))
     counts = jax.vmap(lambda of: jnp.zeros(len(of), jnp.int32).at[of].add(1))(cell)
     share = (counts == 1).sum(axis=1) / (counts > 0).sum(axis=1)
-    return share.astype(a.dtype), low[:, 0, 0], high[:, 0, 0]
+    low, high = activation_range(a, (1, 2))
+    known = Information(*(jnp.where(finite, part, jnp.nan) for part in bits))
+    return known, share.astype(a.dtype), low[:, 0, 0], high[:, 0, 0]

@@ -129,7 +129,7 @@ class Recorder:
         return tuple(self._epochs)
 
     @property
-    def layernames(self) -> tuple[str, ...] | None:
+    def layer_names(self) -> tuple[str, ...] | None:
         """The layers; None before the first log where they were not named."""
         return tuple(self._widths) or self._names
 
@@ -212,7 +212,7 @@ class Recorder:
         Raises:
           ValueError: other layers or shapes than at the minibatch before, or layers that are not there.
         """
-        if isinstance(gradients, Mapping) and (known := self.layernames) is not None:
+        if isinstance(gradients, Mapping) and (known := self.layer_names) is not None:
             for name in gradients:
                 if name not in known:
                     raise ValueError(_checks.unknown("gradients", name, known))
