@@ -122,12 +122,11 @@ def check_bounds(
       ValueError: the tolerance is negative or not a number, or the trajectory has no values of the estimator.
     """
     if estimator is not None and f"i_xt_{estimator}" not in trajectory.extras:
-        known = [key.removeprefix("i_ty_") for key in trajectory.extras if key.startswith("i_ty_")]
-        known = [name for name in known if name.partition("_")[0] != "error"]
-        raise ValueError(f"estimator = {estimator!r}; allowed: None{''.join(f', {name!r}' for name in known)}")
+        known = "".join(f", {name!r}" for name in further_estimators(trajectory))
+        raise ValueError(f"estimator = {estimator!r}; allowed: None{known}")
     if tolerance is None:
         first = next(trajectory.pieces())
-        tolerance = 1e-5 if np.float32 in [bits.dtype for bits in _values(first, estimator)] else 1e-10
+        tolerance = 1e-5 if np.float32 in [bits.dtype for bits in informations(first, estimator)] else 1e-10
     if not tolerance >= 0.0:
         raise ValueError(f"tolerance = {tolerance!r}; allowed: bits, at least 0")
     return functools.reduce(_joint, (_check(piece, tolerance, estimator) for piece in trajectory.pieces()))
@@ -149,8 +148,14 @@ def _joint(a: BoundsReport, b: BoundsReport) -> BoundsReport:
     )
 
 
-def _values(trajectory: Trajectory, estimator: str | None) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """I(X;T) and I(T;Y), (S, E, L) each."""
+def further_estimators(trajectory: Trajectory) -> list[str]:
+    """Those of which it holds `i_xt_<name>` and `i_ty_<name>`."""
+    names = [key.removeprefix("i_xt_") for key in trajectory.extras if key.startswith("i_xt_")]
+    return [name for name in names if name.partition("_")[0] != "error" and f"i_ty_{name}" in trajectory.extras]
+
+
+def informations(trajectory: Trajectory, estimator: str | None) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """I(X;T) and I(T;Y), (S, E, L) each, of the trajectory or of a further estimator."""
     if estimator is None:
         return trajectory.i_xt, trajectory.i_ty
     return trajectory.extras[f"i_xt_{estimator}"], trajectory.extras[f"i_ty_{estimator}"]
@@ -166,7 +171,7 @@ def _kinds(trajectory: Trajectory, estimator: str | None) -> dict[str, str]:
 def _check(trajectory: Trajectory, tolerance: float, estimator: str | None) -> BoundsReport:
     """The report on a piece that is in memory."""
     rows = np.flatnonzero(trajectory.healthy)
-    i_xt, i_ty = (bits[rows].astype(np.float64) for bits in _values(trajectory, estimator))
+    i_xt, i_ty = (bits[rows].astype(np.float64) for bits in informations(trajectory, estimator))
     zero = np.zeros_like(i_xt)
     # One for each network where it is measured on some of the patterns only.
     h_x, i_xy = (

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ibjax.analysis.bounds import further_estimators, informations
 from ibjax.analysis.phases import normalised_gradients, phase_change
 from ibjax.analysis.statistics import Estimate, Values, geometric_mean_over_seeds, mean_over_seeds
 from ibjax.bottleneck.curve import Curve
@@ -27,21 +28,8 @@ Series = dict[str, Any]
 
 def estimator_names(trajectory: Trajectory) -> list[str]:
     """The estimators of which a run holds both informations; that of `i_xt` and `i_ty` first."""
-    names = [str(trajectory.config.get("measured", {}).get("estimator", "histogram"))]
-    for key in trajectory.extras:
-        name = key.removeprefix("i_xt_")
-        if key.startswith("i_xt_") and name.partition("_")[0] != "error" and f"i_ty_{name}" in trajectory.extras:
-            names.append(name)
-    return list(dict.fromkeys(names))
-
-
-def _informations(trajectory: Trajectory) -> dict[str, tuple[FloatArray, FloatArray]]:
-    """I(X;T) and I(T;Y), (S, E, L), by the estimator."""
-    first, *further = estimator_names(trajectory)
-    extras = trajectory.extras
-    return {first: (trajectory.i_xt, trajectory.i_ty)} | {
-        name: (extras[f"i_xt_{name}"], extras[f"i_ty_{name}"]) for name in further
-    }
+    first = str(trajectory.config.get("measured", {}).get("estimator", "histogram"))
+    return list(dict.fromkeys([first, *further_estimators(trajectory)]))
 
 
 def contents(label: str, trajectory: Trajectory, curve: Curve | None, without_curve: str) -> dict[str, Any]:
@@ -55,7 +43,8 @@ def contents(label: str, trajectory: Trajectory, curve: Curve | None, without_cu
     """
     L = len(trajectory.layer_names)
     looks = zip(trajectory.layer_names, trajectory.layer_widths, layer_colours(L), layer_markers(L), strict=True)
-    estimators = _informations(trajectory)
+    first, *further = estimator_names(trajectory)
+    estimators = {first: informations(trajectory, None)} | {name: informations(trajectory, name) for name in further}
     corners = None if curve is None else _corners(curve, trajectory)
     return {
         "label": label,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from ibjax.analysis.bounds import check_bounds
+from ibjax.analysis.bounds import BoundsReport, check_bounds
 from ibjax.trajectory.trajectory import FloatArray, Trajectory
 
 SINGLETONS = 0.5
@@ -39,12 +39,16 @@ def findings(trajectory: Trajectory, estimators: Mapping[str, tuple[FloatArray, 
       trajectory: the run.
       estimators: I(X;T) and I(T;Y), (S, E, L), by name; the first are those of the trajectory.
     """
-    exact = check_bounds(trajectory).exact  # what else is no count of cells, and may be 0 of a layer that is not
-    found = [*_diverged(trajectory), *_undersampled(trajectory, exact), *(_dead(trajectory) if exact else ())]
     # Without its weights: those of a folder would be read.
     extras = {key: trajectory.extras[key] for key in ("h_x_measured", "i_xy_measured") if key in trajectory.extras}
-    for name, (i_xt, i_ty) in estimators.items():
-        found += _bounds(replace(trajectory, i_xt=i_xt, i_ty=i_ty, extras=extras), name)
+    reports = {
+        name: check_bounds(replace(trajectory, i_xt=i_xt, i_ty=i_ty, extras=extras))
+        for name, (i_xt, i_ty) in estimators.items()
+    }
+    exact = next(iter(reports.values())).exact  # what else is no count of cells, and may be 0 of a layer that is not
+    found = [*_diverged(trajectory), *_undersampled(trajectory, exact), *(_dead(trajectory) if exact else ())]
+    for name, report in reports.items():
+        found += _bounds(report, name)
     if trajectory.absent:
         found.append(Finding("note", f"The training loop did not give {', '.join(trajectory.absent)}."))
     return sorted(found, key=lambda finding: finding.kind != "warning")
@@ -93,9 +97,8 @@ def _dead(trajectory: Trajectory) -> Iterator[Finding]:
         )
 
 
-def _bounds(trajectory: Trajectory, name: str) -> Iterator[Finding]:
+def _bounds(report: BoundsReport, name: str) -> Iterator[Finding]:
     """Values that no layer can have, and layers that seem to know more than those before them."""
-    report = check_bounds(trajectory)
     if report.not_finite:
         yield Finding("warning", f"{name}: {report.not_finite} values of healthy networks are not finite.")
     for entry in report.bounds:
