@@ -16,6 +16,7 @@ import pytest
 from conftest import synthetic_trajectory
 from scipy.integrate import quad
 from scipy.stats import binom
+from test_estimators import N, layer, soft_labels, values, weights
 
 import ibjax
 from ibjax.cli.main import main
@@ -26,35 +27,12 @@ from ibjax.information.wide.soft import Soft
 
 Floats = npt.NDArray[np.floating[Any]]
 
-N = 96
 KEY = jax.random.key(2017)
 WIDE = ("corrected", "renyi", "sliced", "soft")
 
 
-def layer(width: int, *, networks: int = 2, seed: int = 0) -> Floats:
-    """(K, N, U) tanh activations of which a third of the patterns repeat others."""
-    rng = np.random.default_rng([seed, width])
-    a = np.tanh(rng.normal(size=(networks, N, width))).astype(np.float32)
-    a[:, N // 3 : 2 * N // 3] = a[:, : N // 3]
-    return a
-
-
-def soft_labels(seed: int = 0) -> Floats:
-    return np.random.default_rng(seed).random(N)
-
-
-def weights(seed: int = 0) -> Floats:
-    p = np.random.default_rng(seed).dirichlet(np.full(N, 0.7))
-    p[::7] = 0
-    return p / p.sum()
-
-
 def hard_labels(classes: int = 3) -> Floats:
     return np.eye(classes)[np.random.default_rng(1).integers(0, classes, N)]
-
-
-def values(bits: Any) -> Floats:
-    return np.array([np.asarray(part) for part in bits if part is not None])
 
 
 class TestProtocol:
