@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 import ibjax
 from ibjax._checks import distinct, unknown
@@ -151,7 +152,10 @@ def bound(arguments: argparse.Namespace) -> int:
     if arguments.of not in DATASETS and not Path(arguments.of).exists():
         raise UsageError(f"{unknown('TASK', arguments.of, DATASETS)}, or the file of a run")
     trajectory = None if arguments.of in DATASETS else load_trajectory(arguments.of)
-    task = arguments.of if trajectory is None else _task_of(arguments.of, trajectory)
+    if trajectory is None:
+        task, joint = arguments.of, ibjax.spherical_dataset(arguments.of).joint
+    else:
+        task, joint = _task_of(arguments.of, trajectory)
     if arguments.plot:
         from matplotlib.backend_bases import FigureCanvasBase  # here, so that nothing else waits for matplotlib
 
@@ -162,9 +166,7 @@ def bound(arguments: argparse.Namespace) -> int:
         if path := getattr(arguments, option):
             check_output(Path(path), force=arguments.force, option=f"--{option}")
     prepare_compiler()
-    joint: Any  # `_task_of` has refused a file without a task
     with refuse():
-        joint = ibjax.spherical_dataset(task).joint if trajectory is None else task_joint(trajectory)
         curve = ibjax.information_curve(joint, arguments.betas)
     print(f"information curve of {task}: it ends at ({curve.h_sufficient:.6f}, {curve.i_xy:.6f} = I(X;Y)) bits")
     print("        beta     I(X;T)     I(T;Y)   clusters")
@@ -184,17 +186,16 @@ def bound(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _task_of(path: str, trajectory: ibjax.Trajectory) -> str:
-    """The name of the task of a file."""
-    if "p_y_given_x" in trajectory.extras:
-        return path
-    task = trajectory.config.get("config", {}).get("dataset")
-    if task not in DATASETS or "dataset" in trajectory.config.get("custom", []):
+def _task_of(path: str, trajectory: ibjax.Trajectory) -> tuple[str, npt.NDArray[np.float64]]:
+    """The name of the task of a file, its own where it holds the task, and p(x, y)."""
+    with refuse():
+        joint = task_joint(trajectory)
+    if joint is None:
         raise UsageError(
             f"{path!r} was trained on a custom data set, which no file holds; allowed: a run on "
             f"{', '.join(DATASETS)} (for others, ibjax.information_curve(dataset.joint) in Python)"
         )
-    return str(task)
+    return (path if "p_y_given_x" in trajectory.extras else str(trajectory.config["config"]["dataset"])), joint
 
 
 def measure(arguments: argparse.Namespace) -> int:
@@ -243,7 +244,6 @@ def merge(arguments: argparse.Namespace) -> int:
     """Runs over different seeds as one."""
     path = Path(arguments.out)
     check_output(path, force=arguments.force)
-    joint: Any  # `_task_of` has refused a file without a task
     with refuse():
         joint = ibjax.concatenate([load_trajectory(file) for file in arguments.files])
     joint.of_seeds(sorted(joint.seeds.tolist())).save(path, overwrite=arguments.force)
