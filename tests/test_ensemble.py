@@ -626,12 +626,44 @@ class Dropout(nn.Module):  # type: ignore[misc]
         return logits, [logits]
 
 
+class Norm(nn.Module):  # type: ignore[misc]
+    @nn.compact  # type: ignore[untyped-decorator]
+    def __call__(self, x: jax.Array) -> Any:
+        logits = nn.Dense(1)(nn.BatchNorm(use_running_average=False)(x))
+        return logits, [logits]
+
+
+class TrainableNorm(nn.Module):  # type: ignore[misc]
+    @nn.compact  # type: ignore[untyped-decorator]
+    def __call__(self, x: jax.Array, train: bool) -> Any:
+        logits = nn.Dense(1)(nn.BatchNorm(use_running_average=not train)(x))
+        return logits, [logits]
+
+
+class OtherInTraining(nn.Module):  # type: ignore[misc]
+    @nn.compact  # type: ignore[untyped-decorator]
+    def __call__(self, x: jax.Array, train: bool) -> Any:
+        logits = nn.Dense(2)(x)[:, : 2 - train]
+        return logits, [logits]
+
+
 class NnxDropout(nnx.Module):  # type: ignore[misc]
+    """Dropout that is on when the network is measured, too."""
+
     def __init__(self, rngs: nnx.Rngs) -> None:
         self.dense, self.dropout = nnx.Linear(12, 1, rngs=rngs), nnx.Dropout(0.5, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> Any:
-        logits = self.dense(self.dropout(x))
+        logits = self.dense(self.dropout(x, deterministic=False))
+        return logits, [logits]
+
+
+class Callback(NoPair):
+    """Computed by Python, which nobody has told how to compute several at once."""
+
+    def apply(self, params: Any, inputs: jax.Array) -> Any:
+        logits = inputs @ params["w"]
+        logits += jax.pure_callback(np.sin, jax.ShapeDtypeStruct(logits.shape, logits.dtype), logits)
         return logits, [logits]
 
 
@@ -643,8 +675,16 @@ class NnxDropout(nnx.Module):  # type: ignore[misc]
         ({"network": Random()}, ValueError, ["not deterministic", "random numbers"]),
         ({"network": RandomArray()}, ValueError, ["not deterministic"]),
         ({"network": Counts()}, TypeError, ["int32", "calls", "floating"]),
-        ({"network": Dropout()}, ValueError, ["network", "PRNG"]),
-        ({"network": NnxDropout}, TypeError, ["dropout", "floating point only"]),
+        ({"network": Dropout()}, ValueError, ["network", "PRNG", "an argument train"]),
+        ({"network": Norm()}, ValueError, ["network", "batch_stats", "an argument train"]),
+        ({"network": OtherInTraining()}, ValueError, ["logits of shape (2, 1) in training", "(2, 2)"]),
+        ({"network": NnxDropout}, ValueError, ["not deterministic", "dropout off"]),
+        ({"network": Callback()}, ValueError, ["jax.vmap", "vmap_method"]),
+        (
+            {"network": TrainableNorm(), "config": replace(TINY, train_fraction=(0.5, 0.8))},
+            ValueError,
+            ["train_fraction", "statistics", "one number for all"],
+        ),
         ({"network": lambda rngs: 3}, ValueError, ["nnx.Module"]),
         ({"network": Dropout, "config": TINY}, TypeError, ["network = Dropout, a class", "an instance"]),
         ({"network": NoPair(), "config": replace(TINY, noise=0.1)}, ValueError, ["noise = 0.1", "built-in network"]),

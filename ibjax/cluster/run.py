@@ -56,7 +56,8 @@ def run(
       dataset: instead of the task that `config.dataset` names.
       network: instead of the perceptron of `config.hidden_widths`: a flax linen module whose `__call__(x)` returns
         `(logits, activations)` with one activation array (batch, width) or (batch, ...) a layer; a callable
-        `rngs -> nnx.Module` of the same contract; or any object with `init(key, inputs) -> params` and
+        `rngs -> nnx.Module` of the same contract (in training, for batch norm and dropout, a linen module is called
+        with `train=True` where it takes that, an nnx module in its training mode); what `capture` returns; or any object with `init(key, inputs) -> params` and
         `apply(params, inputs)`. Its layers are binned between their own least and greatest activation, stored as
         `range_low`, `range_high`.
       optimizer: instead of `config.optimizer`.

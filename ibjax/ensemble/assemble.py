@@ -50,6 +50,11 @@ def assemble(
     if network is None:
         network = _perceptron(config, task)
     model = as_model(network, task, jnp.dtype(config.precision))
+    if model.statistics is not None and isinstance(config.train_fraction, tuple):
+        raise ValueError(
+            "train_fraction holds one number a seed, with a network that keeps statistics of its batches; allowed: one "
+            "number for all, as their batches must be equally large"
+        )
     per_seed = _per_seed(config, counts)
     trainer = Trainer(
         model=model,

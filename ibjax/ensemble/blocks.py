@@ -3,7 +3,7 @@
 That is why a network is the same to the bit whichever other seeds are trained beside it, in training and when it is
 measured again.
 
-Shapes: K seeds of a block, S seeds, P parameters, R rows, L layers.
+Shapes: K seeds of a block, S seeds, P parameters, Q statistics, R rows, L layers.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ class DeviceProgram:
         for first in range(0, block.n_seeds if self.n_estimates else 0, self.networks_per_estimate):
             if stop.is_set():
                 return before
-            parts.append(np.concatenate(self.estimate(block.sample, block.state.params, first, target), axis=1))
+            parts.append(np.concatenate(self.estimate(block.sample, block.state.weights, first, target), axis=1))
         if parts:
             record = record._replace(estimates=np.concatenate(parts))
         block = block._replace(n_logged=block.n_logged + 1)
@@ -187,16 +187,16 @@ class DeviceProgram:
         pace = (time.perf_counter() - began) / max(n_epochs, 1)
         self._epochs_per_call = max(1, min(_EPOCHS_PER_CALL, int(_SECONDS_PER_CALL / pace)))
 
-    def estimate(self, sample: Sample, params: Any, first: int, epoch: int) -> list[npt.NDArray[Any]]:
+    def estimate(self, sample: Sample, weights: Any, first: int, epoch: int) -> list[npt.NDArray[Any]]:
         """(k, R, L) of each further estimator, of the k = `networks_per_estimate` networks from the first one on.
 
         Args:
           sample: of a block.
-          params: its parameters, (K, P).
+          weights: its parameters and statistics, (K, P + Q).
           first: place in the block.
-          epoch: at which they had these parameters.
+          epoch: at which they had these weights.
         """
-        arguments = sample, self.put(params), *self.put((np.int32(first), np.int32(epoch))), *self._data
+        arguments = sample, self.put(weights), *self.put((np.int32(first), np.int32(epoch))), *self._data
         return [np.asarray(self._programs[f"estimate {number}"](*arguments)) for number in range(self.n_estimates)]
 
     def seconds(self, seeds: Integers) -> tuple[float, float]:
@@ -212,13 +212,13 @@ class DeviceProgram:
             paces.append((trained - began) / (block.epoch - first))
             measures.append(time.perf_counter() - trained)
         began = time.perf_counter()
-        self.estimate(block.sample, block.state.params, 0, 0)
+        self.estimate(block.sample, block.state.weights, 0, 0)
         estimate = (time.perf_counter() - began) * block.n_seeds / self.networks_per_estimate
         return min(paces), min(measures) + estimate
 
-    def record(self, block: Block, params: npt.NDArray[Any], moments: GradientMoments) -> Record:
-        """All that a run measures of a block, had it these parameters, (K, P), and gradients of these moments."""
-        state = block.state._replace(params=self.put(params.astype(block.state.params.dtype)))
+    def record(self, block: Block, weights: npt.NDArray[Any], moments: GradientMoments) -> Record:
+        """All that a run measures of a block, had it these weights, (K, P + Q), and gradients of these moments."""
+        state = block.state.with_weights(self.put(weights.astype(block.state.weights.dtype)))
         return self._programs["measure"](block.sample, state, moments, *self._data)
 
 
@@ -234,7 +234,7 @@ def lower(
     seeds, data = shapes(np.zeros(size, np.uint32)), shapes((program.inputs, program.conditional))
     program = program.on(device.platform)
     sample, state = shapes(jax.eval_shape(program.start, seeds, *data))
-    moments = shapes(jax.eval_shape(program.no_moments, state))
+    moments, weights = shapes(jax.eval_shape(lambda state: (program.no_moments(state), state.weights), state))
     number, learn = shapes((np.int32(0), np.bool_(True)))
     lowered = {"start": jax.jit(program.start).lower(seeds, *data)}
     check_signals()
@@ -249,7 +249,7 @@ def lower(
         check_signals()
     for index, measurement in enumerate(program.measurements):
         part = functools.partial(measurement.of_some, networks_per_estimate(device, size))
-        lowered[f"estimate {index}"] = jax.jit(part).lower(sample, state.params, number, number, *data)
+        lowered[f"estimate {index}"] = jax.jit(part).lower(sample, weights, number, number, *data)
         check_signals()
     return lowered
 

@@ -213,16 +213,16 @@ def footprint(program: Program, *, in_pieces: bool = False) -> Forecast:
     config, model, n = program.config, program.model, program.dataset.n_patterns
     n_seeds, n_layers, itemsize = len(config.seed_list), len(model.layer_names), np.dtype(config.precision).itemsize
     # Two informations, the two ends of the range, three norms; four losses and accuracies.
-    numbers = (7 + len(program.estimate_keys)) * n_layers + 4 + (model.n_params if config.store_weights else 0)
+    numbers = (7 + len(program.estimate_keys)) * n_layers + 4 + (model.n_weights if config.store_weights else 0)
     result = len(config.logged) * (numbers * itemsize + 1) + n
     held = seeds_at_once(n_seeds) if in_pieces else n_seeds
     width = block_size(jax.local_devices()[0])
     # Of a network: parameters and at most two numbers for each in the optimizer; its patterns and its labels.
-    state = width * (3 * model.n_params * itemsize + 2 * 4 * n)
+    state = width * (3 * model.n_weights * itemsize + 2 * 4 * n)
     used = devices_for(n_seeds)
     n_blocks = count_blocks(held, width, len(used))
     # Activations of a block and the codes of their cells; weights, gradients and their moments.
-    work = 2 * width * (n * sum(model.layer_widths) + 2 * model.n_params) * itemsize
+    work = 2 * width * (n * sum(model.layer_widths) + 2 * model.n_weights) * itemsize
     work *= len(used) * threads_per_device(used, n_blocks)
     data = program.inputs.nbytes + program.conditional.nbytes
     return Forecast(held * result + n_blocks * state + work + data, n_seeds * result + 10_000)

@@ -3,7 +3,8 @@
 Being its own program, it leaves the bits of the run's histogram alone, and gives the same bits whether the networks are
 still in training or read from a file (`ibjax.measure`).
 
-Shapes: K seeds of a block, P parameters, L layers, N patterns, C classes, U units, R rows; ... the axes of one pattern.
+Shapes: K seeds of a block, P parameters, Q statistics, L layers, N patterns, C classes, U units, R rows; ... the
+axes of one pattern.
 """
 
 from __future__ import annotations
@@ -56,12 +57,12 @@ class Measurement:
         """The file's keys of the rows."""
         return tuple(f"{row}_{self.estimator.name}" for row in self.rows)
 
-    def __call__(self, sample: Sample, params: Array, epoch: Array, inputs: Array, conditional: Array) -> Array:
+    def __call__(self, sample: Sample, weights: Array, epoch: Array, inputs: Array, conditional: Array) -> Array:
         """All layers of a block, bits, for use inside `jit`.
 
         Args:
           sample: of the block; its seeds are known by their keys.
-          params: (K, P).
+          weights: (K, P + Q).
           epoch: () int32; a random estimator draws anew at each.
           inputs: (N, ...).
           conditional: (N, C).
@@ -70,9 +71,7 @@ class Measurement:
           (K, R, L).
         """
         patterns = jnp.moveaxis(inputs, 0, -1)
-        _, activations = jax.vmap(self._model.forward, in_axes=(0, None))(
-            jax.vmap(self._model.unravel)(params), patterns
-        )
+        _, activations = jax.vmap(self._model.evaluate, in_axes=(0, None))(weights, patterns)
         p_x = None if self._p_x is None else jnp.asarray(self._p_x)
         channels = partition.channels(conditional, p_x, inputs.dtype)
         fold = jax.vmap(jax.random.fold_in, in_axes=(0, None))
@@ -83,7 +82,7 @@ class Measurement:
             found.append(jnp.stack([getattr(of_layer, row) for row in self.rows], axis=1))
         return jnp.stack(found, axis=2)
 
-    def of_some(self, count: int, sample: Sample, params: Array, first: Array, *rest: Array) -> Array:
+    def of_some(self, count: int, sample: Sample, weights: Array, first: Array, *rest: Array) -> Array:
         """The same of the networks first, ... first + count - 1 of the block; (count, R, L)."""
-        sample, params = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, first, count), (sample, params))
-        return self(sample, params, *rest)
+        sample, weights = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, first, count), (sample, weights))
+        return self(sample, weights, *rest)

@@ -1,7 +1,7 @@
 """What is computed of a block of networks: start, train and measure, as pure functions that `blocks` compiles.
 
-Shapes: K seeds of a block, S seeds, E logged epochs, L layers, N patterns, C classes, U units, P parameters; ... the
-axes of one input pattern.
+Shapes: K seeds of a block, S seeds, E logged epochs, L layers, N patterns, C classes, U units, P parameters, Q
+statistics; ... the axes of one input pattern.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from ibjax.training.trainer import HyperParameters, Sample, State, Trainer
 class Record(NamedTuple):
     """What is measured of a block at one logged epoch: the arrays of the file, with K for S and no E.
 
-    `params` are the vectors of all parameters (K, P) where weights are stored, else (K, 0); `estimates` are those of
-    the configuration's further estimators, (K, R, L) with the rows of `Program.estimate_keys`: zeros until the programs
-    of `Program.measurements` have filled them.
+    `weights` are the vectors of all parameters and statistics (K, P + Q) where weights are stored, else (K, 0);
+    `estimates` are those of the configuration's further estimators, (K, R, L) with the rows of `Program.estimate_keys`:
+    zeros until the programs of `Program.measurements` have filled them.
     """
 
     i_xt: Any
@@ -51,7 +51,7 @@ class Record(NamedTuple):
     gradient_mean: Any
     gradient_std: Any
     weight_norm: Any
-    params: Any
+    weights: Any
     finite: Any
     estimates: Any
 
@@ -156,9 +156,8 @@ class Program:
         self, sample: Sample, state: State, moments: GradientMoments, inputs: Array, conditional: Array
     ) -> Record:
         """All that is logged of a block; away from a CPU in as few kernels as can be, up to the order of sums."""
-        tree = jax.vmap(self.model.unravel)
-        forward = jax.vmap(self.model.forward, in_axes=(0, None))
-        logits, activations = forward(tree(state.params), jnp.moveaxis(inputs, 0, -1))
+        evaluate = jax.vmap(self.model.evaluate, in_axes=(0, None))
+        logits, activations = evaluate(state.weights, jnp.moveaxis(inputs, 0, -1))
         n, dtype = len(conditional), jnp.dtype(self.config.precision)
         trained = jax.vmap(lambda patterns: jnp.zeros(n, dtype).at[patterns].set(1))(sample.patterns)
         loss = jax.vmap(cross_entropy)(logits, sample.labels)
@@ -170,7 +169,7 @@ class Program:
 
         def norms(vectors: Array) -> Array:
             if self.platform == "cpu":
-                return self._by_layer(jax.vmap(gradients.norms)(tree(vectors)))
+                return self._by_layer(jax.vmap(gradients.norms)(jax.vmap(self.model.unravel)(vectors)))
             return self._by_layer(gradients.vector_norms(vectors, self.model.places))
 
         histograms = layer_by_layer if self.platform == "cpu" else all_layers
@@ -193,8 +192,8 @@ class Program:
             gradient_mean=norms(moments.mean),
             gradient_std=norms(jax.vmap(gradients.spread)(moments)),
             weight_norm=norms(state.params),
-            params=state.params if self.config.store_weights else state.params[:, :0],
-            finite=jnp.isfinite(train_loss) & jnp.isfinite(state.params).all(axis=1),
+            weights=state.weights if self.config.store_weights else state.params[:, :0],
+            finite=jnp.isfinite(train_loss) & jnp.isfinite(state.weights).all(axis=1),
             estimates=jnp.zeros((len(i_xt), len(self.estimate_keys), len(activations)), dtype),
         )
 

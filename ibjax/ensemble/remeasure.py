@@ -1,6 +1,6 @@
 """`measure`: any estimator on the stored weights of a run, without training again.
 
-Shapes: S seeds, E logged epochs, L layers, K seeds of a block, P parameters, R rows of a result.
+Shapes: S seeds, E logged epochs, L layers, K seeds of a block, P parameters, Q statistics, R rows of a result.
 """
 
 from __future__ import annotations
@@ -87,17 +87,17 @@ def measure(
         options = {"bins": config.bins, "compat": config.compat, **options}
     chosen = make(estimator, **options)
     _check_supplied(trajectory, dataset=dataset, network=network)
-    params = _parameters(trajectory)
+    weights = _weights(trajectory)
     with contextlib.ExitStack() as stack:
         stack.enter_context(interruptible())
         with precision(config):
             program = assemble(config, dataset=dataset, network=network)
-            _check_program(trajectory, program, params)
+            _check_program(trajectory, program, weights)
             if chosen != program.histogram:
                 further = measurement(config, program.dataset, program.model, chosen)
                 program = dataclasses.replace(program, measurements=(further,))
         report = stack.enter_context(count_bar("measuring")) if progress is True else progress or None
-        rows = _measure_all(program, trajectory, params, report, check_losses=bool(program.custom))
+        rows = _measure_all(program, trajectory, weights, report, check_losses=bool(program.custom))
     extras = {key: value for key, value in trajectory.extras.items() if key not in _REPLACED}
     extras |= {key: value for key, value in rows.items() if key not in ("i_xt", "i_ty")}
     measured = {"estimator": chosen.name, **describe(chosen), **origin(jax.local_devices()[0].device_kind)}
@@ -108,11 +108,11 @@ def measure(
 def weight_bytes(config: Config, *, dataset: Dataset | None = None, network: Any = None) -> int:
     """Bytes that the weights of a run take with `store_weights=True`, in memory and, less a tenth, in its file.
 
-    S x E x P numbers; arguments and errors are those of `ibjax.run`.
+    S x E x (P + Q) numbers; arguments and errors are those of `ibjax.run`.
     """
     with precision(config):
-        n_params = assemble(config, dataset=dataset, network=network).model.n_params
-        return len(config.seed_list) * len(config.logged) * n_params * np.dtype(config.precision).itemsize
+        n_weights = assemble(config, dataset=dataset, network=network).model.n_weights
+        return len(config.seed_list) * len(config.logged) * n_weights * np.dtype(config.precision).itemsize
 
 
 def _check_supplied(trajectory: Trajectory, **supplied: Any) -> None:
@@ -124,7 +124,7 @@ def _check_supplied(trajectory: Trajectory, **supplied: Any) -> None:
             )
 
 
-def _check_program(trajectory: Trajectory, program: Program, params: FloatArray) -> None:
+def _check_program(trajectory: Trajectory, program: Program, weights: FloatArray) -> None:
     """Refuses a data set or a network of another size than the run's, and what does not fit into memory."""
     check_footprint(program)
     data, model = program.dataset, program.model
@@ -134,15 +134,15 @@ def _check_program(trajectory: Trajectory, program: Program, params: FloatArray)
             f"dataset has {data.n_patterns} patterns and I(X;Y) = {data.information:.6f} bits; the run was trained on "
             f"{of_run[0]} patterns with I(X;Y) = {of_run[1]:.6f}"
         )
-    if model.layer_widths != trajectory.layer_widths or model.n_params != params.shape[2]:
+    if model.layer_widths != trajectory.layer_widths or model.n_weights != weights.shape[2]:
         raise ValueError(
-            f"network has layers of {model.layer_widths} units and {model.n_params} parameters; the run's has "
-            f"{trajectory.layer_widths} and {params.shape[2]}"
+            f"network has layers of {model.layer_widths} units and {model.n_weights} parameters and statistics; the "
+            f"run's has {trajectory.layer_widths} and {weights.shape[2]}"
         )
 
 
-def _parameters(trajectory: Trajectory) -> FloatArray:
-    """(S, E, P), in the order of the run's own vectors.
+def _weights(trajectory: Trajectory) -> FloatArray:
+    """(S, E, P + Q), in the order of the run's own vectors.
 
     Raises:
       ValueError: they are not stored.
@@ -164,7 +164,7 @@ def _parameters(trajectory: Trajectory) -> FloatArray:
 def _measure_all(
     program: Program,
     trajectory: Trajectory,
-    params: FloatArray,
+    weights: FloatArray,
     report: Callable[[int, int], None] | None,
     *,
     check_losses: bool,
@@ -172,9 +172,9 @@ def _measure_all(
     """Every block at every epoch, (S, E, L) by row; NaN where a network had diverged."""
     epochs = trajectory.epochs.tolist()
     size = block_size(jax.local_devices()[0])
-    used = devices_for(len(params))
+    used = devices_for(len(weights))
     # Which networks, by their places in the trajectory.
-    parts, blocks = split(np.arange(len(params)), size, len(used))
+    parts, blocks = split(np.arange(len(weights)), size, len(used))
     further = program.measurements[0] if program.measurements else None
     step = size if further is None else networks_per_estimate(used[0], size)
     n_steps = len(epochs) * sum(-(-len(part) // step) for part in parts)
@@ -189,15 +189,15 @@ def _measure_all(
         fresh = [programs[n % len(used)].start(n, seeds[block]) for n, block in enumerate(blocks)]
         moments = [program.no_moments(block.state) for block in fresh]  # stored weights tell no gradients
         if check_losses:
-            losses = programs[0].record(fresh[0], params[blocks[0], -1], moments[0]).train_loss
+            losses = programs[0].record(fresh[0], weights[blocks[0], -1], moments[0]).train_loss
             _check_losses(np.asarray(losses)[: len(parts[0])], trajectory.require("train_loss")[parts[0], -1])
     rows = _HISTOGRAM_ROWS if further is None else further.rows
-    values = np.full((len(params), len(epochs), len(rows), len(trajectory.layer_names)), np.nan, trajectory.i_xt.dtype)
+    values = np.full((len(weights), len(epochs), len(rows), len(trajectory.layer_names)), np.nan, trajectory.i_xt.dtype)
 
     def measure_part(device: int, task: tuple[int, int, int], _: threading.Event) -> tuple[int, int, int] | None:
         """Some networks of a block at one epoch; what is left of them."""
         number, epoch, first = task
-        vectors = params[blocks[number], epoch]
+        vectors = weights[blocks[number], epoch]
         if further is None:
             record = programs[device].record(fresh[number], vectors, moments[number])
             found = np.stack([np.asarray(getattr(record, row)) for row in rows], axis=1)

@@ -1,6 +1,7 @@
 """The results of a run: the buffer they fill, what a progress bar tells of it, and the trajectory made of it.
 
-Shapes: S seeds, E logged epochs, L layers, K seeds of a block, P parameters, n training patterns, N patterns.
+Shapes: S seeds, E logged epochs, L layers, K seeds of a block, P parameters, Q statistics, n training patterns, N
+patterns.
 """
 
 from __future__ import annotations
@@ -155,25 +156,25 @@ def _extras(
     """The optional arrays of the file; takes theirs out of `values`."""
     ranges = {name: values.pop(name) for name in ("range_low", "range_high")}
     extras = {} if all(program.model.bounded) else ranges
-    params, estimates = values.pop("params"), values.pop("estimates")
+    weights, estimates = values.pop("weights"), values.pop("estimates")
     extras |= {key: estimates[:, :, row] for row, key in enumerate(program.estimate_keys)}
     if config.store_weights:
         with precision(config):
-            extras |= _layer_weights(program, params)
+            extras |= _layer_weights(program, weights)
     if config.measure_on != "all":
         h_x, i_xy = program.dataset.restricted(mask == (config.measure_on == "train"))
         extras |= {"h_x_measured": h_x, "i_xy_measured": i_xy}
     return extras
 
 
-def _layer_weights(program: Program, params: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
-    """Vectors (S, E, P) as `weights_<layer>` (S, E, U', U) and `biases_<layer>` (S, E, U).
+def _layer_weights(program: Program, weights: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+    """Vectors (S, E, P + Q) as `weights_<layer>` (S, E, U', U) and `biases_<layer>` (S, E, U).
 
     Those of a user's network, whose layers are not known to have these, go by the name `params`, as they are.
     """
     if program.model.hidden is None:
-        return {"params": params}
-    layers = jax.vmap(jax.vmap(program.model.unravel))(jnp.asarray(params))
+        return {"params": weights}
+    layers = jax.vmap(jax.vmap(program.model.unravel))(jnp.asarray(weights))
     named = list(zip(program.model.layer_names, layers, strict=True))
     return {
         f"{kind}_{name}": np.asarray(layer[part])

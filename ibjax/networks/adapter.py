@@ -5,9 +5,8 @@ Shapes: B patterns of a batch, U units of a layer, C classes; ... the axes of on
 
 from __future__ import annotations
 
-import collections
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,15 +14,10 @@ from jax import Array
 
 from ibjax.data.dataset import Dataset
 from ibjax.networks.capture import Captured
+from ibjax.networks.contract import Functions, check_contract
+from ibjax.networks.modules import from_linen, from_nnx, in_order, is_linen
 from ibjax.networks.perceptron import Perceptron
-from ibjax.networks.protocol import Apply, Model, Network, Params, check_contract
-
-
-class _Functions(NamedTuple):
-    """A user's network as two functions, with the patterns first."""
-
-    init: Callable[[Array], Params]
-    apply: Apply
+from ibjax.networks.protocol import Apply, Model, Network, Params, some_key
 
 
 def as_model(network: Any, dataset: Dataset, dtype: jnp.dtype) -> Model:
@@ -45,26 +39,29 @@ def as_model(network: Any, dataset: Dataset, dtype: jnp.dtype) -> Model:
     network = network if captured is None else captured.network
     if isinstance(network, type) and isinstance(network, Network):
         raise TypeError(f"network = {network.__name__}, a class; allowed: an instance of it, {network.__name__}(...)")
-    if isinstance(network, Network):
-        sample = dataset.inputs[:2].astype(dtype)
-        apply = network.apply if captured is None else captured.apply_linen
-        functions = _Functions(lambda key: _in_order(network.init(key, jnp.asarray(sample))), apply)
+    sample = dataset.inputs[:2].astype(dtype)
+    if is_linen(network):
+        functions = from_linen(network, captured, sample)
+    elif isinstance(network, Network):
+        if captured is not None:
+            raise TypeError(f"network = capture({network!r}); allowed: a flax module")
+        functions = Functions(lambda key: in_order(network.init(key, jnp.asarray(sample))), network.apply)
     elif callable(network):
-        functions = _from_nnx(
-            network, lambda module, x: module(x) if captured is None else captured.call_nnx(module, x)
-        )
+        functions = from_nnx(network, captured)
     else:
         raise TypeError(
             f"network = {network!r}; allowed: a flax linen module, a callable rngs -> nnx.Module, or an object with "
             "init(key, inputs) and apply(params, inputs) -> (logits, activations)"
         )
-    widths = check_contract(*functions, dataset, dtype)
+    widths = check_contract(functions, dataset, dtype)
     return Model(
         functions.init,
         patterns_last(functions.apply),
         layer_names=_layer_names(functions.init, len(widths)) if captured is None else tuple(captured.found),
         layer_widths=tuple(widths),
         bounded=(False,) * len(widths),
+        statistics=functions.statistics,
+        in_training=None if functions.in_training is None else _training_last(functions.in_training),
     )
 
 
@@ -78,16 +75,19 @@ def patterns_last(apply: Apply) -> Callable[..., tuple[Array, list[Array]]]:
     return forward
 
 
-def _in_order(params: Params) -> Params:
-    """The same with every dictionary as an `OrderedDict`: jax sorts the keys of others, and with them the layers."""
-    if not isinstance(params, Mapping):
-        return params
-    return collections.OrderedDict((name, _in_order(part)) for name, part in params.items())
+def _training_last(in_training: Callable[..., tuple[Array, Params]]) -> Callable[..., tuple[Array, Params]]:
+    """`Model.in_training` of a function whose patterns come first."""
+
+    def last(params: Params, statistics: Params, inputs: Array, key: Array) -> tuple[Array, Params]:
+        logits, after = in_training(params, statistics, jnp.moveaxis(inputs, -1, 0), key)
+        return logits.T, after
+
+    return last
 
 
 def _layer_names(init: Callable[[Array], Params], count: int) -> tuple[str, ...]:
     """Names of the groups of parameters with a kernel, where there is one a layer; else layer_1 ... output."""
-    params = jax.eval_shape(init, jax.eval_shape(lambda: jax.random.key(0)))
+    params = jax.eval_shape(init, some_key())
     while isinstance(params, Mapping) and len(params) == 1 and "params" in params:  # a flax variable collection
         params = params["params"]
     groups = params.items() if isinstance(params, Mapping) else ()
@@ -95,34 +95,3 @@ def _layer_names(init: Callable[[Array], Params], count: int) -> tuple[str, ...]
     if len(names) == count == len(set(names)) and all(name and name.isprintable() for name in names):
         return names
     return (*(f"layer_{i}" for i in range(1, count)), "output")
-
-
-def _from_nnx(factory: Callable[[Any], Any], call: Callable[[Any, Array], Any]) -> _Functions:
-    """`call` gives logits and activations of a module."""
-    from flax import nnx  # here, not above: it takes a second, and most runs train the built-in network
-
-    if isinstance(factory, nnx.Module):
-        kind = type(factory).__name__
-        raise TypeError(
-            f"network = {kind}(...), one nnx.Module; allowed: a callable that makes one from the random numbers of a "
-            f"seed, such as lambda rngs: {kind}(..., rngs=rngs)"
-        )
-    try:
-        module = nnx.eval_shape(lambda: factory(nnx.Rngs(0)))
-    except Exception as error:
-        raise ValueError(f"network(rngs) makes no nnx.Module: {type(error).__name__}: {error}") from error
-    if not isinstance(module, nnx.Module):
-        raise ValueError(f"network(rngs) makes a {type(module).__name__}; allowed: an nnx.Module")
-    graph, _ = nnx.split(module)
-
-    def init(key: Array) -> Params:
-        module = factory(nnx.Rngs(key))
-        state = nnx.split(module)[1]
-        # nnx sorts by name; the layers are told in the order in which the module made them.
-        return collections.OrderedDict((name, state[name]) for name in vars(module) if name in state)
-
-    def apply(params: Params, inputs: Array) -> tuple[Array, list[Array]]:
-        logits, activations = call(nnx.merge(graph, nnx.State(dict(params))), inputs)
-        return logits, activations
-
-    return _Functions(init, apply)

@@ -72,9 +72,11 @@ class Captured:
     layers: Layers
     found: list[str] = dataclasses.field(default_factory=list)
 
-    def apply_linen(self, params: Params, inputs: Array) -> tuple[Array, list[Array]]:
-        """Logits and activations of a linen module with these parameters."""
-        logits, state = self.network.apply(params, inputs, capture_intermediates=True, mutable=["intermediates"])
+    def apply_linen(self, variables: Params, inputs: Array, **options: bool) -> tuple[Array, list[Array]]:
+        """Logits and activations of a linen module with these variables; `options` are arguments of its call."""
+        logits, state = self.network.apply(
+            variables, inputs, **options, capture_intermediates=True, mutable=["intermediates"]
+        )
         return self._outputs(logits, {"/".join(path): value for path, value in _leaves(state["intermediates"])})
 
     def call_nnx(self, module: Any, inputs: Array) -> tuple[Array, list[Array]]:

@@ -48,10 +48,10 @@ class FewLaunches(Trainer):
             count = jnp.clip(n - index * b, 0, b)
             x, y = self._patterns(source[index], sample, inputs)
 
-            def loss(params: Params) -> Array:
-                logits = self._forward(sample, params, x, number, index)
+            def loss(params: Params) -> tuple[Array, None]:
+                logits, _ = self._forward(sample, params, None, x, number, index)
                 weight = (jnp.arange(b) < count).astype(logits.dtype)
-                return jnp.sum(weight * cross_entropy(logits, y)) / jnp.maximum(count, 1)
+                return jnp.sum(weight * cross_entropy(logits, y)) / jnp.maximum(count, 1), None
 
             # A step without patterns, at the end of the epoch of a network that has few, is none.
             key, taken = step_key(sample, RULE_STREAM, number, index), count > 0

@@ -3,7 +3,7 @@
 A rule is a pair of pure functions, `init` and `step`. A step tells what it did in a `StepInfo` beside the new state, so
 that a rule without gradients fits as well.
 
-Shapes: P parameters.
+Shapes: P parameters, Q statistics of the network.
 """
 
 from __future__ import annotations
@@ -25,9 +25,16 @@ class StepInfo(NamedTuple):
 
     Attributes:
       gradient: (P,) of the loss at the parameters before the step; None for a rule that takes none.
+      statistics: what the loss gave beside its value, where the network keeps statistics.
     """
 
     gradient: Array | None
+    statistics: Array | None = None
+
+
+Loss = Callable[[Params], tuple[Array, Array | None]]
+"""The network's tree of parameters -> the mean loss of a batch in nats, (), and the network's statistics after it,
+(Q,), None where it keeps none."""
 
 
 class UpdateRule(Protocol):
@@ -36,16 +43,14 @@ class UpdateRule(Protocol):
     def init(self, params: Array) -> Any:
         """The rule's state for fresh parameters (P,): a pytree of arrays."""
 
-    def step(
-        self, key: Array, params: Array, state: Any, loss: Callable[[Params], Array]
-    ) -> tuple[Array, Any, StepInfo]:
+    def step(self, key: Array, params: Array, state: Any, loss: Loss) -> tuple[Array, Any, StepInfo]:
         """One step.
 
         Args:
           key: of this step of this network, for rules that draw.
           params: (P,).
           state: of the rule.
-          loss: the mean loss of a batch in nats, () of the network's tree of parameters.
+          loss: of the step's batch.
 
         Returns:
           The new parameters (P,), the new state of the rule, and what the step tells.
@@ -70,15 +75,14 @@ class GradientDescent:
     def init(self, params: Array) -> Any:
         return self.optimizer.init(params if self.elementwise else self.unravel(params))
 
-    def step(
-        self, key: Array, params: Array, state: Any, loss: Callable[[Params], Array]
-    ) -> tuple[Array, Any, StepInfo]:
+    def step(self, key: Array, params: Array, state: Any, loss: Loss) -> tuple[Array, Any, StepInfo]:
         del key  # nothing is drawn
         tree = self.unravel(params)
-        gradient, _ = ravel_pytree(jax.grad(loss)(tree))
+        gradients, statistics = jax.grad(loss, has_aux=True)(tree)
+        gradient, _ = ravel_pytree(gradients)
         if self.elementwise:
             updates, state = self.optimizer.update(gradient, state, params)
         else:
             tree_updates, state = self.optimizer.update(self.unravel(gradient), state, tree)
             updates, _ = ravel_pytree(tree_updates)
-        return params + updates, state, StepInfo(gradient)
+        return params + updates, state, StepInfo(gradient, statistics)

@@ -1,6 +1,7 @@
 """One network's training: pure functions of its state, no vmap, no input or output.
 
-Shapes: N patterns, n of them for training, B patterns of a batch, C classes, P parameters; ... the axes of one pattern.
+Shapes: N patterns, n of them for training, B patterns of a batch, C classes, P parameters, Q statistics; ... the
+axes of one pattern.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from ibjax.training.loss import cross_entropy
 from ibjax.training.rules import UpdateRule
 from ibjax.training.shuffle import ROUNDS_TOGETHER, round_keys, swap_or_not
 
-# Set the keys of the noise and of the update rule apart from those of the batch orders, whose numbers are epochs.
+# Set the keys of the noise, of the update rule and of the network's own draws apart from those of the batch orders,
+# whose numbers are epochs.
 NOISE_STREAM = np.uint32(2**32 - 1)
 RULE_STREAM = np.uint32(2**32 - 2)
+NETWORK_STREAM = np.uint32(2**32 - 3)
 
 
 class HyperParameters(NamedTuple):
@@ -73,10 +76,23 @@ class State(NamedTuple):
     Attributes:
       params: (P,) all parameters in one vector: updating them is a handful of loops, not a handful for every layer.
       rule: the state of the update rule.
+      statistics: (Q,) what the network keeps beside them, see `Model.statistics`; None where it keeps nothing.
     """
 
     params: Array
     rule: Any
+    statistics: Array | None = None
+
+    @property
+    def weights(self) -> Array:
+        """(P + Q,) what the network is measured with."""
+        return self.params if self.statistics is None else jnp.concatenate([self.params, self.statistics], axis=-1)
+
+    def with_weights(self, weights: Array) -> State:
+        """The same with other parameters and statistics, (P + Q,)."""
+        n_params = self.params.shape[-1]
+        statistics = None if self.statistics is None else weights[..., n_params:]
+        return self._replace(params=weights[..., :n_params], statistics=statistics)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -121,7 +137,8 @@ class Trainer:
         params, _ = ravel_pytree(self.model.init(init_key))
         if hyper.initial_scale is not None:  # biases start at zero: only kernels are scaled
             params = hyper.initial_scale.astype(params.dtype) * params
-        state = State(params, self.make_rule(hyper).init(params))
+        statistics = None if self.model.statistics is None else ravel_pytree(self.model.statistics(init_key))[0]
+        state = State(params, self.make_rule(hyper).init(params), statistics)
         packed = jnp.zeros((), jnp.uint32)
         if self.bits:
             shift = jnp.arange(self.bits, dtype=jnp.uint32)
@@ -161,21 +178,25 @@ class Trainer:
             chosen, here = (lax.dynamic_index_in_dim(a, step, keepdims=False) for a in (source, present))
             return *self._patterns(chosen, sample, inputs), here
 
-        def step(index: Array, carry: Any) -> Any:
+        def step(index: Array, carry: Any, size: int = self.batch_size) -> Any:
             state, moments, ahead = carry
             x, y, here = lax.optimization_barrier(batch(index)) if BARRIERS_HOLD else ahead
+            if size < self.batch_size:
+                x, y, here = x[..., :size], y[:size], here[:size]
 
-            def loss(params: Params) -> Array:
-                logits = self._forward(sample, params, x, number, index)
+            def loss(params: Params) -> tuple[Array, Array | None]:
+                logits, statistics = self._forward(sample, params, state.statistics, x, number, index)
                 weight = here.astype(logits.dtype)
                 count = jnp.sum(weight)
-                return jnp.sum(weight * cross_entropy(logits, y)) / (jnp.maximum(count, 1) if uneven else count)
+                mean = jnp.sum(weight * cross_entropy(logits, y)) / (jnp.maximum(count, 1) if uneven else count)
+                return mean, statistics
 
             key = step_key(sample, RULE_STREAM, number, index)
             params, rule_state, info = rule.step(key, state.params, state.rule, loss)
             # A step without patterns, at the end of the epoch of a network that has few, is none.
             accepted = learn & here.any() if uneven else learn
-            state = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), State(params, rule_state), state)
+            after = State(params, rule_state, info.statistics)
+            state = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), after, state)
             if info.gradient is not None:
                 added = gradients.add(moments, info.gradient)
                 moments = (
@@ -188,9 +209,13 @@ class Trainer:
             # or the compiler would gather or unpack it anew in every loop that reads it: ten times as long.
             return None if BARRIERS_HOLD else batch(jnp.minimum(index, steps - 1))
 
-        start = (state, gradients.begin(state.params), following(jnp.int32(0)))
-        state, moments, _ = lax.fori_loop(0, steps, step, start)
-        return state, moments
+        carry = (state, gradients.begin(state.params), following(jnp.int32(0)))
+        # Statistics are those of the patterns of a batch: what fills the last one up must not be among them.
+        in_loop = steps if self.model.statistics is None else self.n_train // self.batch_size
+        carry = lax.fori_loop(0, in_loop, step, carry)
+        if in_loop < steps:
+            carry = step(jnp.int32(in_loop), carry, self.n_train % self.batch_size)
+        return carry[0], carry[1]
 
     def _patterns(self, chosen: Array, sample: Sample, inputs: Array) -> tuple[Array, Array]:
         """Inputs (..., B) and labels (B,) of patterns (B,), given by their words where these are packed."""
@@ -201,17 +226,24 @@ class Trainer:
         x = jnp.moveaxis(jnp.take(inputs, chosen, axis=0, mode="clip"), 0, -1)
         return x, sample.labels.at[chosen].get(mode="promise_in_bounds")
 
-    def _forward(self, sample: Sample, params: Params, x: Array, number: Array, index: Array) -> Array:
-        """Logits in training, with the noise of step `index` of epoch `number`."""
+    def _forward(
+        self, sample: Sample, params: Params, statistics: Array | None, x: Array, number: Array, index: Array
+    ) -> tuple[Array, Array | None]:
+        """Logits in training, with what step `index` of epoch `number` draws, and the statistics after it, (Q,)."""
+        if self.model.in_training is not None:
+            kept = None if statistics is None else self.model.unravel_statistics(statistics)
+            key = step_key(sample, NETWORK_STREAM, number, index)
+            logits, after = self.model.in_training(params, kept, x, key)
+            return logits, None if statistics is None else ravel_pytree(after)[0]
         if sample.hyper.noise_std is None:
-            return self.model.forward(params, x)[0]
+            return self.model.forward(params, x)[0], None
         if self.model.hidden is None:
             raise ValueError("noise needs a model that takes it")
         key = step_key(sample, NOISE_STREAM, number, index)
         # Patterns first, so that a longer batch begins with the numbers of a shorter one.
         drawn = jax.random.normal(key, (self.batch_size, sum(self.model.hidden)), x.dtype)
         noise = sample.hyper.noise_std.astype(x.dtype) * drawn.T
-        return self.model.forward(params, x, jnp.split(noise, np.cumsum(self.model.hidden)[:-1]))[0]
+        return self.model.forward(params, x, jnp.split(noise, np.cumsum(self.model.hidden)[:-1]))[0], None
 
 
 def step_key(sample: Sample, stream: np.uint32, number: Array, index: Array) -> Array:
