@@ -78,7 +78,16 @@ class Config:
         "tanh", "of the hidden layers", choices=("tanh", "relu", "linear", "softsign", "softplus", "arcsinh")
     )
     output: str = option(
-        "sigmoid", "sigmoid is one unit for binary labels, softmax a unit per class", choices=("sigmoid", "softmax")
+        "sigmoid",
+        "sigmoid is one unit for binary labels, softmax a unit per class, linear a unit for each number of the data "
+        "set's targets",
+        choices=("sigmoid", "softmax", "linear"),
+    )
+    loss: str = option(
+        "cross_entropy",
+        "what is trained on and told: the cross-entropy of the labels, or the mean squared error, of the data set's "
+        "targets where it has any (`Dataset.from_targets`), else of the probabilities of the labels",
+        choices=("cross_entropy", "mean_squared_error"),
     )
     train_fraction: float | tuple[float, ...] = option(
         0.85,

@@ -22,7 +22,8 @@ class Progress:
       done, total: epochs times blocks of seeds.
       last_epoch: at which the run ends.
       epoch: the logged epoch all blocks have reached.
-      accuracy: mean test accuracy there (training accuracy where there is no test pattern); NaN before the first.
+      accuracy: mean test accuracy there (training accuracy where there is no test pattern); NaN before the first, and
+        where numbers are learnt in place of labels.
       i_xt: mean I(X;T) of the last hidden layer there, bits; NaN before the first.
       resumed: epochs times blocks of seeds that came from a checkpoint.
       seconds: that a whole run of this configuration takes, about, as its first block took them for a moment.
@@ -93,13 +94,14 @@ def bar() -> Iterator[Callable[[Progress], None]]:
             # Blocks of seeds take turns; shown is the mean epoch of the ensemble.
             epochs = state.last_epoch
             share = state.done / state.total if state.total else 1.0
+            accuracy = "" if math.isnan(state.accuracy) else f"acc {state.accuracy:.3f}  "
             display.update(
                 task,
                 description="",
                 total=epochs,
                 completed=epochs * share,
                 reached=f"{epochs * share:,.0f}/{epochs:,}",
-                now="" if math.isnan(state.i_xt) else f"acc {state.accuracy:.3f}  I(X;T) {state.i_xt:.2f} bits",
+                now="" if math.isnan(state.i_xt) else f"{accuracy}I(X;T) {state.i_xt:.2f} bits",
             )
 
         yield report

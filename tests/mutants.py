@@ -205,6 +205,24 @@ MUTANTS = (
     ),
     Mutant(
         "training/trainer.py",
+        "in_loop = steps if self.model.statistics is None else self.n_train // self.batch_size",
+        "in_loop = steps",
+        "test_modules.py::test_running_means_are_those_of_the_batches[linen]",
+    ),
+    Mutant(
+        "networks/modules.py",
+        "kept = jax.tree.map(lambda leaf: leaf, statistics or {})",
+        "kept = self.statistics(key)",
+        "test_modules.py::test_running_means_are_those_of_the_batches[nnx]",
+    ),
+    Mutant(
+        "training/loss.py",
+        "jnp.mean(jnp.square(logits - labels.T), axis=0)",
+        "jnp.sum(jnp.square(logits - labels.T), axis=0)",
+        "test_regression.py::TestLoss::test_of_numbers",
+    ),
+    Mutant(
+        "training/trainer.py",
         "(jnp.maximum(count, 1) if uneven else count)",
         "self.batch_size",
         "test_training.py::TestPatterns::test_counting_order",
@@ -343,7 +361,7 @@ MUTANTS = (
     ),
     Mutant(
         "ensemble/program.py",
-        "jnp.isfinite(train_loss) & jnp.isfinite(state.params).all(axis=1)",
+        "jnp.isfinite(train_loss) & jnp.isfinite(state.weights).all(axis=1)",
         "jnp.isfinite(train_loss)",
         "test_ensemble.py::test_a_diverging_seed_leaves_the_others_alone",
     ),

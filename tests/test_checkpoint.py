@@ -26,8 +26,8 @@ import pytest
 
 import ibjax
 from ibjax import Config, Trajectory
-from ibjax.ensemble.blocks import DeviceProgram, from_bytes, to_bytes
-from ibjax.ensemble.checkpoint import Checkpoint, CheckpointError
+from ibjax.ensemble.blocks import DeviceProgram
+from ibjax.ensemble.checkpoint import Checkpoint, CheckpointError, from_bytes, to_bytes
 
 CONFIG = Config(seeds=12, epochs=900, logged_epochs=tuple(range(0, 901, 6)), hidden_widths=(2,), optimizer="adam")
 _OPTIONS = (

@@ -140,6 +140,7 @@ BAD: list[Case] = [
     (Config, "bins", 30.0, TypeError, "30.0", "an integer"),
     (Config, "compat", "idnn", ValueError, "'idnn'", "did you mean 'idnns'?"),
     (Config, "compat", True, TypeError, "True", "'idnns'"),
+    (Config, "loss", "mse", ValueError, "'mse'", "'mean_squared_error'"),
     (Config, "precision", "float16", ValueError, "'float16'", "did you mean 'float"),
     (Config, "precision", np.float32, TypeError, "float32", "'float64'"),
     (Config, "backend", "fusd", ValueError, "'fusd'", "did you mean 'fused'?"),

@@ -56,10 +56,9 @@ def run(
       dataset: instead of the task that `config.dataset` names.
       network: instead of the perceptron of `config.hidden_widths`: a flax linen module whose `__call__(x)` returns
         `(logits, activations)` with one activation array (batch, width) or (batch, ...) a layer; a callable
-        `rngs -> nnx.Module` of the same contract (in training, for batch norm and dropout, a linen module is called
-        with `train=True` where it takes that, an nnx module in its training mode); what `capture` returns; or any object with `init(key, inputs) -> params` and
-        `apply(params, inputs)`. Its layers are binned between their own least and greatest activation, stored as
-        `range_low`, `range_high`.
+        `rngs -> nnx.Module` of the same contract; what `capture` returns; or any object with `init(key, inputs) ->
+        params` and `apply(params, inputs)`. In training a linen module is called with `train=True` where it takes that,
+        an nnx module is in its training mode. Its layers are binned in their own ranges, `range_low` to `range_high`.
       optimizer: instead of `config.optimizer`.
       progress: True for a bar, or a function called with a `Progress` before training and at each logged epoch (piece).
       checkpoint: a folder in which the run's state is stored: the same call after a crash, at whatever moment, goes on
@@ -188,8 +187,10 @@ class _Tally:
     def add(self, piece: Trajectory) -> None:
         """One more piece is finished."""
         self._done += 1
-        accuracy = piece.test_accuracy[:, -1]
-        accuracy = piece.train_accuracy[:, -1] if np.isnan(accuracy).all() else accuracy
+        accuracy = np.full(piece.seeds.shape, np.nan)
+        for key in ("test_accuracy", "train_accuracy"):
+            if key not in piece.absent and np.isnan(accuracy).all():
+                accuracy = piece.require(key)[:, -1]
         for row, values in enumerate((accuracy, piece.i_xt[:, -1, max(piece.i_xt.shape[2] - 2, 0)])):
             known = values[np.isfinite(values)]
             self._sums[row] += known.sum(dtype=np.float64), known.size

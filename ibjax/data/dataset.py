@@ -1,7 +1,7 @@
 """What a data set is.
 
-Shapes: N patterns, ... axes of one input (a row of features, the pixels of an image), F features in all, C classes,
-S sets of patterns.
+Shapes: N patterns, ... axes of one input (a row of features, the pixels of an image), F features in all, C classes, D
+targets of a pattern, S sets of patterns.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -33,6 +34,8 @@ class Dataset:
       p_y_given_x: (N,) = p(y=1|x) of a binary label, or (N, C) with rows that sum to 1. Hard labels are 0 and 1. (N,)
         integers beyond 0 and 1 name classes, and become (N, C), the classes in increasing order.
       p_x: (N,) probability of each pattern, or None for the uniform distribution.
+      targets: (N, D) or (N,) float, finite: what `Config(loss="mean_squared_error")` trains the network to give; None
+        to train it on the labels. Information is that of the labels all the same: `from_targets` makes them of targets.
 
     Raises:
       ValueError: a shape that does not fit, a value that is not finite or not a probability; the message names
@@ -42,6 +45,8 @@ class Dataset:
     inputs: FloatArray
     p_y_given_x: FloatArray
     p_x: FloatArray | None = None
+    targets: FloatArray | None = None
+    target_edges: tuple[tuple[float, ...], ...] | None = dataclasses.field(default=None, init=False, repr=False)
     _log_odds: FloatArray | None = dataclasses.field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -54,6 +59,8 @@ class Dataset:
         arrays = {"inputs": inputs, "p_y_given_x": probability.checked_conditional(self.p_y_given_x, n)}
         if self.p_x is not None:
             arrays["p_x"] = probability.checked_marginal(self.p_x, n)
+        if self.targets is not None:
+            arrays["targets"] = _checked_targets(self.targets, n)
         for name, array in arrays.items():
             array.flags.writeable = False
             object.__setattr__(self, name, array)
@@ -79,6 +86,44 @@ class Dataset:
         dataset = cls(np.asarray(inputs), 0.5 * (1 + np.tanh(0.5 * odds)), None if p_x is None else np.asarray(p_x))
         odds.flags.writeable = False
         object.__setattr__(dataset, "_log_odds", odds)
+        return dataset
+
+    @classmethod
+    def from_targets(
+        cls,
+        inputs: npt.ArrayLike,
+        targets: npt.ArrayLike,
+        *,
+        bins: int | Sequence[float] = 10,
+        p_x: npt.ArrayLike | None = None,
+    ) -> Dataset:
+        """A regression: numbers to be learnt by `Config(loss="mean_squared_error", output="linear")`.
+
+        I(T;Y) is that of Y = the cell of the target, as the information a deterministic real target gives of X has no
+        bound but H(X): it depends on the cells, which `target_edges` states, and a run's file with it.
+
+        Args:
+          inputs, p_x: as of `Dataset`.
+          targets: (N,) or (N, D) float.
+          bins: an int: so many cells for each of the D numbers, with equally many patterns in each as far as ties
+            allow; or the inner edges of the cells, increasing, the same for each number: a value at an edge lies in the
+            upper cell. Where D > 1, Y is the tuple of the cells.
+
+        Raises:
+          TypeError, ValueError: as `Dataset` does; bins that are neither, or leave all patterns in one cell.
+        """
+        numbers = _checked_targets(targets, len(np.asarray(inputs)))
+        edges = tuple(_inner_edges(column, bins) for column in numbers.T)
+        cells = np.stack(
+            [np.searchsorted(inner, column, side="right") for inner, column in zip(edges, numbers.T, strict=True)], 1
+        )
+        found, labels = np.unique(cells, axis=0, return_inverse=True)
+        if len(found) < 2:
+            raise ValueError(f"bins = {bins!r} leave all targets in one cell; allowed: cells that tell them apart")
+        one_hot = np.eye(len(found))[labels.reshape(-1)]
+        p_y_given_x = one_hot[:, 1] if len(found) == 2 else one_hot
+        dataset = cls(np.asarray(inputs), p_y_given_x, None if p_x is None else np.asarray(p_x), numbers)
+        object.__setattr__(dataset, "target_edges", edges)
         return dataset
 
     @property
@@ -140,7 +185,7 @@ class Dataset:
     @cached_property
     def sha256(self) -> str:
         """What tells two data sets apart: a hash of their arrays, 64 hexadecimal digits."""
-        arrays = (self.inputs, self._given, self.marginal)
+        arrays = (self.inputs, self._given, self.marginal, *(() if self.targets is None else (self.targets,)))
         parts = [repr((a.shape, self.p_x is None)).encode() + a.tobytes() for a in arrays]
         return hashlib.sha256(b"".join(parts)).hexdigest()
 
@@ -167,7 +212,12 @@ class Dataset:
 
         Args:
           seed: of the draw.
+
+        Raises:
+          ValueError: the data set has targets.
         """
+        if self.targets is not None:
+            raise ValueError("with_random_labels of a data set with targets; allowed: one whose labels are learnt")
         index = self._distinct
         drawn = np.random.default_rng(seed).integers(0, self.n_classes, index.max() + 1)[index]
         one_hot = np.eye(self.n_classes)[drawn]
@@ -196,3 +246,26 @@ class Dataset:
     def _distinct_joint(self) -> FloatArray:
         """p(x, y) over the distinct patterns, (N' <= N, C)."""
         return probability.sum_by(self._distinct, self._given_joint)
+
+
+def _checked_targets(targets: npt.ArrayLike, n: int) -> FloatArray:
+    """(N, D) float64, a copy."""
+    array = floats("targets", targets)
+    if array.ndim not in (1, 2) or len(array) != n or array.size == 0:
+        raise ValueError(f"targets has shape {array.shape}; allowed: ({n},) or ({n}, D)")
+    return array.reshape(n, -1)
+
+
+def _inner_edges(column: FloatArray, bins: int | Sequence[float]) -> tuple[float, ...]:
+    """Increasing."""
+    if isinstance(bins, int | np.integer) and not isinstance(bins, bool):
+        if bins < 2:
+            raise ValueError(f"bins = {bins}; allowed: at least 2")
+        inner = np.unique(np.quantile(column, np.arange(1, bins) / bins, method="higher"))
+        return tuple(inner[inner > column.min()].tolist())
+    if isinstance(bins, str | int) or not isinstance(bins, Iterable):
+        raise TypeError(f"bins = {bins!r}; allowed: an integer, or the inner edges of the cells")
+    inner = floats("bins", list(bins))
+    if inner.ndim != 1 or not inner.size or (np.diff(inner) <= 0).any():
+        raise ValueError(f"bins = {bins!r}; allowed: at least one inner edge, in increasing order")
+    return tuple(inner.tolist())

@@ -25,6 +25,7 @@ from ibjax.networks.adapter import as_model
 from ibjax.networks.perceptron import Perceptron
 from ibjax.networks.protocol import Model
 from ibjax.training.fused import WIDEST, FusedTrainer, launch_on, supports
+from ibjax.training.loss import LOSSES
 from ibjax.training.ptx import NoKernelError
 from ibjax.training.rules import GradientDescent, UpdateRule
 from ibjax.training.trainer import HyperParameters, Trainer
@@ -49,7 +50,8 @@ def assemble(
     _check_fit(config, task, network, optimizer)
     if network is None:
         network = _perceptron(config, task)
-    model = as_model(network, task, jnp.dtype(config.precision))
+    numbers = _n_targets(config, task)
+    model = as_model(network, task, jnp.dtype(config.precision), numbers)
     if model.statistics is not None and isinstance(config.train_fraction, tuple):
         raise ValueError(
             "train_fraction holds one number a seed, with a network that keeps statistics of its batches; allowed: one "
@@ -63,7 +65,8 @@ def assemble(
         batch_size=config.batch_size or max(counts),
         shuffle=config.shuffle,
         ordered_split=config.split == "ordered",
-        bits=_packable_bits(task),
+        bits=0 if numbers is not None else _packable_bits(task),
+        loss=LOSSES[config.loss],
     )
     return Program(
         config=config,
@@ -116,8 +119,15 @@ def _train_counts(config: Config, dataset: Dataset) -> list[int]:
 
 
 def _check_fit(config: Config, dataset: Dataset, network: Any, optimizer: Any) -> None:
-    if network is None and config.output == "sigmoid" and dataset.n_classes != 2:
+    numbers = _n_targets(config, dataset)
+    if network is None and numbers is None and config.output == "sigmoid" and dataset.n_classes != 2:
         raise ValueError(f"output = 'sigmoid' with {dataset.n_classes} classes; allowed: 'softmax'")
+    if network is None and (config.output == "linear") != (numbers is not None):
+        raise ValueError(
+            f"output = {config.output!r} with loss = {config.loss!r} on a data set "
+            f"{'without' if dataset.targets is None else 'with'} targets; allowed: 'linear' where "
+            "loss = 'mean_squared_error' compares it with targets, and only there"
+        )
     if optimizer is not None and isinstance(config.learning_rate, tuple):
         raise ValueError("learning_rate holds one number a seed, with optimizer=...; allowed: one number for all")
     if optimizer is not None and np.any(config.weight_decay):
@@ -143,7 +153,7 @@ def _check_fit(config: Config, dataset: Dataset, network: Any, optimizer: Any) -
 
 def _perceptron(config: Config, dataset: Dataset) -> Perceptron:
     """The built-in network of a configuration."""
-    outputs = 1 if config.output == "sigmoid" else dataset.n_classes
+    outputs = _n_targets(config, dataset) or (1 if config.output == "sigmoid" else dataset.n_classes)
     widths = (dataset.n_features, *config.hidden_widths, outputs)
     return Perceptron(widths, config.activation, config.output, config.initializer, config.precision)
 
@@ -211,6 +221,11 @@ def _per_seed(config: Config, counts: list[int]) -> PerSeed:
         ),
     )
     return PerSeed(seeds[order], values)
+
+
+def _n_targets(config: Config, dataset: Dataset) -> int | None:
+    """D, where the loss compares what the network gives with the targets of the data set."""
+    return None if dataset.targets is None or config.loss == "cross_entropy" else dataset.targets.shape[1]
 
 
 def _packable_bits(dataset: Dataset) -> int:

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from ibjax._workers import check_signals, run_all
 from ibjax.config import Config
+from ibjax.ensemble.checkpoint import from_bytes, to_bytes
 from ibjax.ensemble.program import Program, Record
 from ibjax.training.gradients import GradientMoments
 from ibjax.training.trainer import Sample, State
@@ -116,6 +117,7 @@ class DeviceProgram:
     ) -> None:
         self._device = device
         self._data = self.put((program.inputs, program.conditional))
+        self._targets = self.put(program.targets)
         lowered = lower(program, size, device, train=train, measure=measure)
         self.record_shapes = lowered["measure"].out_info if measure else None
         compiled = _compile(list(lowered.values()), device)
@@ -155,7 +157,7 @@ class DeviceProgram:
                 self._wait(*calls.pop(0), began)
             if stop.is_set() and block.epoch < target:
                 return block
-        record = self._programs["measure"](block.sample, block.state, moments, *self._data)
+        record = self._measure(block.sample, block.state, moments)
         parts = []
         for first in range(0, block.n_seeds if self.n_estimates else 0, self.networks_per_estimate):
             if stop.is_set():
@@ -178,8 +180,12 @@ class DeviceProgram:
             last = min(last, target - 1)
         # Before any update there is no epoch to take gradients of: one pass is made without updates.
         epochs = (np.int32(first), np.int32(last), np.True_) if last else (np.int32(0), np.int32(1), np.False_)
-        state, moments = self._programs["train"](block.sample, block.state, self._data[0], *self.put(epochs))
+        arguments = self._data[0], *self.put(epochs), self._targets
+        state, moments = self._programs["train"](block.sample, block.state, *arguments)
         return block._replace(epoch=last, state=state), moments
+
+    def _measure(self, *block: Any) -> Record:
+        return self._programs["measure"](*block, *self._data, self._targets)
 
     def _wait(self, moments: GradientMoments, n_epochs: int, began: float) -> None:
         """Until a call that gives these moments is done; the next ones take as long as an interrupt may wait."""
@@ -208,7 +214,7 @@ class DeviceProgram:
             block, moments = self.train(block, first + _EPOCHS_PER_CALL)
             self._wait(moments, block.epoch - first, began)
             trained = time.perf_counter()
-            jax.block_until_ready(self._programs["measure"](block.sample, block.state, moments, *self._data))
+            jax.block_until_ready(self._measure(block.sample, block.state, moments))
             paces.append((trained - began) / (block.epoch - first))
             measures.append(time.perf_counter() - trained)
         began = time.perf_counter()
@@ -219,7 +225,7 @@ class DeviceProgram:
     def record(self, block: Block, weights: npt.NDArray[Any], moments: GradientMoments) -> Record:
         """All that a run measures of a block, had it these weights, (K, P + Q), and gradients of these moments."""
         state = block.state.with_weights(self.put(weights.astype(block.state.weights.dtype)))
-        return self._programs["measure"](block.sample, state, moments, *self._data)
+        return self._measure(block.sample, state, moments)
 
 
 def lower(
@@ -235,17 +241,18 @@ def lower(
     program = program.on(device.platform)
     sample, state = shapes(jax.eval_shape(program.start, seeds, *data))
     moments, weights = shapes(jax.eval_shape(lambda state: (program.no_moments(state), state.weights), state))
-    number, learn = shapes((np.int32(0), np.bool_(True)))
+    number, learn, targets = shapes((np.int32(0), np.bool_(True), program.targets))
     lowered = {"start": jax.jit(program.start).lower(seeds, *data)}
     check_signals()
     if train:
-        lowered["train"] = jax.jit(program.train, donate_argnums=1).lower(sample, state, data[0], number, number, learn)
+        arguments = data[0], number, number, learn, targets
+        lowered["train"] = jax.jit(program.train, donate_argnums=1).lower(sample, state, *arguments)
         check_signals()
         if program.fused is not None:
             lowered["check"] = jax.jit(program.fused.error).lower(sample, state)
             check_signals()
     if measure:
-        lowered["measure"] = jax.jit(program.measure).lower(sample, state, moments, *data)
+        lowered["measure"] = jax.jit(program.measure).lower(sample, state, moments, *data, targets)
         check_signals()
     for index, measurement in enumerate(program.measurements):
         part = functools.partial(measurement.of_some, networks_per_estimate(device, size))
@@ -264,35 +271,3 @@ def _compile(lowered: Sequence[Any], device: jax.Device) -> list[Any]:
     # XLA halves the vectors of a CPU that has 512 bits, for the sake of mixed loads; these loops gain a tenth.
     options = {"xla_cpu_prefer_vector_width": 512} if device.platform == "cpu" else {}
     return run_all([functools.partial(program.compile, compiler_options=options) for program in lowered])
-
-
-def to_bytes(tree: Any) -> list[npt.NDArray[Any]]:
-    """Copies of the leaves of a pytree of arrays, as bytes: any dtype, keys of random numbers among them."""
-    leaves = [jax.random.key_data(a) if _is_key(a) else a for a in jax.tree.leaves(tree)]
-    return [np.array(leaf).reshape(-1).view(np.uint8) for leaf in leaves]
-
-
-def from_bytes(leaves: Sequence[npt.NDArray[Any]], like: Any) -> Any:
-    """The pytree, with the structure, shapes and dtypes of `like`.
-
-    Raises:
-      ValueError: other leaves than those of `like`.
-    """
-    models, structure = jax.tree.flatten(like)
-    if len(models) != len(leaves):
-        raise ValueError(f"{len(leaves)} arrays; allowed: {len(models)}")
-    return jax.tree.unflatten(structure, [_from_bytes(a, model) for a, model in zip(leaves, models, strict=True)])
-
-
-def _from_bytes(raw: npt.NDArray[Any], model: Any) -> Any:
-    data = jax.random.key_data(model) if _is_key(model) else model
-    if raw.dtype != np.uint8 or raw.ndim != 1 or raw.nbytes != data.nbytes:
-        raise ValueError(f"{raw.dtype} of shape {raw.shape}; allowed: {data.nbytes} bytes")
-    array = raw.view(data.dtype).reshape(data.shape)
-    if not _is_key(model):
-        return array
-    return jax.random.wrap_key_data(jax.numpy.asarray(array), impl=jax.random.key_impl(model))
-
-
-def _is_key(leaf: Any) -> bool:
-    return bool(jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key))

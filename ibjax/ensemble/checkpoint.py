@@ -27,6 +27,7 @@ from concurrent import futures
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+import jax
 import numpy as np
 import numpy.typing as npt
 
@@ -233,3 +234,35 @@ class Checkpoint(ClaimedFolder):
         """Wait until everything handed over is written; warns as `watch` does."""
         self._writer.submit(lambda: None).result()
         self.watch()
+
+
+def to_bytes(tree: Any) -> list[npt.NDArray[Any]]:
+    """Copies of the leaves of a pytree of arrays, as bytes: any dtype, keys of random numbers among them."""
+    leaves = [jax.random.key_data(a) if _is_key(a) else a for a in jax.tree.leaves(tree)]
+    return [np.array(leaf).reshape(-1).view(np.uint8) for leaf in leaves]
+
+
+def from_bytes(leaves: Sequence[npt.NDArray[Any]], like: Any) -> Any:
+    """The pytree, with the structure, shapes and dtypes of `like`.
+
+    Raises:
+      ValueError: other leaves than those of `like`.
+    """
+    models, structure = jax.tree.flatten(like)
+    if len(models) != len(leaves):
+        raise ValueError(f"{len(leaves)} arrays; allowed: {len(models)}")
+    return jax.tree.unflatten(structure, [_from_bytes(a, model) for a, model in zip(leaves, models, strict=True)])
+
+
+def _from_bytes(raw: npt.NDArray[Any], model: Any) -> Any:
+    data = jax.random.key_data(model) if _is_key(model) else model
+    if raw.dtype != np.uint8 or raw.ndim != 1 or raw.nbytes != data.nbytes:
+        raise ValueError(f"{raw.dtype} of shape {raw.shape}; allowed: {data.nbytes} bytes")
+    array = raw.view(data.dtype).reshape(data.shape)
+    if not _is_key(model):
+        return array
+    return jax.random.wrap_key_data(jax.numpy.asarray(array), impl=jax.random.key_impl(model))
+
+
+def _is_key(leaf: Any) -> bool:
+    return bool(jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key))

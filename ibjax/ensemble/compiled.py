@@ -224,7 +224,7 @@ def footprint(program: Program, *, in_pieces: bool = False) -> Forecast:
     # Activations of a block and the codes of their cells; weights, gradients and their moments.
     work = 2 * width * (n * sum(model.layer_widths) + 2 * model.n_weights) * itemsize
     work *= len(used) * threads_per_device(used, n_blocks)
-    data = program.inputs.nbytes + program.conditional.nbytes
+    data = sum(a.nbytes for a in (program.inputs, program.conditional, program.targets) if a is not None)
     return Forecast(held * result + n_blocks * state + work + data, n_seeds * result + 10_000)
 
 

@@ -28,7 +28,7 @@ from ibjax.training import gradients
 from ibjax.training.fused import FusedTrainer
 from ibjax.training.gradients import GradientMoments
 from ibjax.training.launches import FewLaunches
-from ibjax.training.loss import correct, cross_entropy
+from ibjax.training.loss import correct
 from ibjax.training.trainer import HyperParameters, Sample, State, Trainer
 
 
@@ -125,6 +125,13 @@ class Program:
         """The file's keys of the rows R of `Record.estimates`."""
         return tuple(key for measurement in self.measurements for key in measurement.keys)
 
+    @cached_property
+    def targets(self) -> npt.NDArray[Any] | None:
+        """(N, D) numbers that are learnt in place of the labels, in the precision of the run; None for labels."""
+        if self.dataset.targets is None or self.config.loss == "cross_entropy":
+            return None
+        return self.dataset.targets.astype(self.config.precision)
+
     def start(self, seeds: Array, inputs: Array, conditional: Array) -> tuple[Sample, State]:
         """Fresh networks for a block of seeds (K,), each with its hyper-parameters."""
         row = jnp.clip(jnp.searchsorted(self.per_seed.seeds, seeds), 0, len(self.per_seed.seeds) - 1)
@@ -132,7 +139,14 @@ class Program:
         return jax.vmap(self.trainer.start, in_axes=(0, None, None, 0))(seeds, inputs, conditional, hyper)
 
     def train(
-        self, sample: Sample, state: State, inputs: Array, first: Array, last: Array, learn: Array
+        self,
+        sample: Sample,
+        state: State,
+        inputs: Array,
+        first: Array,
+        last: Array,
+        learn: Array,
+        targets: Array | None = None,
     ) -> tuple[State, GradientMoments]:
         """Epochs first, first + 1, ... last - 1 of a block; one program for any number of them.
 
@@ -141,10 +155,10 @@ class Program:
         """
         if self.fused is not None:
             return self.fused.epochs(sample, state, first, last, learn)
-        epoch = jax.vmap(self.trainer.epoch, in_axes=(0, 0, None, None, None))
+        epoch = jax.vmap(self.trainer.epoch, in_axes=(0, 0, None, None, None, None))
 
         def one(number: Array, carry: tuple[State, GradientMoments]) -> tuple[State, GradientMoments]:
-            return epoch(sample, carry[0], inputs, number, learn)
+            return epoch(sample, carry[0], inputs, number, learn, targets)
 
         return jax.lax.fori_loop(first, last, one, (state, self.no_moments(state)))
 
@@ -153,15 +167,25 @@ class Program:
         return jax.vmap(gradients.begin)(state.params)
 
     def measure(
-        self, sample: Sample, state: State, moments: GradientMoments, inputs: Array, conditional: Array
+        self,
+        sample: Sample,
+        state: State,
+        moments: GradientMoments,
+        inputs: Array,
+        conditional: Array,
+        targets: Array | None = None,
     ) -> Record:
         """All that is logged of a block; away from a CPU in as few kernels as can be, up to the order of sums."""
         evaluate = jax.vmap(self.model.evaluate, in_axes=(0, None))
         logits, activations = evaluate(state.weights, jnp.moveaxis(inputs, 0, -1))
         n, dtype = len(conditional), jnp.dtype(self.config.precision)
         trained = jax.vmap(lambda patterns: jnp.zeros(n, dtype).at[patterns].set(1))(sample.patterns)
-        loss = jax.vmap(cross_entropy)(logits, sample.labels)
-        hit = jax.vmap(correct)(logits, sample.labels).astype(loss.dtype)
+        if targets is None:
+            loss = jax.vmap(self.trainer.loss)(logits, sample.labels)
+            hit = jax.vmap(correct)(logits, sample.labels).astype(loss.dtype)
+        else:
+            loss = jax.vmap(self.trainer.loss, in_axes=(0, None))(logits, targets)
+            hit = jnp.full_like(loss, jnp.nan)  # numbers are not right or wrong
 
         def mean(values: Array, weight: Array) -> Array:
             # 0/0 = NaN where there are no test patterns.

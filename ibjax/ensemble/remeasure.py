@@ -229,5 +229,5 @@ def _check_losses(losses: FloatArray, stored: FloatArray) -> None:
     if apart.any():
         raise ValueError(
             "dataset or network is not the one of the run: with the stored weights it gives other losses "
-            f"({losses[apart][0]:.6g} where the run had {stored[apart][0]:.6g} nats)"
+            f"({losses[apart][0]:.6g} where the run had {stored[apart][0]:.6g})"
         )

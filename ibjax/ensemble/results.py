@@ -100,11 +100,14 @@ def collect(config: Config, program: Program, buffer: ResultBuffer, patterns: np
     mask = np.zeros((len(patterns), dataset.n_patterns), bool)
     np.put_along_axis(mask, patterns, True, axis=1)
     extras = _extras(config, program, values, mask)  # takes its arrays out of the values
+    if program.targets is not None:  # numbers are not right or wrong
+        del values["train_accuracy"], values["test_accuracy"]
     return Trajectory(
         config={
             "config": dataclasses.asdict(config),
             "custom": list(program.custom),
             **({"dataset_sha256": dataset.sha256} if "dataset" in program.custom else {}),
+            **({} if dataset.target_edges is None else {"target_edges": [list(e) for e in dataset.target_edges]}),
             "estimators": {estimator.name: describe(estimator) for estimator in program.estimators},
             **origin(jax.local_devices()[0].device_kind),
         },

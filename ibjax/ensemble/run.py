@@ -32,14 +32,12 @@ from ibjax.ensemble.blocks import (
     block_size,
     count_blocks,
     devices_for,
-    from_bytes,
     lower,
     precision,
     split,
     threads_per_device,
-    to_bytes,
 )
-from ibjax.ensemble.checkpoint import Checkpoint
+from ibjax.ensemble.checkpoint import Checkpoint, from_bytes, to_bytes
 from ibjax.ensemble.compiled import CompiledRun, acquire_compiled, check_footprint, expected_seconds
 from ibjax.ensemble.program import Program, Record
 from ibjax.ensemble.results import Doubts, ResultBuffer, collect, progress_of

@@ -30,6 +30,7 @@ from ibjax.figures.style import (
     mean_of,
     solid_and_dashed,
 )
+from ibjax.trajectory.schema import loss_label
 from ibjax.trajectory.trajectory import Trajectory
 
 _ACCURACY = "#00708A"
@@ -99,23 +100,27 @@ def weight_norms(trajectory: Trajectory, *, ax: Axes | None = None) -> Axes:
 
 
 def loss_and_accuracy(trajectory: Trajectory, *, ax: Axes | None = None) -> Axes:
-    """Loss (left axis, nats) and accuracy (right axis), training solid and test dashed.
+    """Loss (left axis) and accuracy (right axis, where there is any), training solid and test dashed.
 
     Returns:
       The axes of the loss; those of the accuracy share their horizontal axis.
     """
     with canvas(ax) as ax:
-        right = ax.twinx()
-        for axes, name, colour in ((ax, "loss", "black"), (right, "accuracy", _ACCURACY)):
+        lines = [(ax, "loss", "black")]
+        right = None if {"train_accuracy", "test_accuracy"} <= set(trajectory.absent) else ax.twinx()
+        if right is not None:
+            lines.append((right, "accuracy", _ACCURACY))
+        for axes, name, colour in lines:
             for part, dashes in (("train", "-"), ("test", DASHED)):
                 values = mean_over_seeds(trajectory, f"{part}_{name}")
                 axes.plot(trajectory.epochs, values.mean, color=colour, linestyle=dashes)
                 fill_band(axes, trajectory.epochs, values.low, values.high, colour)
             axes.tick_params(axis="y", colors=colour, which="both")
-        ax.set_ylabel("cross-entropy [nats]", color="black")
+        ax.set_ylabel(loss_label(trajectory.config), color="black")
         ax.set_ylim(bottom=0.0)
-        right.set_ylabel("accuracy", color=_ACCURACY)
-        right.set_ylim(None, 1.02)
+        if right is not None:
+            right.set_ylabel("accuracy", color=_ACCURACY)
+            right.set_ylim(None, 1.02)
         _finish(ax, trajectory, solid_and_dashed("training", "test"))
         return ax
 

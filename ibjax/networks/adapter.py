@@ -20,7 +20,7 @@ from ibjax.networks.perceptron import Perceptron
 from ibjax.networks.protocol import Apply, Model, Network, Params, some_key
 
 
-def as_model(network: Any, dataset: Dataset, dtype: jnp.dtype) -> Model:
+def as_model(network: Any, dataset: Dataset, dtype: jnp.dtype, n_numbers: int | None = None) -> Model:
     """A network as a `Model`, checked against the contract unless it is the built-in one; nothing is compiled.
 
     Args:
@@ -28,6 +28,7 @@ def as_model(network: Any, dataset: Dataset, dtype: jnp.dtype) -> Model:
         or a callable `rngs -> nnx.Module`. Each gives `(logits, activations)`; in a `Captured`, logits alone.
       dataset: what the network is to learn.
       dtype: of its inputs.
+      n_numbers: how many it is to give of a pattern in place of logits of the classes.
 
     Raises:
       TypeError: none of these, a class or one nnx.Module in their place, or see `check_contract`.
@@ -35,7 +36,7 @@ def as_model(network: Any, dataset: Dataset, dtype: jnp.dtype) -> Model:
     """
     if isinstance(network, Perceptron):
         return network.model
-    captured = network if isinstance(network, Captured) else None
+    captured = network.giving(numbers=n_numbers is not None) if isinstance(network, Captured) else None
     network = network if captured is None else captured.network
     if isinstance(network, type) and isinstance(network, Network):
         raise TypeError(f"network = {network.__name__}, a class; allowed: an instance of it, {network.__name__}(...)")
@@ -53,7 +54,7 @@ def as_model(network: Any, dataset: Dataset, dtype: jnp.dtype) -> Model:
             f"network = {network!r}; allowed: a flax linen module, a callable rngs -> nnx.Module, or an object with "
             "init(key, inputs) and apply(params, inputs) -> (logits, activations)"
         )
-    widths = check_contract(functions, dataset, dtype)
+    widths = check_contract(functions, dataset, dtype, n_numbers)
     return Model(
         functions.init,
         patterns_last(functions.apply),

@@ -34,7 +34,8 @@ def capture(network: Any, layers: Layers) -> Captured:
         ibjax.run(network=ibjax.capture(Net(), ["first", "after_tanh"]))
 
     Here "first" is what Dense returns, before the tanh, which is a function and no part. Parts of parts are joined by
-    "/" ("block/Dense_0"). After the layers comes "output", the probabilities of the classes.
+    "/" ("block/Dense_0"). After the layers comes "output", the probabilities of the classes (or the numbers
+    themselves, where the loss compares these with the data set's targets).
 
     Args:
       network: a flax linen module, or a callable `rngs -> nnx.Module`.
@@ -65,12 +66,18 @@ class Captured:
     Attributes:
       network: the module or what makes it.
       layers: as given.
+      numbers: the module gives numbers, which are the output as they are, in place of logits.
       found: names of the layers, once the network has been traced.
     """
 
     network: Any
     layers: Layers
+    numbers: bool = False
     found: list[str] = dataclasses.field(default_factory=list)
+
+    def giving(self, *, numbers: bool) -> Captured:
+        """The same network, not yet traced."""
+        return Captured(self.network, self.layers, numbers)
 
     def apply_linen(self, variables: Params, inputs: Array, **options: bool) -> tuple[Array, list[Array]]:
         """Logits and activations of a linen module with these variables; `options` are arguments of its call."""
@@ -105,9 +112,11 @@ class Captured:
                     f"{type(calls[name][0]).__name__}; allowed: parts called once that return an array"
                 )
         self.found[:] = [*names, _OUTPUT]
-        odds = logits.shape[-1] == 1
-        probabilities = jax.nn.sigmoid(logits) if odds else jax.nn.softmax(logits, axis=-1)
-        return logits, [*(calls[name][0] for name in names), probabilities]
+        if self.numbers:
+            outputs = logits
+        else:
+            outputs = jax.nn.sigmoid(logits) if logits.shape[-1] == 1 else jax.nn.softmax(logits, axis=-1)
+        return logits, [*(calls[name][0] for name in names), outputs]
 
 
 def _leaves(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -42,13 +42,14 @@ _SIZES = (2, 3)
 """Batches whose shapes are compared."""
 
 
-def check_contract(network: Functions, dataset: Dataset, dtype: jnp.dtype) -> list[int]:
+def check_contract(network: Functions, dataset: Dataset, dtype: jnp.dtype, n_numbers: int | None = None) -> list[int]:
     """The widths of the layers of a user's network.
 
     Args:
       network: its functions.
       dataset: what the network is to learn.
       dtype: of its inputs.
+      n_numbers: how many it is to give of a pattern in place of logits of the classes.
 
     Raises:
       TypeError: it returns no pair (logits, activations), or has parameters that are not floating point.
@@ -71,7 +72,9 @@ def check_contract(network: Functions, dataset: Dataset, dtype: jnp.dtype) -> li
             f"{_SIZES[1]} patterns; allowed: widths that are always the same"
         )
     classes = dataset.n_classes
-    if logits not in ({1, 2} if classes == 2 else {classes}):
+    if n_numbers is not None and logits != n_numbers:
+        raise ValueError(f"network returned {logits} numbers for targets of {n_numbers}")
+    if n_numbers is None and logits not in ({1, 2} if classes == 2 else {classes}):
         raise ValueError(f"network returned {logits} logits for {classes} classes")
     if _trace(network.apply, weights, dataset, dtype) != _trace(network.apply, weights, dataset, dtype):
         raise ValueError(

@@ -43,12 +43,12 @@ _BOUNDED = frozenset({"tanh", "softsign"})
 
 @dataclasses.dataclass(frozen=True)
 class Perceptron:
-    """The built-in multilayer perceptron: hidden layers, then the output layer, whose activations are probabilities.
+    """The built-in multilayer perceptron: hidden layers, then the output layer, with probabilities or numbers.
 
     Attributes:
       widths: units of each layer from the input to the output, (F, ..., C or 1).
       activation: of the hidden layers.
-      output: "sigmoid" (last width 1) or "softmax".
+      output: "sigmoid" (last width 1), "softmax", or "linear", which gives numbers in place of probabilities.
       initializer: "fan_in" or "fan_out"; see `ibjax.Config`.
       dtype: of parameters and activations.
     """
@@ -70,7 +70,7 @@ class Perceptron:
             self.forward,
             layer_names=(*(f"hidden_{i}" for i in range(1, len(hidden) + 1)), "output"),
             layer_widths=self.widths[1:],
-            bounded=(bounded,) * len(hidden) + (True,),
+            bounded=(bounded,) * len(hidden) + (self.output != "linear",),
             hidden=hidden,
             units=self.by_units if narrow else None,
         )
@@ -110,7 +110,7 @@ class Perceptron:
         """As `forward`, for a GPU; the derivative is that of the logits, with respect to the parameters alone."""
         features = inputs.reshape(-1, inputs.shape[-1])
         logits, activations = units.forward(self.activation, params, features, noise)
-        return logits, [*activations, self._probabilities(logits, 0)]
+        return logits, [*activations, self._outputs(logits, 0)]
 
     def propagate(self, params: Params, inputs: ArrayLike, *, key: Array, noise_std: float, passes: int) -> list[Array]:
         """Activations f_l(T_{l-1}) of every layer in `passes` of the noisy network T_l = f_l(T_{l-1}) + Z.
@@ -157,8 +157,10 @@ class Perceptron:
             activations.append(a)
             a = a if noise is None else a + noise[index]
         logits = product(params[-1]["kernel"], params[-1]["bias"], a)
-        return logits, [*activations, self._probabilities(logits, classes)]
+        return logits, [*activations, self._outputs(logits, classes)]
 
-    def _probabilities(self, logits: Array, classes: int) -> Array:
-        """Of the classes, which lie along an axis."""
+    def _outputs(self, logits: Array, classes: int) -> Array:
+        """Probabilities of the classes, which lie along an axis; or the numbers themselves."""
+        if self.output == "linear":
+            return logits
         return jax.nn.sigmoid(logits) if self.output == "sigmoid" else jax.nn.softmax(logits, axis=classes)

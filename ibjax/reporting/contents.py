@@ -1,6 +1,6 @@
 """What a page holds of one run: its numbers for the script of the page, its words for the template.
 
-Shapes: S seeds, E logged epochs, L layers, K corners of the information curve. Information in bits, losses in nats.
+Shapes: S seeds, E logged epochs, L layers, K corners of the information curve. Information in bits.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ibjax.figures.style import layer_colours, layer_markers
 from ibjax.reporting.colours import on_dark
 from ibjax.reporting.findings import findings
 from ibjax.trajectory.provenance import facts, in_words
-from ibjax.trajectory.schema import TrajectoryError
+from ibjax.trajectory.schema import TrajectoryError, loss_label
 from ibjax.trajectory.trajectory import FloatArray, Trajectory
 
 Series = dict[str, Any]
@@ -64,6 +64,7 @@ def contents(label: str, trajectory: Trajectory, curve: Curve | None, without_cu
         "estimators": [_estimator(trajectory, name, *values) for name, values in estimators.items()],
         "curve": corners,
         "loss": _of_parts(trajectory, "loss"),
+        "loss_label": loss_label(trajectory.config),
         "accuracy": _of_parts(trajectory, "accuracy"),
         **_gradients(trajectory),
         "without_curve": without_curve,

@@ -46,7 +46,7 @@ def plots(content: dict[str, Any]) -> dict[str, Any]:
     if content["gradients"]:
         label = "gradient norm / weight norm" if content["weight_norm"] else "gradient norm"
         found["gradients"] = _over_epochs(content, "gradients", label, logarithmic=True)
-    for key, label in (("loss", "loss [nats]"), ("accuracy", "accuracy")):
+    for key, label in (("loss", content["loss_label"]), ("accuracy", "accuracy")):
         if content[key]["parts"]:
             found[key] = _over_epochs(content, key, label, height=220)
     return found

@@ -52,6 +52,8 @@ def supports(network: Any, trainer: Trainer, *, noise: bool) -> bool:
     return (
         isinstance(network, Perceptron)
         and network.activation in _ACTIVATIONS
+        and network.output in ("sigmoid", "softmax")
+        and trainer.loss is cross_entropy
         and network.dtype == "float32"
         and max(network.widths) <= WIDEST
         and isinstance(rule, GradientDescent)

@@ -15,7 +15,6 @@ from jax import Array, lax
 from ibjax.networks.protocol import Params
 from ibjax.training import gradients
 from ibjax.training.gradients import GradientMoments
-from ibjax.training.loss import cross_entropy
 from ibjax.training.shuffle import ROUNDS
 from ibjax.training.trainer import RULE_STREAM, Sample, State, Trainer, epoch_positions, step_key
 
@@ -36,7 +35,13 @@ class FewLaunches(Trainer):
         return cls(**{**fields, "model": dataclasses.replace(trainer.model, forward=trainer.model.units)})
 
     def epoch(
-        self, sample: Sample, state: State, inputs: Array, number: Array, learn: Array
+        self,
+        sample: Sample,
+        state: State,
+        inputs: Array,
+        number: Array,
+        learn: Array,
+        targets: Array | None = None,
     ) -> tuple[State, GradientMoments]:
         rule, b = self.make_rule(sample.hyper), self.batch_size
         position, _ = epoch_positions(sample, number, self.n_train, b, self.shuffle, together=ROUNDS)
@@ -46,12 +51,12 @@ class FewLaunches(Trainer):
         def step(index: Array, carry: tuple[State, GradientMoments]) -> tuple[State, GradientMoments]:
             state, moments = carry
             count = jnp.clip(n - index * b, 0, b)
-            x, y = self._patterns(source[index], sample, inputs)
+            x, y = self._patterns(source[index], sample, inputs, targets)
 
             def loss(params: Params) -> tuple[Array, None]:
                 logits, _ = self._forward(sample, params, None, x, number, index)
                 weight = (jnp.arange(b) < count).astype(logits.dtype)
-                return jnp.sum(weight * cross_entropy(logits, y)) / jnp.maximum(count, 1), None
+                return jnp.sum(weight * self.loss(logits, y)) / jnp.maximum(count, 1), None
 
             # A step without patterns, at the end of the epoch of a network that has few, is none.
             key, taken = step_key(sample, RULE_STREAM, number, index), count > 0

@@ -32,7 +32,7 @@ class StepInfo(NamedTuple):
     statistics: Array | None = None
 
 
-Loss = Callable[[Params], tuple[Array, Array | None]]
+BatchLoss = Callable[[Params], tuple[Array, Array | None]]
 """The network's tree of parameters -> the mean loss of a batch in nats, (), and the network's statistics after it,
 (Q,), None where it keeps none."""
 
@@ -43,7 +43,7 @@ class UpdateRule(Protocol):
     def init(self, params: Array) -> Any:
         """The rule's state for fresh parameters (P,): a pytree of arrays."""
 
-    def step(self, key: Array, params: Array, state: Any, loss: Loss) -> tuple[Array, Any, StepInfo]:
+    def step(self, key: Array, params: Array, state: Any, loss: BatchLoss) -> tuple[Array, Any, StepInfo]:
         """One step.
 
         Args:
@@ -75,7 +75,7 @@ class GradientDescent:
     def init(self, params: Array) -> Any:
         return self.optimizer.init(params if self.elementwise else self.unravel(params))
 
-    def step(self, key: Array, params: Array, state: Any, loss: Loss) -> tuple[Array, Any, StepInfo]:
+    def step(self, key: Array, params: Array, state: Any, loss: BatchLoss) -> tuple[Array, Any, StepInfo]:
         del key  # nothing is drawn
         tree = self.unravel(params)
         gradients, statistics = jax.grad(loss, has_aux=True)(tree)

@@ -20,8 +20,8 @@ from ibjax.networks.dense import BARRIERS_HOLD
 from ibjax.networks.protocol import Model, Params
 from ibjax.training import gradients
 from ibjax.training.gradients import GradientMoments
-from ibjax.training.loss import cross_entropy
-from ibjax.training.rules import UpdateRule
+from ibjax.training.loss import Loss, cross_entropy
+from ibjax.training.rules import BatchLoss, UpdateRule
 from ibjax.training.shuffle import ROUNDS_TOGETHER, round_keys, swap_or_not
 
 # Set the keys of the noise, of the update rule and of the network's own draws apart from those of the batch orders,
@@ -108,6 +108,7 @@ class Trainer:
       ordered_split: the first n patterns, rather than n drawn ones.
       bits: F where the inputs are F bits that share a 32-bit word with the label: one gather of a word a pattern
         instead of one a feature. 0 where they do not.
+      loss: of each pattern.
     """
 
     model: Model
@@ -117,6 +118,7 @@ class Trainer:
     shuffle: bool
     ordered_split: bool
     bits: int = 0
+    loss: Loss = cross_entropy
 
     def start(
         self, seed: Array, inputs: Array, p_y_given_x: Array, hyper: HyperParameters = _SHARED
@@ -157,7 +159,13 @@ class Trainer:
         return jnp.where(patterns < n_patterns, patterns, patterns[0])
 
     def epoch(
-        self, sample: Sample, state: State, inputs: Array, number: Array, learn: Array
+        self,
+        sample: Sample,
+        state: State,
+        inputs: Array,
+        number: Array,
+        learn: Array,
+        targets: Array | None = None,
     ) -> tuple[State, GradientMoments]:
         """One pass over the training patterns.
 
@@ -165,6 +173,7 @@ class Trainer:
           inputs: (N, ...).
           number: () int32, which epoch; the batch order depends on it and on the seed only.
           learn: () bool; False leaves the state alone, and only the moments are gathered.
+          targets: (N, D) numbers to be learnt in place of the labels.
 
         Returns:
           The new state, and the moments of the epoch's minibatch gradients.
@@ -176,21 +185,14 @@ class Trainer:
 
         def batch(step: Array) -> tuple[Array, Array, Array]:
             chosen, here = (lax.dynamic_index_in_dim(a, step, keepdims=False) for a in (source, present))
-            return *self._patterns(chosen, sample, inputs), here
+            return *self._patterns(chosen, sample, inputs, targets), here
 
         def step(index: Array, carry: Any, size: int = self.batch_size) -> Any:
             state, moments, ahead = carry
             x, y, here = lax.optimization_barrier(batch(index)) if BARRIERS_HOLD else ahead
             if size < self.batch_size:
                 x, y, here = x[..., :size], y[:size], here[:size]
-
-            def loss(params: Params) -> tuple[Array, Array | None]:
-                logits, statistics = self._forward(sample, params, state.statistics, x, number, index)
-                weight = here.astype(logits.dtype)
-                count = jnp.sum(weight)
-                mean = jnp.sum(weight * cross_entropy(logits, y)) / (jnp.maximum(count, 1) if uneven else count)
-                return mean, statistics
-
+            loss = self._mean_loss(sample, state.statistics, (x, y, here), number, index)
             key = step_key(sample, RULE_STREAM, number, index)
             params, rule_state, info = rule.step(key, state.params, state.rule, loss)
             # A step without patterns, at the end of the epoch of a network that has few, is none.
@@ -217,14 +219,31 @@ class Trainer:
             carry = step(jnp.int32(in_loop), carry, self.n_train % self.batch_size)
         return carry[0], carry[1]
 
-    def _patterns(self, chosen: Array, sample: Sample, inputs: Array) -> tuple[Array, Array]:
-        """Inputs (..., B) and labels (B,) of patterns (B,), given by their words where these are packed."""
+    def _mean_loss(
+        self, sample: Sample, statistics: Array | None, batch: tuple[Array, ...], number: Array, index: Array
+    ) -> BatchLoss:
+        """Of the inputs, labels and presence of the patterns of a batch."""
+        x, y, here = batch
+
+        def loss(params: Params) -> tuple[Array, Array | None]:
+            logits, after = self._forward(sample, params, statistics, x, number, index)
+            weight = here.astype(logits.dtype)
+            count = jnp.sum(weight)
+            uneven = sample.hyper.n_train is not None
+            mean = jnp.sum(weight * self.loss(logits, y)) / (jnp.maximum(count, 1) if uneven else count)
+            return mean, after
+
+        return loss
+
+    def _patterns(self, chosen: Array, sample: Sample, inputs: Array, targets: Array | None) -> tuple[Array, Array]:
+        """Inputs (..., B) and labels (B,), or targets (B, D), of patterns (B,), given by their words where packed."""
         if self.bits:
             shift = jnp.arange(self.bits, dtype=jnp.uint32)
             bits = chosen >> shift[:, None]
             return (bits & 1).astype(inputs.dtype), (chosen >> self.bits).astype(jnp.int32)
         x = jnp.moveaxis(jnp.take(inputs, chosen, axis=0, mode="clip"), 0, -1)
-        return x, sample.labels.at[chosen].get(mode="promise_in_bounds")
+        learnt = sample.labels if targets is None else targets
+        return x, learnt.at[chosen].get(mode="promise_in_bounds")
 
     def _forward(
         self, sample: Sample, params: Params, statistics: Array | None, x: Array, number: Array, index: Array

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ibjax.trajectory.schema import LABELS, all_axes
+from ibjax.trajectory.schema import LABELS, all_axes, is_squared_error
 
 if TYPE_CHECKING:
     import pandas
@@ -131,6 +131,8 @@ def _attributes(config: dict[str, Any], key: str) -> dict[str, str]:
     """What the numbers are: `long_name`, `units`, and of an information the estimator."""
     which = next((base for base in ("i_xt_error", "i_ty_error", "i_xt", "i_ty") if key.startswith(base)), None)
     name, unit = _NAMES.get(which or key, (key.replace("_", " "), "1"))
+    if key.endswith("_loss") and is_squared_error(config):
+        name, unit = name.replace("cross-entropy", "mean squared error"), "1"
     attributes = {"long_name": name, "units": unit}
     if which is None:
         return attributes

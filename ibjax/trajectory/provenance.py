@@ -90,7 +90,8 @@ def _claims(config: Config, trajectory: Trajectory) -> Iterator[tuple[str, Any, 
     yield "logged epochs", config.logged, tuple(trajectory.epochs.tolist())
     if "network" not in custom:
         yield "hidden widths", config.hidden_widths, trajectory.layer_widths[:-1]
-        yield "output", config.output, "sigmoid" if trajectory.layer_widths[-1] == 1 else "softmax"
+        if config.output != "linear":  # which may have one unit or several
+            yield "output", config.output, "sigmoid" if trajectory.layer_widths[-1] == 1 else "softmax"
     if "dataset" not in custom:
         task = spherical_dataset(config.dataset)
         of_task = tuple(round(value, 5) for value in (task.h_x, task.h_y, task.information))

@@ -8,7 +8,7 @@ Shapes: S seeds, E logged epochs, L layers (hidden layers in order, then the out
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -236,3 +236,13 @@ def share(bits: npt.NDArray[np.floating[Any]], of: Any) -> npt.NDArray[np.floati
     """`bits` (S, E, L) over a number () or one a seed (S,), in the dtype of the bits; NaN where that is not above 0."""
     whole = np.asarray(of, np.float64).reshape(-1, 1, 1)
     return bits / np.where(whole > 0, whole, np.nan).astype(bits.dtype)
+
+
+def is_squared_error(config: Mapping[str, Any]) -> bool:
+    """Whether the losses of a trajectory with this `config` are mean squared errors, and not cross-entropies."""
+    return bool(config.get("config", {}).get("loss") == "mean_squared_error")
+
+
+def loss_label(config: Mapping[str, Any]) -> str:
+    """What the losses of a trajectory with this `config` are, with their unit."""
+    return "mean squared error" if is_squared_error(config) else "cross-entropy [nats]"

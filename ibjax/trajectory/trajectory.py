@@ -1,7 +1,7 @@
 """`Trajectory`: what a run leaves behind, and its npz file.
 
 Shapes: S seeds, E logged epochs, L layers (hidden layers in order, then the output), N input patterns.
-Information is in bits, losses in nats, time in completed epochs.
+Information is in bits, cross-entropies in nats, time in completed epochs.
 """
 
 import functools
@@ -51,7 +51,7 @@ class Trajectory:
       layer_widths: L numbers of units.
       i_xt: (S, E, L) I(X;T), bits.
       i_ty: (S, E, L) I(T;Y), bits.
-      train_loss, test_loss: (S, E) cross-entropy, nats.
+      train_loss, test_loss: (S, E) cross-entropy, nats; or mean squared error, where `config` says so.
       train_accuracy, test_accuracy: (S, E) in 0..1.
       gradient_mean: (S, E, L) norm of the mean of the layer's minibatch gradients over the epoch completed.
       gradient_std: (S, E, L) norm of their standard deviation.
