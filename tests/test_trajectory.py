@@ -402,12 +402,15 @@ class TestConcatenate:
         sources = concatenate([small(), other]).config["merged_from"]
         assert [source["device_kind"] for source in sources] == ["cpu", "gpu"]
 
-    @pytest.mark.parametrize("field", ["weight_decay", "momentum"])
-    def test_fields_of_later_versions_are_as_they_were_without(self, field: str) -> None:
+    @pytest.mark.parametrize(
+        ("field", "before", "other"),
+        [("weight_decay", 0.0, 0.1), ("momentum", 0.0, 0.1), ("loss", "cross_entropy", "mean_squared_error")],
+    )
+    def test_fields_of_later_versions_are_as_they_were_without(self, field: str, before: Any, other: Any) -> None:
         one = {"seeds": [1, 2], "bins": 30}
-        later = [small(seeds=np.array([1, 2]), config={"config": {**one, field: d}}) for d in (0.0, 0.1)]
+        later = [small(seeds=np.array([1, 2]), config={"config": {**one, field: d}}) for d in (before, other)]
         assert concatenate([small(), later[0]]).seeds.size == 4
-        with pytest.raises(TrajectoryError, match=rf"config {field} \(0.0, 0.1\)"):
+        with pytest.raises(TrajectoryError, match=rf"config {field} \({before!r}, {other!r}\)"):
             concatenate([small(), later[1]])
 
     def test_any_iterable_of_trajectories(self) -> None:

@@ -15,7 +15,7 @@ from ibjax.trajectory.provenance import differing_entries
 from ibjax.trajectory.schema import AXES, TrajectoryError, all_axes, extra_axes
 from ibjax.trajectory.trajectory import Trajectory
 
-_ADDED = {"weight_decay": 0.0, "initial_scale": 1.0, "momentum": 0.0}
+_ADDED = {"weight_decay": 0.0, "initial_scale": 1.0, "momentum": 0.0, "loss": "cross_entropy"}
 """Fields of the configuration that version 0.1.0 had not, as its runs are in them."""
 
 
@@ -110,7 +110,7 @@ def _decisive(trajectory: Trajectory, free: Sequence[str]) -> dict[str, Any]:
     recorded = config.get("config", {})
     recorded = recorded and _ADDED | recorded
     decisive = {key: value for key, value in recorded.items() if key not in free}
-    others = {key: config.get(key) for key in ("custom", "estimators")}
+    others = {key: config.get(key) for key in ("custom", "estimators", "target_edges")}
     return {"config": decisive, **others, "measured": measured}
 
 
