@@ -1,9 +1,10 @@
-"""What a notebook shows: of a trajectory its summary."""
+"""What a notebook shows: of a trajectory its summary, of a run one line that grows. In a real kernel where told."""
 
 import re
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,3 +76,32 @@ def test_a_large_folder_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     text = folder._repr_html_()
     assert "<svg" not in text
     assert "streamed_mean" in text
+
+
+def executed(*cells: str) -> list[list[Any]]:
+    """The outputs of cells, run in a kernel of their own."""
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    nbclient.NotebookClient(notebook, kernel_name="python3", timeout=120).execute()
+    return [cell.outputs for cell in notebook.cells]
+
+
+def test_in_a_kernel(trajectory: Trajectory, tmp_path: Path) -> None:
+    """A bar is one output however often it moves, and ends where the run does; a trajectory is shown as HTML."""
+    trajectory.save(tmp_path / "run.npz")
+    bar, shown = executed(
+        "import time\n"
+        "from ibjax.progress import Progress, bar\n"
+        "with bar() as report:\n"
+        "    for done in range(61):\n"
+        "        report(Progress(done, 60, 600, 10 * done, 0.5, 2.0, 0, 3.0))\n"
+        "        time.sleep(0.02)\n",
+        f"import ibjax\nibjax.load({str(tmp_path / 'run.npz')!r})",
+    )
+    assert [output.output_type for output in bar] == ["display_data"]
+    line = bar[0].data["text/plain"]
+    assert "600/600" in line
+    assert "I(X;T) 2.00 bits" in line
+    assert "\n" not in line
+    assert shown[0].data["text/html"] == trajectory._repr_html_()
