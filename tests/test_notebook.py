@@ -35,7 +35,7 @@ def test_the_table_says_where_each_layer_ends() -> None:
 def test_the_picture_is_the_plane_to_scale() -> None:
     picture = parsed(synthetic_trajectory()).find(".//svg")
     assert picture is not None
-    lines = [line.attrib["points"].split() for line in picture.iter("polyline")]
+    lines = [line.attrib["points"].split() for line in picture.iter("polyline")][::-1]  # the last layer lies below
     assert [len(line) for line in lines] == [40] * 4
     x, y = np.array([line[-1].split(",") for line in lines], float).T
     mean = synthetic_trajectory().i_xt[:, -1].mean(axis=0)

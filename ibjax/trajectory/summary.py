@@ -89,8 +89,11 @@ def as_html(run: Summarised) -> str:
 def _table(run: Summarised, means: list[Any] | None) -> Iterator[str]:
     """A row for each layer: name, width, and where its mean ends, bits."""
     ends = "" if means is None else "<th>I(X;T)</th><th>I(T;Y)</th>"
-    caption = "" if means is None else f"{int(run.healthy.sum()):,} networks, mean at epoch {run.epochs[-1]:,} [bits]"
-    yield f"<table><caption>{caption}</caption><thead><tr><th>layer</th><th>units</th>{ends}</tr></thead><tbody>"
+    count = int(run.healthy.sum())
+    whose = "one network" if count == 1 else f"{count:,} networks, mean"
+    caption = "" if means is None else f"{whose} at epoch {run.epochs[-1]:,} [bits]"
+    yield f'<table><caption style="white-space:nowrap">{caption}</caption>'
+    yield f"<thead><tr><th>layer</th><th>units</th>{ends}</tr></thead><tbody>"
     for layer, (name, colour) in enumerate(zip(run.layer_names, _colours(len(run.layer_names)), strict=True)):
         sign = "" if means is None else f'<span style="color:{colour}">&#9679;</span> '
         values = "" if means is None else "".join(f"<td>{mean[-1, layer]:.3f}</td>" for mean in means)
@@ -123,7 +126,8 @@ def _plane(run: Summarised, i_xt: npt.NDArray[Any], i_ty: npt.NDArray[Any]) -> I
     middle = _TOP + high / 2
     yield f'<text x="{_LEFT + wide / 2}" y="{_HEIGHT - 8}" text-anchor="middle">I(X;T) [bits]</text>'
     yield f'<text transform="rotate(-90 12 {middle})" x="12" y="{middle}" text-anchor="middle">I(T;Y) [bits]</text></g>'
-    for layer, colour in enumerate(_colours(len(run.layer_names))):
+    # The first layers last: those that stay where they are would lie below deeper ones that begin there.
+    for layer, colour in reversed(list(enumerate(_colours(len(run.layer_names))))):
         points = [(x, y) for x, y in zip(xs[:, layer], ys[:, layer], strict=True) if np.isfinite(x + y)]
         if not points:
             continue
