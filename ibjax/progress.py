@@ -1,17 +1,26 @@
-"""Bars on the terminal: of `ibjax.run(progress=True)`, and of what is counted. Nothing where there is no terminal."""
+"""Bars of `ibjax.run(progress=True)`, and of what is counted: on the terminal, or as an output of a notebook's cell.
+
+Nothing where there is neither.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import math
 import sys
+import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from rich import progress
 from rich.console import Console
 from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
+
+_CELL = 90
+"""Columns of a bar in a notebook, which does not tell its own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,8 +78,47 @@ class _Left(TimeRemainingColumn):
         return Text("") if task.total is None else Text.assemble(super().render(task), " left")
 
 
+class _Cell(progress.Progress):
+    """One output of a notebook's cell, replaced while the bar moves; its last state stays.
+
+    What rich does by itself needs ipywidgets. An output that is replaced is one also in a notebook that is executed
+    without anyone looking. As text it takes the theme of its page.
+    """
+
+    def start(self) -> None:
+        """Shows the bar; what IPython calls a handle replaces it."""
+        display = sys.modules["IPython.display"].display  # a kernel has loaded it; others need not have it
+        self._handle = display({"text/plain": ""}, raw=True, display_id=True)
+        self._shown = -math.inf
+
+    def update(self, task_id: progress.TaskID, **fields: Any) -> None:
+        """Moves the bar; the page is told a few times a second."""
+        super().update(task_id, **fields)
+        if time.monotonic() - self._shown >= 0.2:
+            self._show()
+
+    def stop(self) -> None:
+        """Shows the last state."""
+        self._show()
+
+    def _show(self) -> None:
+        page = Console(file=io.StringIO(), width=_CELL, color_system=None, force_terminal=False, force_jupyter=False)
+        with page.capture() as text:
+            page.print(self.get_renderable())
+        self._handle.update({"text/plain": text.get().strip()}, raw=True)
+        self._shown = time.monotonic()
+
+
+def _in_kernel() -> bool:
+    """Whether this process is the kernel of a notebook, and no IPython on a terminal."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
+
+
 def _display(*columns: ProgressColumn) -> progress.Progress:
-    """Draws on a terminal only: rich alone would also draw into a file if FORCE_COLOR is set."""
+    """Draws on a terminal or in a notebook: rich alone would also draw into a file if FORCE_COLOR is set."""
+    if _in_kernel():
+        return _Cell(*columns, disable=True)  # rich's own drawing
     console = Console(stderr=True)
     draws = sys.stderr.isatty() and console.is_terminal
     return progress.Progress(*columns, console=console, transient=True, disable=not draws)

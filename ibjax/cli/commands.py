@@ -38,6 +38,7 @@ from ibjax.npz import write_arrays
 from ibjax.progress import count_bar, duration
 from ibjax.trajectory.provenance import facts
 from ibjax.trajectory.schema import LABELS, SCALARS
+from ibjax.trajectory.summary import data_set
 
 
 def info(arguments: argparse.Namespace) -> int:
@@ -50,8 +51,7 @@ def info(arguments: argparse.Namespace) -> int:
         for key, value in facts(trajectory).items():
             print_wrapped(f"  {escape(key):16} {shorten(value)}", 19)
         patterns = "" if "train_mask" in trajectory.absent else f"{trajectory.train_mask.shape[1]} patterns; "
-        print(f"  {'data set':16} {patterns}I(X;Y) {trajectory.i_xy:.4f}, ", end="")
-        print(f"H(X) {trajectory.h_x:.4f}, H(Y) {trajectory.h_y:.4f} bits\n")
+        print(f"  {'data set':16} {patterns}{data_set(trajectory)}\n")
         for key, array in trajectory.arrays().items():
             if key in ("seeds", "epochs") or key not in ("schema_version", *LABELS, *SCALARS):  # those are text above
                 print(f"  {key:24} {array.dtype!s:8} {array.shape}")

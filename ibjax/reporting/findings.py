@@ -10,12 +10,11 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from ibjax.analysis.bounds import BoundsReport, check_bounds
+from ibjax.trajectory.summary import NEAR_H_X
 from ibjax.trajectory.trajectory import FloatArray, Trajectory
 
 SINGLETONS = 0.5
 """Share of the occupied cells with a single pattern from which on a layer counts as undersampled."""
-NEAR_H_X = 0.9
-"""Share of H(X), which is log2 N of N equally likely patterns, that says the same where cells were not counted."""
 DEAD = 0.01
 """Bits of I(X;T) below which a layer tells nothing of its input."""
 

@@ -21,6 +21,7 @@ from ibjax.npz import write_arrays
 from ibjax.trajectory import schema
 from ibjax.trajectory.convert import to_dataframe, to_xarray
 from ibjax.trajectory.schema import AXES, TrajectoryError, extra_axes
+from ibjax.trajectory.summary import as_html
 
 if TYPE_CHECKING:
     import pandas
@@ -125,6 +126,9 @@ class Trajectory:
             f"{f' ({lost} diverged)' if lost else ''}, {self.epochs.size} logged epochs "
             f"{self.epochs[0]}..{self.epochs[-1]}, layers {' '.join(self.layer_names)})"
         )
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
     @property
     def absent(self) -> tuple[str, ...]:
@@ -262,9 +266,8 @@ class Trajectory:
     def to_dataframe(self) -> "pandas.DataFrame":
         """The trajectory as a tidy `pandas.DataFrame`, a row for each seed, epoch and layer, in this order.
 
-        Columns: `seed`, `epoch`, `layer` (ordered from the input on), `layer_width`, what was swept over seeds
-        (`swept`); the arrays of (S, E, L) under their keys; those of a whole network, (S, E) and (S,), repeated for its
-        layers. `attrs["units"]` names units.
+        Columns: `seed`, `epoch`, `layer` (ordered from the input on), `layer_width`, what was `swept` over seeds, the
+        arrays of (S, E, L) under their keys, and those of a network repeated for its layers. `attrs["units"]`: units.
 
         Raises:
           ModuleNotFoundError: pandas is not installed.
@@ -274,8 +277,7 @@ class Trajectory:
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = True) -> Path:
         """Write the npz file, whole or not at all, and return its path.
 
-        Nothing is appended to the name; a symbolic link stays and what it points to is replaced. Weights are
-        compressed.
+        The name stays as given; what a symbolic link points to is replaced. Weights are compressed.
 
         Raises:
           FileExistsError: the file is there and `overwrite` is false.
