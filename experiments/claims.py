@@ -47,6 +47,7 @@ EXPERIMENTS = (
     "noisy_training",
     "generalization",
     "settings",
+    "images",
     "movie",
 )
 """In the order of the table; those that train the runs of others first."""

@@ -11,6 +11,7 @@ from .config import Config as Config
 from .data.dataset import Dataset as Dataset
 from .data.files import load_dataset as load_dataset
 from .data.images import digits_dataset as digits_dataset
+from .data.images import fashion_mnist_dataset as fashion_mnist_dataset
 from .data.spherical import spherical_dataset as spherical_dataset
 from .ensemble.checkpoint import CheckpointError as CheckpointError
 from .ensemble.compiled import Forecast as Forecast

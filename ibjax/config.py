@@ -47,7 +47,8 @@ class Config:
         "spherical",
         "the task",
         note="a built-in one, see `ibjax.spherical_dataset`; `ibjax.run(dataset=...)` overrides it",
-        usage="or a .mat or .npz file with the fields F and y",
+        usage="or a .mat or .npz file with the fields F and y, a .parquet with a column y, an idx file of images with "
+        "that of its labels beside it",
         choices=DATASETS,
         metavar="NAME|FILE",
     )

@@ -267,7 +267,7 @@ BAD = [
     (["--precision", "float16"], ["precision", "float16"]),
     (["--backend", "fsed"], ["backend", "fused"]),
     (["--dataset", "var-u"], ["dataset", "var_u"]),
-    (["--dataset", "data3.csv"], ["--dataset = 'data3.csv'", "'var_u'", "a file that ends in .mat or .npz"]),
+    (["--dataset", "data3.csv"], ["--dataset = 'data3.csv'", "'var_u'", "a file that ends in .mat, .npz, .parquet"]),
     (["--outt", "x.npz"], ["--outt", "(see ibjax run --help)"]),
     (["--out", "missing/x.npz"], ["--out", "missing"]),
     (["--out", "."], ["--out", "folder"]),

@@ -19,7 +19,17 @@ ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted((ROOT / "ibjax").rglob("*.py"))
 LONGEST_FILE, LONGEST_FUNCTION, MOST_MODULES = 300, 60, 9
 REASON = "long because"
-DELAYED = ("matplotlib", "pandas", "xarray", "flax", "sklearn", "scipy.io", "distributed", "ibjax.reporting.page")
+DELAYED = (
+    "matplotlib",
+    "pandas",
+    "xarray",
+    "flax",
+    "sklearn",
+    "scipy.io",
+    "distributed",
+    "pyarrow",
+    "ibjax.reporting.page",
+)
 """Packages that are slow to import, or optional, which a function may therefore import."""
 NOT_EVERYWHERE = ("fcntl",)
 """Modules that not every system has."""

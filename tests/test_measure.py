@@ -72,6 +72,33 @@ def test_estimators_of_a_run_leave_its_numbers_alone(stored: Trajectory) -> None
     assert alone.differences(stored.of_seeds([12])) == {}
 
 
+@pytest.mark.parametrize("part", ["train", "test"])
+@pytest.mark.parametrize("weighted", [False, True], ids=["uniform", "weighted"])
+def test_further_estimators_on_a_part_in_order(part: str, weighted: bool) -> None:
+    """The estimator applied to the patterns of the part alone, with activations made from the stored weights."""
+    p_x = np.random.default_rng(6).dirichlet(np.ones(64)) if weighted else None
+    toy = replace(toy_dataset(), p_x=p_x)
+    config = replace(TINY, split="ordered", train_fraction=0.625, measure_on=part, estimators=("kde",))
+    traj = ibjax.run(config, dataset=toy)
+    chosen = slice(40) if part == "train" else slice(40, None)
+    weight = None if p_x is None else p_x[chosen] / p_x[chosen].sum()
+    for seed in range(2):
+        a = toy.inputs[chosen].astype(np.float32)
+        a = np.tanh(a @ traj.extras["weights_hidden_1"][seed, -1] + traj.extras["biases_hidden_1"][seed, -1])
+        bits = ibjax.kde_information(a, toy.p_y_given_x[chosen], p_x=weight)
+        for name, value in zip(("i_xt_kde", "i_ty_kde"), bits, strict=True):
+            assert traj.extras[name][seed, -1, 0] == pytest.approx(float(value), abs=2e-4)  # float32, 1/(2v) is 500
+    again = ibjax.measure(traj, "kde", dataset=toy)
+    assert np.array_equal(again.i_xt, traj.extras["i_xt_kde"])
+
+
+@pytest.mark.parametrize("changes", [{}, {"split": "ordered", "train_fraction": (0.5, 0.75)}])
+def test_further_estimators_on_parts_that_differ(changes: dict[str, Any]) -> None:
+    config = replace(TINY, measure_on="train", estimators=("kde",), **changes)
+    with pytest.raises(ValueError, match="'kde' with measure_on = 'train'; allowed: 'all', or split = 'ordered' with"):
+        ibjax.run(config, dataset=toy_dataset())
+
+
 @pytest.mark.parametrize("name", ["kde", "noisy"])
 def test_estimators_of_a_run_are_found_again(stored: Trajectory, name: str, tmp_path: Path) -> None:
     """To the bit, from the file, with its seeds in any order; what they are and their options are told in it."""

@@ -24,6 +24,7 @@ GROUPS: Mapping[str, str] = {
     "bottleneck": "The information bottleneck",
     "estimators": "Estimators",
     "critics": "What the critics claim",
+    "images": "Images",
 }
 """The families of claims by name, in the order of the table; Holm's correction is within each."""
 

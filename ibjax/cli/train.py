@@ -33,7 +33,7 @@ from ibjax.cli.output import (
 from ibjax.cluster.engine import ExecutorError, connect
 from ibjax.config import Config
 from ibjax.data.dataset import Dataset
-from ibjax.data.files import ENDINGS
+from ibjax.data.files import READABLE, is_readable
 from ibjax.data.spherical import DATASETS
 from ibjax.information.estimator import make
 from ibjax.progress import bar, duration
@@ -156,14 +156,15 @@ def _read_dataset(arguments: argparse.Namespace) -> ibjax.Dataset | None:
     if "dataset" not in arguments or arguments.dataset in DATASETS:
         return None
     path = arguments.dataset
-    if Path(path).suffix.lower() not in ENDINGS:
-        raise UsageError(f"{unknown('--dataset', path, DATASETS)}, or a file that ends in {' or '.join(ENDINGS)}")
+    if not is_readable(path):
+        raise UsageError(f"{unknown('--dataset', path, DATASETS)}, or {READABLE}")
     del arguments.dataset
     try:
         with refuse("--dataset: "):
             return ibjax.load_dataset(path)
-    except OSError as error:
-        raise UsageError(f"--dataset = {path!r} cannot be read: {error.strerror or error}") from error
+    except (OSError, ImportError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise UsageError(f"--dataset = {path!r} cannot be read: {why}") from error
 
 
 def _finished(path: Path, config: Config, dataset: Dataset | None) -> ibjax.Trajectory | None:

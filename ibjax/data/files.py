@@ -17,11 +17,16 @@ import numpy as np
 import numpy.typing as npt
 
 from ibjax.data.dataset import Dataset
+from ibjax.data.idx import is_idx, read_pair
+from ibjax.data.parquet import read_parquet
 from ibjax.npz import MAX_EXPANSION, Archive, ArchiveError
 from ibjax.probability import one_hot, within_unit
 
-ENDINGS = (".mat", ".npz")
-"""Of the files that `load_dataset` reads."""
+ENDINGS = (".mat", ".npz", ".parquet")
+"""Of the files that `load_dataset` reads, beside those of idx."""
+
+READABLE = f"a file that ends in {', '.join(ENDINGS)}, or an idx file such as train-images-idx3-ubyte, also .gz"
+"""Those in words."""
 
 _INPUTS, _LABELS, _MARGINAL = ("F", "inputs"), ("y", "p_y_given_x"), "p_x"
 _FIELDS = (*_INPUTS, *_LABELS, _MARGINAL)
@@ -31,36 +36,63 @@ _CHUNK = 2**16
 Arrays = dict[str, npt.NDArray[Any]]
 
 
-def load_dataset(path: str | os.PathLike[str]) -> Dataset:
-    """A data set from a MATLAB file (.mat, up to version 7) or an .npz, with the fields the authors' codes use.
+def is_readable(path: str | os.PathLike[str]) -> bool:
+    """Whether a file of this name is one that `load_dataset` reads."""
+    return Path(path).suffix.lower() in ENDINGS or is_idx(path)
+
+
+def load_dataset(path: str | os.PathLike[str], *, labels: str | os.PathLike[str] | None = None) -> Dataset:
+    """A data set from a MATLAB file (.mat, up to version 7), an .npz, a .parquet, or a pair of idx files.
+
+    MATLAB and npz, with the fields that the authors' codes use:
 
     - `F` (or `inputs`): (N, F) or (N, ...) numbers.
     - `y` (or `p_y_given_x`): N numbers in one row or column, or (N, C) rows that sum to 1. N numbers within [0, 1] are
       p(y=1|x), 0 and 1 being hard labels; whole numbers beyond name classes, 0 ... C-1 in increasing order.
     - `p_x`, optional: N numbers that sum to 1.
 
+    Parquet: the column `y` (or `p_y_given_x`, or that of `labels`), optionally `p_x`, each as above; all other columns,
+    in their order, are the inputs, (N, F): numbers, or lists of as many numbers in every row. It takes pyarrow, which
+    parses the file.
+
+    idx, plain or compressed by gzip: N bytes or numbers or arrays of them, and a second file of N whole numbers that
+    name the classes. Bytes without a sign are pixels: they are divided by 255.
+
     Other fields are not read. The file is not trusted: nothing in it is executed, and it may expand to no more than
     its size and half a gigabyte.
 
     Args:
-      path: the file, whose name ends in .mat or .npz.
+      path: the file, whose name ends in .mat, .npz or .parquet, or has idx in it (`train-images-idx3-ubyte.gz`,
+        `a.idx`).
+      labels: of an idx file, the file of labels; by default that beside it whose name says labels where this says
+        images. Of a .parquet, the name of the column of labels. Not for other files, which name their labels.
 
     Raises:
       FileNotFoundError, PermissionError, IsADirectoryError: as `open` does.
+      ImportError: a .parquet, and pyarrow is not installed.
       ValueError: another kind of file, a damaged one, or arrays that make no data set; names the file and says why.
     """
     path = Path(path)
+    ending = path.suffix.lower()
     try:
-        if path.suffix.lower() not in ENDINGS:
-            raise ValueError(f"the name ends in {path.suffix!r}; allowed: {', '.join(ENDINGS)}")
-        fields = _from_mat(path) if path.suffix.lower() == ".mat" else _from_npz(path)
-        inputs, labels = _one_of(fields, _INPUTS), _one_of(fields, _LABELS)
+        if not is_readable(path):
+            raise ValueError(f"the name ends in {path.suffix!r}; allowed: {READABLE}")
+        if is_idx(path):
+            pixels, ids = read_pair(path, labels)
+            return Dataset(pixels, _conditional(ids, len(pixels)))
+        if ending == ".parquet":
+            fields = read_parquet(path, None if labels is None else os.fspath(labels))
+        elif labels is not None:
+            raise ValueError(f"labels = {os.fspath(labels)!r} with a file that names them itself; allowed: None")
+        else:
+            fields = _from_mat(path) if ending == ".mat" else _from_npz(path)
+        inputs, conditional = _one_of(fields, _INPUTS), _one_of(fields, _LABELS)
         for name, array in fields.items():
             if array.dtype.kind not in "biuf":
                 raise ValueError(f"{name} has dtype {array.dtype}; allowed: numbers")
         marginal = fields.get(_MARGINAL)
         n = inputs.shape[0] if inputs.ndim else 0
-        return Dataset(inputs, _conditional(labels, n), None if marginal is None else _flat(marginal))
+        return Dataset(inputs, _conditional(conditional, n), None if marginal is None else _flat(marginal))
     except (ValueError, ArchiveError) as error:
         raise ValueError(f"cannot read {os.fspath(path)!r} as a data set: {error}") from error
 

@@ -84,17 +84,24 @@ def measurement(config: Config, dataset: Dataset, model: Model, estimator: Estim
     """A further estimator of all layers, to be compiled beside the histogram.
 
     Raises:
-      ValueError: a layer or p(x) is out of its reach, or not all patterns are measured.
+      ValueError: a layer or p(x) is out of its reach, or each network would be measured on patterns of its own.
     """
+    part = slice(None)
     if config.measure_on != "all":
-        raise ValueError(
-            f"estimator {estimator.name!r} with measure_on = {config.measure_on!r}; allowed: 'all' "
-            "(a part of the patterns is for the run's own histogram)"
-        )
+        counts = set(_train_counts(config, dataset))
+        if config.split != "ordered" or len(counts) > 1:
+            raise ValueError(
+                f"estimator {estimator.name!r} with measure_on = {config.measure_on!r}; allowed: 'all', or split = "
+                "'ordered' with one train_fraction (patterns that differ between networks are for the run's own "
+                "histogram)"
+            )
+        count = counts.pop()
+        part = slice(count) if config.measure_on == "train" else slice(count, None)
     if estimator.uniform and dataset.p_x is not None:
         raise ValueError(f"estimator {estimator.name!r} with p_x given; allowed: p_x = None, equally likely patterns")
-    p_x = None if dataset.p_x is None else np.asarray(dataset.p_x, config.precision)
-    return Measurement(estimator, model, dataset.n_patterns, p_x)
+    p_x = None if dataset.p_x is None else dataset.p_x[part] / dataset.p_x[part].sum()
+    p_x = None if p_x is None else np.asarray(p_x, config.precision)
+    return Measurement(estimator, model, len(dataset.inputs[part]), p_x, part)
 
 
 def _check_types(dataset: Any, optimizer: Any) -> None:

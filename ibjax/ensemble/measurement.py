@@ -32,8 +32,9 @@ class Measurement:
     Args:
       estimator: which.
       model: the network.
-      n_patterns: N.
+      n_patterns: N, those that are measured.
       p_x: (N,), or None for uniform.
+      part: which of the patterns of the data set are measured.
 
     Attributes:
       estimator: as given.
@@ -43,9 +44,16 @@ class Measurement:
       ValueError: a layer is out of the estimator's reach; names the layer.
     """
 
-    def __init__(self, estimator: Estimator, model: Model, n_patterns: int, p_x: npt.NDArray[Any] | None) -> None:
+    def __init__(
+        self,
+        estimator: Estimator,
+        model: Model,
+        n_patterns: int,
+        p_x: npt.NDArray[Any] | None,
+        part: slice = slice(None),
+    ) -> None:
         self.estimator = estimator
-        self._model, self._p_x = model, p_x
+        self._model, self._p_x, self._part = model, p_x, part
         self._of_layers = [
             for_named_layer(estimator, name, width, n_patterns, bounded)
             for name, width, bounded in zip(model.layer_names, model.layer_widths, model.bounded, strict=True)
@@ -64,12 +72,13 @@ class Measurement:
           sample: of the block; its seeds are known by their keys.
           weights: (K, P + Q).
           epoch: () int32; a random estimator draws anew at each.
-          inputs: (N, ...).
-          conditional: (N, C).
+          inputs: (M, ...) of all M patterns.
+          conditional: (M, C).
 
         Returns:
           (K, R, L).
         """
+        inputs, conditional = inputs[self._part], conditional[self._part]
         patterns = jnp.moveaxis(inputs, 0, -1)
         _, activations = jax.vmap(self._model.evaluate, in_axes=(0, None))(weights, patterns)
         p_x = None if self._p_x is None else jnp.asarray(self._p_x)

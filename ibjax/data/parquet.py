@@ -1,0 +1,125 @@
+"""Arrays from parquet files of numbers, which pyarrow reads.
+
+Shapes: N rows, one a pattern, F features.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ibjax.npz import MAX_EXPANSION
+
+LABELS = ("y", "p_y_given_x")
+MARGINAL = "p_x"
+
+_LONGEST_TEXT, _MOST_ENTRIES = 10**6, 10**6  # of what describes a file's content
+
+
+def read_parquet(path: str | os.PathLike[str], labels: str | None = None) -> dict[str, npt.NDArray[Any]]:
+    """`F`, (N, F), `y` or `p_y_given_x`, (N,) or (N, C), and perhaps `p_x`, (N,), of a file.
+
+    Args:
+      path: the file.
+      labels: the column of the labels, which then is `y`; None for the one that is named `y` or `p_y_given_x`.
+
+    Raises:
+      FileNotFoundError, PermissionError, IsADirectoryError: as `open` does.
+      ImportError: pyarrow is not installed.
+      ValueError: a damaged file, one whose columns take too much memory, a column that is missing or is no column of
+        numbers; lists the columns where one is missing.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode) and not Path(path).is_dir():  # opening a pipe would wait for a writer
+        raise ValueError("it is not a regular file")
+    with open(path, "rb") as file:
+        try:
+            from pyarrow import parquet  # here, as it is optional and slow to import
+        except ImportError as error:
+            raise ImportError("load_dataset() of a .parquet needs pyarrow: pip install 'ibjax[parquet]'") from error
+        try:
+            table = parquet.ParquetFile(
+                file, thrift_string_size_limit=_LONGEST_TEXT, thrift_container_size_limit=_MOST_ENTRIES
+            )
+            names = list(table.schema_arrow.names)
+            chosen = _label(names, labels)
+            _check_size(table.metadata, os.fstat(file.fileno()).st_size)
+            for field in table.schema_arrow:
+                _check_type(field)
+            content = table.read()
+        except _RefusedError as error:
+            raise ValueError(str(error)) from None
+        except Exception as error:  # pyarrow raises nearly anything on hostile bytes
+            raise ValueError(f"damaged or no parquet file ({type(error).__name__}: {error})") from error
+    columns = {name: _numbers(name, content.column(place)) for place, name in enumerate(names)}
+    fields = {LABELS[0] if labels is not None else chosen: columns.pop(chosen)}
+    if MARGINAL in columns:
+        fields[MARGINAL] = columns.pop(MARGINAL)
+    if not columns:
+        raise ValueError(f"no column is left for the inputs; it has {', '.join(names)}")
+    fields["F"] = np.concatenate([column.reshape(len(column), -1) for column in columns.values()], axis=1)
+    return fields
+
+
+class _RefusedError(Exception):
+    """What is wrong with a file that is not damaged."""
+
+
+def _label(names: list[str], labels: str | None) -> str:
+    """The column of the labels."""
+    listed = ", ".join(names[:30]) + (f" and {len(names) - 30} more" if len(names) > 30 else "")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise _RefusedError(f"it has the columns {', '.join(twice)} twice; allowed: each once")
+    if labels is not None:
+        if labels not in names:
+            raise _RefusedError(f"labels = {labels!r} is no column; allowed: {listed}")
+        return labels
+    found = [name for name in LABELS if name in names]
+    if len(found) != 1:
+        what = "both" if found else "neither"
+        raise _RefusedError(
+            f"it has {what} of the columns y and p_y_given_x; allowed: one of them, or labels = one of {listed}"
+        )
+    return found[0]
+
+
+def _check_size(metadata: Any, size: int) -> None:
+    """Refuses a file whose numbers take more memory than its size and `MAX_EXPANSION`."""
+    groups = [metadata.row_group(place) for place in range(metadata.num_row_groups)]
+    counts = [group.column(place).num_values for group in groups for place in range(group.num_columns)]
+    numbers = max(sum(counts), metadata.num_rows * metadata.num_columns)
+    if min(counts, default=0) < 0 or not 0 <= 8 * numbers <= size + MAX_EXPANSION:
+        raise _RefusedError(
+            f"its {size} bytes declare {numbers} numbers; allowed: at most {(size + MAX_EXPANSION) // 8}"
+        )
+
+
+def _check_type(field: Any) -> None:
+    """Refuses a column that is not of numbers, or of lists of them."""
+    from pyarrow import types  # here, as it is optional and slow to import
+
+    item = field.type
+    if types.is_list(item) or types.is_large_list(item) or types.is_fixed_size_list(item):
+        item = item.value_type
+    if not (types.is_boolean(item) or types.is_integer(item) or types.is_floating(item)):
+        raise _RefusedError(f"column {field.name!r} is of type {field.type}; allowed: numbers, or lists of them")
+
+
+def _numbers(name: str, column: Any) -> npt.NDArray[Any]:
+    """A column as (N,), or as (N, F) where it holds lists."""
+    if column.null_count:
+        raise ValueError(f"column {name!r} lacks {column.null_count} of {len(column)} values; allowed: none missing")
+    array = column.combine_chunks()
+    if not hasattr(array.type, "value_type"):
+        return np.asarray(array.to_numpy(zero_copy_only=False))
+    lengths = set(array.value_lengths().to_pylist())
+    if len(lengths) != 1:
+        raise ValueError(f"column {name!r} holds lists of {min(lengths)} to {max(lengths)} values; allowed: one length")
+    flat = array.flatten()
+    if flat.null_count:
+        raise ValueError(f"column {name!r} lacks {flat.null_count} values within its lists; allowed: none missing")
+    return np.asarray(flat.to_numpy(zero_copy_only=False)).reshape(len(array), -1)
