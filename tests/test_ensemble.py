@@ -304,7 +304,7 @@ def test_how_far_the_host_runs_ahead(platform: str, ahead: int, monkeypatch: pyt
     of a tenth of a second two a call. The device is a pretence, with a clock of its own."""
     now, given, waits = 0.0, [], []
 
-    def train(sample: Any, state: Any, inputs: Any, first: int, last: int, learn: bool) -> tuple[Any, int]:
+    def train(sample: Any, state: Any, inputs: Any, first: int, last: int, learn: bool, _: None) -> tuple[Any, int]:
         given.append(int(last) - int(first))
         return state, len(given) - 1
 
@@ -320,7 +320,7 @@ def test_how_far_the_host_runs_ahead(platform: str, ahead: int, monkeypatch: pyt
     monkeypatch.setattr(blocks, "time", SimpleNamespace(perf_counter=lambda: now))
     monkeypatch.setattr(DeviceProgram, "put", lambda _, value: value)
     monkeypatch.setattr(jax, "block_until_ready", block_until_ready)
-    program: Any = SimpleNamespace(inputs=None, conditional=None, measurements=())
+    program: Any = SimpleNamespace(inputs=None, conditional=None, targets=None, measurements=())
     where: Any = SimpleNamespace(platform=platform)
     nothing: Any = None
     device = DeviceProgram(program, 2, where)

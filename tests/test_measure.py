@@ -212,7 +212,7 @@ def test_networks_of_ones_own(own: Trajectory) -> None:
         ({}, ["dataset = None", "dataset=..."]),
         ({"dataset": toy_dataset()}, ["network = None", "network=..."]),
         ({"dataset": toy_dataset(), "network": Net(width=4)}, ["(6, 4, 1)", "(6, 3, 1)", "29 parameters", "22"]),
-        ({"dataset": toy_dataset(), "network": Net(jax.nn.relu)}, ["not the one of the run", "nats"]),
+        ({"dataset": toy_dataset(), "network": Net(jax.nn.relu)}, ["not the one of the run", "other losses"]),
         ({"dataset": toy_dataset(32), "network": Net()}, ["32 patterns", "64"]),
     ],
 )
