@@ -51,6 +51,16 @@ def atomic_write(path: str | os.PathLike[str], *, overwrite: bool = True, suffix
         raise
 
 
+def opens_at_once(path: str | os.PathLike[str]) -> bool:
+    """Whether it is a file or a folder: opening a pipe would wait for a writer.
+
+    Raises:
+      OSError: it is not there, or may not be looked at.
+    """
+    mode = os.stat(path).st_mode
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
+
+
 def check_target(target: Path, overwrite: bool) -> None:
     """Refuse a path, links resolved, at which there is something that may not be replaced, as `atomic_write` does."""
     try:

@@ -9,7 +9,6 @@ import contextlib
 import io
 import math
 import os
-import stat
 import zipfile
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from ibjax._files import atomic_write
+from ibjax._files import atomic_write, opens_at_once
 
 _KINDS = "biufU"
 MAX_EXPANSION = 512 * 2**20
@@ -76,8 +75,7 @@ class Archive:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        mode = os.stat(path).st_mode
-        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a pipe would wait for a writer
+        if not opens_at_once(path):
             raise ArchiveError("it is not a regular file")
         self._file = _ShortReads(io.FileIO(path))
         try:
@@ -154,18 +152,25 @@ def _read_member(member: Any, declared: int) -> npt.NDArray[Any]:
         raise ArchiveError(f"shape {shape} of {dtype} does not fill the {declared - header} bytes stored")
     flat = np.empty(math.prod(shape), dtype)
     raw = flat.view(np.uint8)
-    for start in range(0, raw.size, _CHUNK):
-        piece = raw[start : start + _CHUNK]
-        data = member.read(piece.size)
-        if len(data) != piece.size:
-            raise ArchiveError("it ends too early")
-        piece[:] = np.frombuffer(data, np.uint8)
+    if read_into(raw, member) != raw.size:
+        raise ArchiveError("it ends too early")
     if member.read(1):  # also lets zipfile compare the checksum of an empty array
         raise ArchiveError("it goes on after its last value")
     if dtype.kind == "b" and raw.size and raw.max() > 1:
         raise ArchiveError("a truth value is neither 0 nor 1")
     array = flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
     return np.asarray(array, dtype.newbyteorder("="), order="C")
+
+
+def read_into(raw: npt.NDArray[np.uint8], file: Any) -> int:
+    """Fill an array with the bytes of a file, in pieces, as its end may come early; returns how many came."""
+    for start in range(0, raw.size, _CHUNK):
+        piece = raw[start : start + _CHUNK]
+        data = file.read(piece.size)
+        piece[: len(data)] = np.frombuffer(data, np.uint8)
+        if len(data) != piece.size:
+            return start + len(data)
+    return raw.size
 
 
 def write_arrays(

@@ -6,7 +6,6 @@ Shapes: N patterns, ... axes of one input, F features, C classes.
 from __future__ import annotations
 
 import os
-import stat
 import struct
 import warnings
 import zlib
@@ -16,9 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ibjax._files import opens_at_once
 from ibjax.data.dataset import Dataset
 from ibjax.data.idx import is_idx, read_pair
-from ibjax.data.parquet import read_parquet
+from ibjax.data.parquet import LABELS, MARGINAL, read_parquet
 from ibjax.npz import MAX_EXPANSION, Archive, ArchiveError
 from ibjax.probability import one_hot, within_unit
 
@@ -28,8 +28,8 @@ ENDINGS = (".mat", ".npz", ".parquet")
 READABLE = f"a file that ends in {', '.join(ENDINGS)}, or an idx file such as train-images-idx3-ubyte, also .gz"
 """Those in words."""
 
-_INPUTS, _LABELS, _MARGINAL = ("F", "inputs"), ("y", "p_y_given_x"), "p_x"
-_FIELDS = (*_INPUTS, *_LABELS, _MARGINAL)
+_INPUTS = ("F", "inputs")
+_FIELDS = (*_INPUTS, *LABELS, MARGINAL)
 _COMPRESSED = 15  # type of a deflated element of a MAT-file of level 5
 _CHUNK = 2**16
 
@@ -86,11 +86,11 @@ def load_dataset(path: str | os.PathLike[str], *, labels: str | os.PathLike[str]
             raise ValueError(f"labels = {os.fspath(labels)!r} with a file that names them itself; allowed: None")
         else:
             fields = _from_mat(path) if ending == ".mat" else _from_npz(path)
-        inputs, conditional = _one_of(fields, _INPUTS), _one_of(fields, _LABELS)
+        inputs, conditional = _one_of(fields, _INPUTS), _one_of(fields, LABELS)
         for name, array in fields.items():
             if array.dtype.kind not in "biuf":
                 raise ValueError(f"{name} has dtype {array.dtype}; allowed: numbers")
-        marginal = fields.get(_MARGINAL)
+        marginal = fields.get(MARGINAL)
         n = inputs.shape[0] if inputs.ndim else 0
         return Dataset(inputs, _conditional(conditional, n), None if marginal is None else _flat(marginal))
     except (ValueError, ArchiveError) as error:
@@ -126,7 +126,7 @@ def _from_npz(path: Path) -> Arrays:
 def _from_mat(path: Path) -> Arrays:
     from scipy import io  # here, as it is slow to import and few runs read .mat files
 
-    if not stat.S_ISREG(os.stat(path).st_mode) and not path.is_dir():  # opening a pipe would wait for a writer
+    if not opens_at_once(path):
         raise ValueError("it is not a regular file")
     with open(path, "rb") as file:
         _check_expansion(file)

@@ -11,7 +11,6 @@ import gzip
 import math
 import os
 import re
-import stat
 import zlib
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ibjax.npz import MAX_EXPANSION
+from ibjax._files import opens_at_once
+from ibjax.npz import MAX_EXPANSION, read_into
 
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 """Type of the numbers by the third byte of a file."""
@@ -28,7 +28,6 @@ _NAME = re.compile(r"([-._]idx[0-9]+-|\.idx)[a-z0-9]*(\.gz)?$", re.IGNORECASE)
 _GZIP = b"\x1f\x8b"
 _RATIO = 1032  # of deflate, the most that it shrinks anything
 _MOST_AXES = 8
-_CHUNK = 2**20
 
 
 def is_idx(path: str | os.PathLike[str]) -> bool:
@@ -47,7 +46,7 @@ def read_idx(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
       ValueError: no idx file, a type that idx does not have, more or fewer numbers than the header declares, or more
         than a file of this size may hold; says which, and what is allowed.
     """
-    if not stat.S_ISREG(os.stat(path).st_mode) and not Path(path).is_dir():  # opening a pipe would wait for a writer
+    if not opens_at_once(path):
         raise ValueError("it is not a regular file")
     with open(path, "rb") as file:
         compressed = file.read(2) == _GZIP
@@ -80,14 +79,9 @@ def _read(file: Any, most: int) -> npt.NDArray[Any]:
     if declared > most:
         raise ValueError(f"shape {shape} of {dtype} takes {declared} bytes; allowed: {most}, which it can hold at most")
     flat = np.empty(math.prod(shape), dtype)
-    raw = flat.view(np.uint8)
-    for begin in range(0, raw.size, _CHUNK):
-        piece = raw[begin : begin + _CHUNK]
-        data = file.read(piece.size)
-        if len(data) != piece.size:
-            held = 4 + len(header) + begin + len(data)
-            raise ValueError(f"it ends after {held} bytes; allowed: {declared}, for shape {shape} of {dtype}")
-        piece[:] = np.frombuffer(data, np.uint8)
+    held = 4 + len(header) + read_into(flat.view(np.uint8), file)
+    if held != declared:
+        raise ValueError(f"it ends after {held} bytes; allowed: {declared}, for shape {shape} of {dtype}")
     if file.read(1):
         raise ValueError(f"it goes on after {declared} bytes, which is all of shape {shape} of {dtype}")
     return flat.reshape(shape).astype(dtype.newbyteorder("="), copy=False)

@@ -6,17 +6,17 @@ Shapes: N rows, one a pattern, F features.
 from __future__ import annotations
 
 import os
-import stat
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ibjax._files import opens_at_once
 from ibjax.npz import MAX_EXPANSION
 
 LABELS = ("y", "p_y_given_x")
 MARGINAL = "p_x"
+"""Names of the labels, of which a file has one, and of p(x), in files of every kind that names what it holds."""
 
 _LONGEST_TEXT, _MOST_ENTRIES = 10**6, 10**6  # of what describes a file's content
 
@@ -34,7 +34,7 @@ def read_parquet(path: str | os.PathLike[str], labels: str | None = None) -> dic
       ValueError: a damaged file, one whose columns take too much memory, a column that is missing or is no column of
         numbers; lists the columns where one is missing.
     """
-    if not stat.S_ISREG(os.stat(path).st_mode) and not Path(path).is_dir():  # opening a pipe would wait for a writer
+    if not opens_at_once(path):
         raise ValueError("it is not a regular file")
     with open(path, "rb") as file:
         try:

@@ -19,7 +19,7 @@ from ibjax.config import PER_SEED, Config
 from ibjax.data.dataset import Dataset
 from ibjax.data.spherical import spherical_dataset
 from ibjax.ensemble.measurement import Measurement
-from ibjax.ensemble.program import PerSeed, Program
+from ibjax.ensemble.program import PerSeed, Program, learnt_targets
 from ibjax.information.estimator import Estimator, make
 from ibjax.networks.adapter import as_model
 from ibjax.networks.perceptron import Perceptron
@@ -99,8 +99,7 @@ def measurement(config: Config, dataset: Dataset, model: Model, estimator: Estim
         part = slice(count) if config.measure_on == "train" else slice(count, None)
     if estimator.uniform and dataset.p_x is not None:
         raise ValueError(f"estimator {estimator.name!r} with p_x given; allowed: p_x = None, equally likely patterns")
-    p_x = None if dataset.p_x is None else dataset.p_x[part] / dataset.p_x[part].sum()
-    p_x = None if p_x is None else np.asarray(p_x, config.precision)
+    p_x = None if dataset.p_x is None else (dataset.p_x[part] / dataset.p_x[part].sum()).astype(config.precision)
     return Measurement(estimator, model, len(dataset.inputs[part]), p_x, part)
 
 
@@ -231,8 +230,9 @@ def _per_seed(config: Config, counts: list[int]) -> PerSeed:
 
 
 def _n_targets(config: Config, dataset: Dataset) -> int | None:
-    """D, where the loss compares what the network gives with the targets of the data set."""
-    return None if dataset.targets is None or config.loss == "cross_entropy" else dataset.targets.shape[1]
+    """D, where targets are learnt in place of labels."""
+    targets = learnt_targets(config, dataset)
+    return None if targets is None else targets.shape[1]
 
 
 def _packable_bits(dataset: Dataset) -> int:

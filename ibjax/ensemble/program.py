@@ -128,9 +128,8 @@ class Program:
     @cached_property
     def targets(self) -> npt.NDArray[Any] | None:
         """(N, D) numbers that are learnt in place of the labels, in the precision of the run; None for labels."""
-        if self.dataset.targets is None or self.config.loss == "cross_entropy":
-            return None
-        return self.dataset.targets.astype(self.config.precision)
+        targets = learnt_targets(self.config, self.dataset)
+        return None if targets is None else targets.astype(self.config.precision)
 
     def start(self, seeds: Array, inputs: Array, conditional: Array) -> tuple[Sample, State]:
         """Fresh networks for a block of seeds (K,), each with its hyper-parameters."""
@@ -245,6 +244,11 @@ class Program:
         """(K, kernels) as (K, L); NaN where a network's kernels are not one a layer."""
         layers = len(self.model.layer_names)
         return values if values.shape[1] == layers else jnp.full((len(values), layers), jnp.nan, values.dtype)
+
+
+def learnt_targets(config: Config, dataset: Dataset) -> npt.NDArray[np.float64] | None:
+    """(N, D) targets of the data set, where the loss compares what the network gives with them; else None."""
+    return None if config.loss == "cross_entropy" else dataset.targets
 
 
 def _only(activations: Array, measured: Array) -> Array:

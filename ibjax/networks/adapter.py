@@ -5,6 +5,7 @@ Shapes: B patterns of a batch, U units of a layer, C classes; ... the axes of on
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -36,7 +37,9 @@ def as_model(network: Any, dataset: Dataset, dtype: jnp.dtype, n_numbers: int | 
     """
     if isinstance(network, Perceptron):
         return network.model
-    captured = network.giving(numbers=n_numbers is not None) if isinstance(network, Captured) else None
+    captured = None
+    if isinstance(network, Captured):  # layers are found anew for each data set
+        captured = dataclasses.replace(network, numbers=n_numbers is not None, found=[])
     network = network if captured is None else captured.network
     if isinstance(network, type) and isinstance(network, Network):
         raise TypeError(f"network = {network.__name__}, a class; allowed: an instance of it, {network.__name__}(...)")

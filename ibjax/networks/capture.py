@@ -75,10 +75,6 @@ class Captured:
     numbers: bool = False
     found: list[str] = dataclasses.field(default_factory=list)
 
-    def giving(self, *, numbers: bool) -> Captured:
-        """The same network, not yet traced."""
-        return Captured(self.network, self.layers, numbers)
-
     def apply_linen(self, variables: Params, inputs: Array, **options: bool) -> tuple[Array, list[Array]]:
         """Logits and activations of a linen module with these variables; `options` are arguments of its call."""
         logits, state = self.network.apply(
