@@ -28,6 +28,7 @@ from .information.histogram import layer_information as layer_information
 from .information.noisy import noisy_network_information as noisy_network_information
 from .information.wide.compressed import compressed_information as compressed_information
 from .information.wide.corrected import corrected_information as corrected_information
+from .information.wide.edge import edge_information as edge_information
 from .information.wide.renyi import renyi_information as renyi_information
 from .information.wide.sliced import sliced_information as sliced_information
 from .information.wide.soft import soft_information as soft_information

@@ -397,9 +397,33 @@ MUTANTS = (
     ),
     Mutant(
         "ensemble/measurement.py",
-        "fold(keys, number)))",
-        "keys))",
+        "fold(keys, number), inputs))",
+        "keys, inputs))",
         "test_measure.py::test_every_network_epoch_and_layer_draws_anew",
+    ),
+    Mutant(
+        "ensemble/measurement.py",
+        "inputs, conditional = inputs[self._part], conditional[self._part]",
+        "inputs, conditional = inputs[: len(inputs[self._part])], conditional[self._part]",
+        "test_measure.py::test_further_estimators_on_a_part_in_order[uniform-test]",
+    ),
+    Mutant(
+        "information/wide/edge.py",
+        "safe_log(_mass(both, p_x)) - safe_log(_mass(of_x, p_x))",
+        "safe_log(_mass(both, p_x))",
+        "test_wide_estimators.py::TestEdge::test_independent",
+    ),
+    Mutant(
+        "information/wide/edge.py",
+        "* width) + shift)",
+        "* width))",
+        "test_wide_estimators.py::TestEdge::test_a_hash_parts_what_is_far_apart",
+    ),
+    Mutant(
+        "information/wide/edge.py",
+        "* tree_sum(p_x**2))",
+        "* tree_sum(p_x))",
+        "test_wide_estimators.py::TestEdge::test_standard_errors_are_the_spread",
     ),
     Mutant(
         "ensemble/measurement.py",

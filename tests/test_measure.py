@@ -78,16 +78,19 @@ def test_further_estimators_on_a_part_in_order(part: str, weighted: bool) -> Non
     """The estimator applied to the patterns of the part alone, with activations made from the stored weights."""
     p_x = np.random.default_rng(6).dirichlet(np.ones(64)) if weighted else None
     toy = replace(toy_dataset(), p_x=p_x)
-    config = replace(TINY, split="ordered", train_fraction=0.625, measure_on=part, estimators=("kde",))
+    config = replace(TINY, split="ordered", train_fraction=0.625, measure_on=part, estimators=("kde", "edge"))
     traj = ibjax.run(config, dataset=toy)
     chosen = slice(40) if part == "train" else slice(40, None)
     weight = None if p_x is None else p_x[chosen] / p_x[chosen].sum()
     for seed in range(2):
         a = toy.inputs[chosen].astype(np.float32)
         a = np.tanh(a @ traj.extras["weights_hidden_1"][seed, -1] + traj.extras["biases_hidden_1"][seed, -1])
-        bits = ibjax.kde_information(a, toy.p_y_given_x[chosen], p_x=weight)
-        for name, value in zip(("i_xt_kde", "i_ty_kde"), bits, strict=True):
-            assert traj.extras[name][seed, -1, 0] == pytest.approx(float(value), abs=2e-4)  # float32, 1/(2v) is 500
+        of_kde = ibjax.kde_information(a, toy.p_y_given_x[chosen], p_x=weight)
+        of_edge = ibjax.edge_information(a, toy.p_y_given_x[chosen], p_x=weight, inputs=toy.inputs[chosen])
+        for name, bits in (("kde", of_kde), ("edge", of_edge)):
+            for row, value in zip(("i_xt", "i_ty"), bits, strict=False):
+                found = traj.extras[f"{row}_{name}"][seed, -1, 0]
+                assert found == pytest.approx(float(value), abs=2e-4)  # float32, 1/(2v) is 500
     again = ibjax.measure(traj, "kde", dataset=toy)
     assert np.array_equal(again.i_xt, traj.extras["i_xt_kde"])
 

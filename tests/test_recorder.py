@@ -242,6 +242,20 @@ def test_estimators_after_the_first_have_keys_of_their_own() -> None:
     assert traj.config["measured"]["estimator"] == "kde"
 
 
+def test_an_estimator_that_needs_the_inputs(tmp_path: Path) -> None:
+    """Has those that the recorder was given; without them, or with others than those of the file, it is refused."""
+    inputs, path = np.random.default_rng(0).normal(size=(N, 2, 3)), tmp_path / "mine.npz"
+    traj = recorded(Recorder(LABELS, estimators=("histogram", "edge"), inputs=inputs, path=path), 1)
+    for place, of_layer in enumerate(layers().values()):
+        bits = ibjax.edge_information(of_layer, np.eye(3)[LABELS], inputs=inputs)
+        for row, value in bits._asdict().items():
+            assert traj.extras[f"{row}_edge"][0, 0, place] == pytest.approx(float(value), abs=1e-6)
+    with pytest.raises(TypeError, match="inputs = None; allowed for 'edge': the patterns themselves"):
+        Recorder(LABELS, estimators=("histogram", "edge"))
+    with pytest.raises(ValueError, match="inputs_sha256"):
+        Recorder(LABELS, estimators=("histogram", "edge"), inputs=inputs[::-1], path=path)
+
+
 def test_cells_of_one_pattern_and_ranges_are_told() -> None:
     recorder = Recorder(LABELS, bounded=("squashed",))
     wide = np.arange(N, dtype=np.float32)[:, None] * np.ones((1, 2), np.float32)

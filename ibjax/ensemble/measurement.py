@@ -87,7 +87,7 @@ class Measurement:
         keys = fold(fold(sample.order, _ESTIMATOR_STREAM), epoch)
         found = []
         for number, (layer, estimator) in enumerate(zip(activations, self._of_layers, strict=True)):
-            of_layer = estimator(LayerBatch(jnp.swapaxes(layer, 1, 2), channels, fold(keys, number)))
+            of_layer = estimator(LayerBatch(jnp.swapaxes(layer, 1, 2), channels, fold(keys, number), inputs))
             found.append(jnp.stack([getattr(of_layer, row) for row in self.rows], axis=1))
         return jnp.stack(found, axis=2)
 

@@ -19,7 +19,7 @@ from jax.typing import ArrayLike
 
 from ibjax import _checks
 from ibjax.information import partition
-from ibjax.information.estimator import Estimator, Information, LayerBatch, make
+from ibjax.information.estimator import Estimator, Information, LayerBatch, check_inputs, make
 from ibjax.probability import FloatArray, checked_conditional, checked_marginal
 
 _Result = TypeVar("_Result")
@@ -89,6 +89,23 @@ def apply(
     return result
 
 
+def as_inputs(value: Any, n: int, dtype: jnp.dtype) -> Array:
+    """The patterns themselves, (N, ...), checked where their values are known.
+
+    Raises:
+      ValueError: another number of patterns, or values that are not finite. TypeError: no numbers.
+    """
+    try:
+        inputs = value if isinstance(value, jax.core.Tracer) else np.asarray(value, np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"inputs are no array of numbers ({error}); allowed: (N, ...) numbers") from error
+    if inputs.ndim < 1 or len(inputs) != n:
+        raise ValueError(f"inputs have shape {inputs.shape}; allowed: ({n}, ...), one row a pattern")
+    if isinstance(inputs, np.ndarray) and not np.isfinite(inputs).all():
+        raise ValueError("inputs hold NaN or infinite values; allowed: finite numbers")
+    return jnp.asarray(inputs, dtype)
+
+
 def warn_outside(activations: Array, low: float, high: float) -> None:
     """Warns, to the caller of a public function that calls `apply`, of activations outside the range of the bins.
 
@@ -119,6 +136,7 @@ def information(
     *,
     p_x: ArrayLike | None = None,
     key: Array | None = None,
+    inputs: ArrayLike | None = None,
     **options: Any,
 ) -> Information:
     """I(X;T) and I(T;Y) of layers by any estimator; jit-compiled, and may itself be called inside `jit`.
@@ -133,6 +151,7 @@ def information(
       p_x: (N,), or None for uniform.
       key: a typed PRNG key, `jax.random.key(seed)`; batch element m of the flattened batch takes
         `jax.random.fold_in(key, m)`. Only estimators that draw random numbers need one.
+      inputs: (N, ...) the patterns themselves, for an estimator that looks at them (`edge`).
       options: of a named estimator, such as `noise_variance=1e-3`.
 
     Returns:
@@ -150,6 +169,7 @@ def information(
         estimator = make(estimator, **options)
     elif options:
         raise TypeError(f"options = {options} beside {estimator}; allowed: none, it has its options already")
+    check_inputs(estimator, inputs)
     if key is None:
         if estimator.random:
             raise TypeError(f"key = None; allowed for {estimator.name!r}: a PRNG key such as jax.random.key(0)")
@@ -163,16 +183,24 @@ def information(
             warn_outside(a, chosen.low, chosen.high)
         batch, m = a.shape[:-2], math.prod(a.shape[:-2])
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(m))
-        bits = information_of(chosen, a.reshape(m, *a.shape[-2:]), conditional, marginal, keys)
+        seen = None if inputs is None else as_inputs(inputs, a.shape[-2], a.dtype)
+        bits = information_of(chosen, a.reshape(m, *a.shape[-2:]), conditional, marginal, keys, seen)
         return jax.tree.map(lambda values: values.reshape(batch), bits)
 
     return apply(of_layer, activations, p_y_given_x, p_x)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def information_of(estimator: Estimator, a: Array, p_y_given_x: Array, p_x: Array | None, keys: Array) -> Information:
+def information_of(
+    estimator: Estimator,
+    a: Array,
+    p_y_given_x: Array,
+    p_x: Array | None,
+    keys: Array,
+    inputs: Array | None = None,
+) -> Information:
     """What an estimator says of (M, N, U) activations that have been checked, each with its key, (M,); bits (M,)."""
-    return estimator(LayerBatch(a, partition.channels(p_y_given_x, p_x, a.dtype), keys))
+    return estimator(LayerBatch(a, partition.channels(p_y_given_x, p_x, a.dtype), keys, inputs))
 
 
 def adaptive_information(

@@ -2,7 +2,7 @@
 
 This file imports no estimator and no jax: names and options are checked without waiting for either.
 
-Shapes: K networks, N patterns, U units of one layer.
+Shapes: K networks, N patterns, U units of one layer; ... the axes of one pattern.
 """
 
 from __future__ import annotations
@@ -29,18 +29,21 @@ EXACT, UPPER, LOWER, ESTIMATE = "exact", "upper bound", "lower bound", "estimate
 class LayerBatch(NamedTuple):
     """What an estimator sees of one layer of K networks.
 
-    Fields may be added, with a default (the inputs, the state of an estimator that is trained), never removed: an
-    estimator takes the ones it needs.
+    Fields may be added, with a default (the state of an estimator that is trained), never removed: an estimator takes
+    the ones it needs.
 
     Attributes:
       activations: (K, N, U) float32 or float64.
       channels: p(x) and p(x, y) from `partition.channels`, in the dtype of the activations.
       keys: (K,) typed PRNG keys, one a network (and epoch and layer, by `jax.random.fold_in`).
+      inputs: (N, ...) what the networks are given, in the dtype of the activations; may be None for an estimator that
+        does not need them.
     """
 
     activations: Array
     channels: Channels
     keys: Array
+    inputs: Array | None = None
 
 
 class Information(NamedTuple):
@@ -67,6 +70,7 @@ class Estimator(Protocol):
       i_xt_is, i_ty_is: "exact" (for the T that the estimator defines), "upper bound", "lower bound" or "estimate".
       random: whether the result depends on the keys.
       uniform: whether it takes equally likely patterns only.
+      needs_inputs: whether it looks at the inputs.
       rows: the fields of `Information` that it fills.
 
     Raises:
@@ -78,6 +82,7 @@ class Estimator(Protocol):
     i_ty_is: ClassVar[str] = ESTIMATE
     random: ClassVar[bool] = False
     uniform: ClassVar[bool] = False
+    needs_inputs: ClassVar[bool] = False
     rows: ClassVar[tuple[str, ...]] = ("i_xt", "i_ty")
 
     @property
@@ -122,6 +127,7 @@ _CLASSES = {
     "knn": ("knn", "Knn"),
     "compressed": ("wide.compressed", "Compressed"),
     "corrected": ("wide.corrected", "Corrected"),
+    "edge": ("wide.edge", "Edge"),
     "infonce": ("wide.variational", "InfoNce"),
     "mine": ("wide.variational", "Mine"),
     "renyi": ("wide.renyi", "Renyi"),
@@ -175,6 +181,16 @@ def for_named_layer(estimator: Estimator, layer: str, width: int, n_patterns: in
         return estimator.for_layer(width, n_patterns, bounded)
     except ValueError as error:
         raise ValueError(f"estimator {estimator.name!r}, layer {layer}: {error}") from error
+
+
+def check_inputs(estimator: Estimator, inputs: Any) -> None:
+    """Refuses an estimator that looks at the inputs where there are none.
+
+    Raises:
+      TypeError: says so.
+    """
+    if estimator.needs_inputs and inputs is None:
+        raise TypeError(f"inputs = None; allowed for {estimator.name!r}: the patterns themselves, (N, ...)")
 
 
 def specification(estimator: Estimator) -> str:

@@ -28,21 +28,33 @@ Log = dict[str, npt.NDArray[Any]]
 """What is measured at one epoch, by the trajectory's keys: (S,) or (S, L) each."""
 
 
-def entropies(p_y_given_x: FloatArray, p_x: FloatArray | None, inputs: Any) -> dict[str, float]:
+def rows(inputs: Any) -> npt.NDArray[np.float64] | None:
+    """(N, features) of patterns of any framework, (N, ...), a copy; None of none."""
+    if inputs is None:
+        return None
+    array = np.array(as_array("inputs", inputs), np.float64)
+    return array.reshape(len(array), -1)
+
+
+def entropies(
+    p_y_given_x: FloatArray, p_x: FloatArray | None, inputs: npt.NDArray[np.float64] | None
+) -> dict[str, float]:
     """`i_xy`, `h_x` and `h_y` in bits; without inputs each pattern is a value of X of its own."""
-    rows = (
-        np.arange(len(p_y_given_x), dtype=np.float64)
-        if inputs is None
-        else np.asarray(as_array("inputs", inputs), np.float64)
-    )
-    dataset = Dataset(rows.reshape(len(rows), -1), p_y_given_x, p_x)
+    known = np.arange(len(p_y_given_x), dtype=np.float64)[:, None] if inputs is None else inputs
+    dataset = Dataset(known, p_y_given_x, p_x)
     return {"i_xy": dataset.information, "h_x": dataset.h_x, "h_y": dataset.h_y}
 
 
 def identity(
-    given: npt.NDArray[Any], p_x: FloatArray | None, estimators: Sequence[Estimator], **options: Any
+    given: npt.NDArray[Any],
+    p_x: FloatArray | None,
+    inputs: npt.NDArray[np.float64] | None,
+    estimators: Sequence[Estimator],
+    **options: Any,
 ) -> dict[str, Any]:
     """What a recorder is, as its file tells: the same for every process that continues it."""
+    if inputs is not None and any(estimator.needs_inputs for estimator in estimators):
+        options["inputs_sha256"] = hashlib.sha256(inputs.tobytes()).hexdigest()
     parts = [given.tobytes(), b"" if p_x is None else p_x.tobytes()]
     labels = hashlib.sha256(b"|".join([repr(given.shape).encode(), *parts])).hexdigest()
     return {"labels_sha256": labels, "estimators": {e.name: describe(e) for e in estimators}, **options}

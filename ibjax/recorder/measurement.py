@@ -19,7 +19,14 @@ from ibjax.information.apply import apply, information_of
 from ibjax.information.cells.bins import activation_range
 from ibjax.information.cells.table import representatives
 from ibjax.information.cells.words import pack_rows
-from ibjax.information.estimator import Estimator, Information, for_named_layer, of_specification, specifications
+from ibjax.information.estimator import (
+    Estimator,
+    Information,
+    check_inputs,
+    for_named_layer,
+    of_specification,
+    specifications,
+)
 from ibjax.information.histogram import Histogram
 from ibjax.information.partition import channels, partition_information
 from ibjax.probability import FloatArray
@@ -48,6 +55,10 @@ class LayerMeasurement:
       p_y_given_x: (N,) or (N, C).
       p_x: (N,), or None for uniform.
       seeds: S numbers, from which random estimators draw.
+      inputs: (N, features) the patterns themselves, or None where no estimator needs them.
+
+    Raises:
+      TypeError: an estimator needs the inputs.
     """
 
     def __init__(
@@ -56,8 +67,11 @@ class LayerMeasurement:
         p_y_given_x: FloatArray,
         p_x: FloatArray | None,
         seeds: tuple[int, ...],
+        inputs: FloatArray | None,
     ) -> None:
-        self._estimators, self._p_y_given_x, self._p_x = estimators, p_y_given_x, p_x
+        for estimator in estimators:
+            check_inputs(estimator, inputs)
+        self._estimators, self._p_y_given_x, self._p_x, self._inputs = estimators, p_y_given_x, p_x, inputs
         self._keys = jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(seed), _STREAM))(
             jnp.asarray(seeds, jnp.uint32)
         )
@@ -93,7 +107,8 @@ class LayerMeasurement:
                     if not bounded:
                         values |= {"range_low": low, "range_high": high}
                 else:
-                    bits = information_of(chosen, a, conditional, marginal, keys)
+                    inputs = jnp.asarray(self._inputs, a.dtype) if chosen.needs_inputs else None
+                    bits = information_of(chosen, a, conditional, marginal, keys, inputs)
                 values |= {f"{row}{key}": getattr(bits, row) for row in estimator.rows}
             return values
 

@@ -49,7 +49,7 @@ class Recorder:
       p_y_given_x: in place of labels: (N,) = p(y=1|x), or (N, C).
       p_x: (N,) probability of each pattern, or None for uniform.
       inputs: (N, ...) the patterns themselves, so that equal ones count as one value of X; None takes each for a value
-        of its own.
+        of its own. The estimator `edge` needs them.
       label_cells: real labels are put into so many cells of equal population.
       estimators: as of `ibjax.Config`, also with options; the first gives `i_xt` and `i_ty`, further ones are stored as
         `i_xt_<name>`, `i_ty_<name>`.
@@ -87,16 +87,17 @@ class Recorder:
         n = len(self._given)
         p_y_given = probability.checked_conditional(self._given, n)
         self._p_x = None if p_x is None else probability.checked_marginal(np.asarray(as_array("p_x", p_x)), n)
+        inputs = assembly.rows(inputs)
         self._entropies = assembly.entropies(p_y_given, self._p_x, inputs)
         estimators = estimators_of(estimators, bins)
         self._names = None if layer_names is None else checked_names("layer_names", layer_names)
         self._bounded = bounded if isinstance(bounded, bool) else checked_names("bounded", bounded)
         self._seed_axis, self._seeds = seeds is not None, numbers(seed, seeds)
-        self._measure = LayerMeasurement(estimators, p_y_given, self._p_x, self._seeds)
+        self._measure = LayerMeasurement(estimators, p_y_given, self._p_x, self._seeds, inputs)
         self._gradients = GradientSpread(len(self._seeds), seed_axis=self._seed_axis)
         bounds = self._bounded if isinstance(self._bounded, bool) else sorted(self._bounded)
         self._identity = assembly.identity(
-            self._given, self._p_x, estimators, bounded=bounds, seeds=list(self._seeds), **self._entropies
+            self._given, self._p_x, inputs, estimators, bounded=bounds, seeds=list(self._seeds), **self._entropies
         )
         self._epochs: list[int] = []
         self._logs: list[Log] = []
