@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,14 +16,11 @@ from typing import Any, NoReturn
 import ibjax
 from ibjax._checks import unknown
 from ibjax._fields import Kind
-from ibjax._workers import interrupted_threads
-from ibjax.cli import commands, train
+from ibjax.cli import INTERRUPTED, commands, train
 from ibjax.cli.options import UsageError, add_fields, add_options, millimetres, parse
 from ibjax.cli.output import fail, hint_checkpoint
 from ibjax.config import PRESETS
 from ibjax.information.estimator import ESTIMATORS
-
-_INTERRUPTED = 130  # 128 + SIGINT, as shells do
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,19 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         written = ", ".join(map(str, arguments.written))
         rest = f"written before: {written}" if written else "nothing was written"
         print(file=sys.stderr)
-        return fail(arguments.command, f"interrupted; {hint_checkpoint(arguments) or rest}", status=_INTERRUPTED)
+        return fail(arguments.command, f"interrupted; {hint_checkpoint(arguments) or rest}", status=INTERRUPTED)
     except SystemExit as end:  # SIGTERM, while there was a checkpoint to bring up to date
         return fail(arguments.command, f"terminated; {hint_checkpoint(arguments)}", status=int(end.code or 0))
-
-
-def entry_point() -> NoReturn:
-    """The program `ibjax`."""
-    status = main()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # what is left to do may be cut short, and without a word
-    sys.stdout.flush()
-    if interrupted_threads():  # what they are at is of no use to anybody, and Python would wait for it
-        os._exit(status)
-    sys.exit(status)
 
 
 class _Parser(argparse.ArgumentParser):
