@@ -28,6 +28,7 @@ DELAYED = (
     "scipy.io",
     "distributed",
     "pyarrow",
+    "shtab",
     "ibjax.reporting.page",
     "ibjax.cli.main",
     "ibjax._workers.interrupted_threads",

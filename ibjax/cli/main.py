@@ -1,4 +1,5 @@
-"""The command line: `ibjax run`, `config`, `info`, `plot`, `animate`, `report`, `bound`, `measure`, `merge`, `rerun`.
+"""The command line: `ibjax run`, `config`, `info`, `plot`, `animate`, `report`, `bound`, `measure`, `merge`, `rerun`,
+`completion`.
 
 `ibjax` is imported as a whole, whose names import their modules when first used: what needs the compiler does not wait
 for it before all of the user's input has been checked.
@@ -16,7 +17,7 @@ from typing import Any, NoReturn
 import ibjax
 from ibjax._checks import unknown
 from ibjax._fields import Kind
-from ibjax.cli import INTERRUPTED, commands, train
+from ibjax.cli import INTERRUPTED, commands, completion, train
 from ibjax.cli.options import UsageError, add_fields, add_options, millimetres, parse
 from ibjax.cli.output import fail, hint_checkpoint
 from ibjax.config import PRESETS
@@ -110,11 +111,7 @@ def _parser(words: list[str]) -> _Parser:
     report.add_argument("--no-bound", dest="bound", action="store_false", help=text)
 
     bound = command(commands.bound, "compute the information-bottleneck curve of a task or of a run's task", force)
-    bound.add("of", "TASK|FILE", "a task's name, or a run", nargs="?", default="spherical")
-    text = "slopes 1/B of the curve's points (80 from its onset on)"
-    bound.add("--betas", "B,B", text, type=partial(parse, "betas", Kind(float, False, True, False), {}))
-    bound.add("--out", "FILE.npz", "write the curve there")
-    bound.add("--plot", "FILE.png", "draw the curve, and where a run's layers end")
+    _add_options_of_bound(bound)
 
     text = "apply another estimator to the stored weights of a run"
     more = "FILE: of a run with --store-weights. --estimator NAME --help shows the options of an estimator."
@@ -130,6 +127,10 @@ def _parser(words: list[str]) -> _Parser:
 
     rerun = command(train.rerun, "repeat the run of a file and compare every array", file)
     rerun.add_argument("--quiet", action="store_true", help="print nothing but the comparison")
+
+    complete = command(completion.completion, "print a script that completes these words in a shell")
+    complete.add_argument("shell", choices=completion.SHELLS, help="for which shell")
+    complete.set_defaults(parser=parser, commands=subparsers.choices)
     return parser
 
 
@@ -157,6 +158,15 @@ def _add_configuration(command: _Parser) -> None:
     command.add("--config", "FILE.toml", "what it says overrides the preset (ibjax config prints one)")
     text = "each overrides the preset and the file; the defaults shown are those of the preset paper"
     add_fields(command.add_argument_group("configuration", text))
+
+
+def _add_options_of_bound(bound: _Parser) -> None:
+    """Whose curve, its points, and where it goes."""
+    bound.add("of", "TASK|FILE", "a task's name, or a run", nargs="?", default="spherical")
+    text = "slopes 1/B of the curve's points (80 from its onset on)"
+    bound.add("--betas", "B,B", text, type=partial(parse, "betas", Kind(float, False, True, False), {}))
+    bound.add("--out", "FILE.npz", "write the curve there")
+    bound.add("--plot", "FILE.png", "draw the curve, and where a run's layers end")
 
 
 def _add_options_of_estimator(measure: _Parser, words: list[str]) -> None:
