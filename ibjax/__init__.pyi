@@ -37,6 +37,7 @@ from .networks.capture import capture as capture
 from .progress import Progress as Progress
 from .recorder.recorder import Recorder as Recorder
 from .reporting.report import report as report
+from .reporting.tensorboard import write_tensorboard as write_tensorboard
 from .trajectory import Trajectory as Trajectory
 from .trajectory import TrajectoryError as TrajectoryError
 from .trajectory import concatenate as concatenate

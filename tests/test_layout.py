@@ -29,6 +29,7 @@ DELAYED = (
     "distributed",
     "pyarrow",
     "shtab",
+    "tensorboardX",
     "ibjax.reporting.page",
     "ibjax.cli.main",
     "ibjax._workers.interrupted_threads",

@@ -1,5 +1,5 @@
-"""The command line: `ibjax run`, `config`, `info`, `plot`, `animate`, `report`, `bound`, `measure`, `merge`, `rerun`,
-`completion`.
+"""The command line: `ibjax run`, `config`, `info`, `plot`, `animate`, `report`, `tensorboard`, `bound`, `measure`,
+`merge`, `rerun`, `completion`.
 
 `ibjax` is imported as a whole, whose names import their modules when first used: what needs the compiler does not wait
 for it before all of the user's input has been checked.
@@ -105,10 +105,13 @@ def _parser(words: list[str]) -> _Parser:
     animate.add("--fps", "N", "frames per second, 1 to 100 (20)", type=rate, default=20)
 
     report = command(commands.report, "write runs as one page for a browser, which needs no net", force)
-    report.add("files", "FILE", "a run, or several side by side", nargs="+")
-    report.add("--out", "PAGE.html", "where the page goes (report.html)", default="report.html")
-    text = "leave out the information curve of the runs' tasks, which takes some seconds"
-    report.add_argument("--no-bound", dest="bound", action="store_false", help=text)
+    _add_options_of_report(report)
+
+    tensorboard = command(commands.tensorboard, "write runs as event files, which TensorBoard shows", force)
+    tensorboard.add("files", "FILE", "each becomes a run of its name: the mean over networks", nargs="+")
+    tensorboard.add("--out", "DIR", "folder for tensorboard --logdir (tensorboard)", default="tensorboard")
+    text = "each network, too, as a run below that of the mean"
+    tensorboard.add_argument("--networks", action="store_true", help=text)
 
     bound = command(commands.bound, "compute the information-bottleneck curve of a task or of a run's task", force)
     _add_options_of_bound(bound)
@@ -116,10 +119,7 @@ def _parser(words: list[str]) -> _Parser:
     text = "apply another estimator to the stored weights of a run"
     more = "FILE: of a run with --store-weights. --estimator NAME --help shows the options of an estimator."
     measure = command(commands.measure, text, file, force, quiet, description=more, allow_abbrev=False)
-    measure.add("--estimator", "NAME", f"one of {', '.join(ESTIMATORS)}", required=True)
-    measure.add("--out", "FILE.npz", "where the trajectory goes (FILE_NAME.npz, here)")
-    if words[:1] == ["measure"]:
-        _add_options_of_estimator(measure, words)
+    _add_options_of_measure(measure, words)
 
     merge = command(commands.merge, "join runs of one configuration over different seeds", force)
     merge.add("files", "FILE", nargs="+")
@@ -160,6 +160,14 @@ def _add_configuration(command: _Parser) -> None:
     add_fields(command.add_argument_group("configuration", text))
 
 
+def _add_options_of_report(report: _Parser) -> None:
+    """The runs, where the page goes, and what is left out."""
+    report.add("files", "FILE", "a run, or several side by side", nargs="+")
+    report.add("--out", "PAGE.html", "where the page goes (report.html)", default="report.html")
+    text = "leave out the information curve of the runs' tasks, which takes some seconds"
+    report.add_argument("--no-bound", dest="bound", action="store_false", help=text)
+
+
 def _add_options_of_bound(bound: _Parser) -> None:
     """Whose curve, its points, and where it goes."""
     bound.add("of", "TASK|FILE", "a task's name, or a run", nargs="?", default="spherical")
@@ -167,6 +175,14 @@ def _add_options_of_bound(bound: _Parser) -> None:
     bound.add("--betas", "B,B", text, type=partial(parse, "betas", Kind(float, False, True, False), {}))
     bound.add("--out", "FILE.npz", "write the curve there")
     bound.add("--plot", "FILE.png", "draw the curve, and where a run's layers end")
+
+
+def _add_options_of_measure(measure: _Parser, words: list[str]) -> None:
+    """The estimator, where the trajectory goes, and, where that is the command, the options of the estimator."""
+    measure.add("--estimator", "NAME", f"one of {', '.join(ESTIMATORS)}", required=True)
+    measure.add("--out", "FILE.npz", "where the trajectory goes (FILE_NAME.npz, here)")
+    if words[:1] == ["measure"]:
+        _add_options_of_estimator(measure, words)
 
 
 def _add_options_of_estimator(measure: _Parser, words: list[str]) -> None:
