@@ -73,6 +73,19 @@ def test_an_interrupt_that_the_program_cannot_tell_of_any_more_is_quiet() -> Non
     assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGINT, "", "")
 
 
+def test_an_interrupt_before_any_command_is_quiet(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While the options are made, of which `run` has many."""
+    monkeypatch.setattr("ibjax.cli.main.add_fields", lambda _: signal.raise_signal(signal.SIGINT))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert main(["info", "run.npz"]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr() == ("", "")
+
+
 def test_little_is_imported_before_an_interrupt_is_seen_to() -> None:
     code = (
         "import sys; import ibjax.cli; "

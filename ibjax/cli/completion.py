@@ -34,10 +34,10 @@ def completion(arguments: argparse.Namespace) -> int:
     for command in commands.values():
         for action in command._actions:
             action.help = str(action.help or action.metavar).partition("; ")[0]
-            action.complete = _complete(names.get(action.dest), str(action.metavar), shtab)
-            if action.complete is None:
-                del action.complete
-                action.choices = action.choices or names.get(action.dest)
+            if (complete := _complete(names.get(action.dest), str(action.metavar), shtab)) is not None:
+                action.complete = complete
+            elif action.dest in names:
+                action.choices = names[action.dest]
     script = shtab.complete(arguments.parser, arguments.shell)
     # Where there may be several files shtab 1.13 lets zsh complete the first one only.
     print(script.replace('"(*):', '"*:') if arguments.shell == "zsh" else script)

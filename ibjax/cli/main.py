@@ -48,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = f"{str(error.filename)!r}: " if error.filename is not None else ""
         return fail(arguments.command, f"{where}{error.strerror or error}")
     except KeyboardInterrupt:
+        if "command" not in arguments:  # none has begun
+            return INTERRUPTED
         written = ", ".join(map(str, arguments.written))
         rest = f"written before: {written}" if written else "nothing was written"
         print(file=sys.stderr)
