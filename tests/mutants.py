@@ -282,7 +282,7 @@ MUTANTS = (
         "test_training.py::TestLoss",
     ),
     Mutant(
-        "training/rules.py",
+        "training/rules/descent.py",
         "updates, state = self.optimizer.update(gradient, state, params)",
         "updates, _ = self.optimizer.update(gradient, state, params)",
         "test_training.py::TestTraining::test_parameters_as_a_vector_and_as_a_tree",

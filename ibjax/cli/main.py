@@ -21,8 +21,8 @@ from ibjax._workers import interrupted_threads
 from ibjax.cli import commands, train
 from ibjax.cli.options import UsageError, add_fields, add_options, millimetres, parse
 from ibjax.cli.output import fail, hint_checkpoint
-from ibjax.config import PRESETS
 from ibjax.information.estimator import ESTIMATORS
+from ibjax.presets import PRESETS
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells do
 

@@ -16,8 +16,9 @@ from typing import Any
 
 from ibjax._checks import unknown
 from ibjax._fields import WORDS, Kind, allowed, from_text, kinds
-from ibjax.config import LARGEST_SEED, MOST_SEEDS, PRESETS, Config
+from ibjax.config import LARGEST_SEED, MOST_SEEDS, Config
 from ibjax.information.estimator import estimator_class
+from ibjax.presets import PRESETS
 
 
 class UsageError(Exception):
