@@ -163,7 +163,7 @@ def _add_options_of_run(run: _Parser) -> None:
         type=partial(parse, "checkpoint_every", Kind(float, True, False, False), {}),
     )
     text = (
-        "a run for each value of a field, given again for each combination, all into the folder --out; F=V;V of lists"
+        "a run for each value of a field, or each combination of several --grid, in the folder --out; V;V for lists"
     )
     run.add("--grid", "FIELD=V,V", text, action="append")
     text = "tell of the run in JSON, a line for each event; without FILE on standard output, and nothing else there"
