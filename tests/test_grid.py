@@ -14,6 +14,7 @@ import sys
 import warnings
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -126,7 +127,7 @@ def test_a_grid_is_a_file_for_each_point_and_a_table(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_killed_grid_goes_on(number: signal.Signals, trained: list[ibjax.Config]) -> None:
+def test_a_killed_grid_goes_on(number: signal.Signals, trained: list[ibjax.Config], capsys: Capture) -> None:
     """In a process of its own, as the second point is trained."""
     command = ["run", "--preset", "quick", "--grid", "bins=20,25,30", "--out", "sweep", *LOGGED]
     code = (
@@ -151,6 +152,9 @@ def test_a_killed_grid_goes_on(number: signal.Signals, trained: list[ibjax.Confi
     assert [row["bins"] for row in rows("sweep")] == ["20"]
     assert main(command) == 0
     assert [config.bins for config in trained] == [25, 30]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "1 of 3 points were finished before; --force trains them again"
+    assert [line for line in lines if line.startswith("point")] == ["point 2 of 3: bins=25", "point 3 of 3: bins=30"]
     assert [row["bins"] for row in rows("sweep")] == ["20", "25", "30"]
     trained.clear()
     assert main([*command, "--grid", "activation=tanh,relu"]) == 0  # other points, for which no file stands
@@ -227,6 +231,23 @@ def test_values_that_are_lists_and_paths(trained: list[ibjax.Config]) -> None:
     trained.clear()
     assert main(["run", "--preset", "quick", "--grid", "learning_rate=0.1;0.1,0.2", "--seeds", "2", "--out", "r"]) == 0
     assert [config.learning_rate for config in trained] == [0.1, (0.1, 0.2)]
+    trained.clear()
+    assert main(["run", "--preset", "quick", "--grid", "hidden_widths=10,7", "--out", "w"]) == 0
+    assert [config.hidden_widths for config in trained] == [(10, 7)]
+    assert names("w") == ["hidden_widths=10,7.npz", "table.csv"]
+
+
+def test_a_disk_with_room_for_one_point_is_too_small(
+    trained: list[ibjax.Config], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    nbytes = ibjax.forecast(ibjax.PRESETS["quick"], timed=False).file_bytes
+    monkeypatch.setattr("ibjax._files.shutil.disk_usage", lambda _: Mock(free=nbytes * 3 // 2))
+    command = ["run", "--preset", "quick", "--quiet", "--out", "sweep", "--grid"]
+    assert main([*command, "bins=20,30"]) == 1
+    assert "No space left on device: " in capsys.readouterr().err
+    assert trained == []
+    assert list(Path.cwd().iterdir()) == []
+    assert main([*command, "bins=20"]) == 0
 
 
 def test_a_point_that_fails_leaves_the_others(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:

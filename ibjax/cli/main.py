@@ -162,9 +162,7 @@ def _add_options_of_run(run: _Parser) -> None:
         text,
         type=partial(parse, "checkpoint_every", Kind(float, True, False, False), {}),
     )
-    text = (
-        "a run for each value of a field, or each combination of several --grid, in the folder --out; V;V for lists"
-    )
+    text = "a run for each value of a field, or each combination of several --grid, in the folder --out; V;V for lists"
     run.add("--grid", "FIELD=V,V", text, action="append")
     text = "tell of the run in JSON, a line for each event; without FILE on standard output, and nothing else there"
     run.add("--log-json", "FILE", text, nargs="?", const=STDOUT)
