@@ -25,6 +25,10 @@ class UsageError(Exception):
     """What the user asked for cannot be done; the message says why and what can."""
 
 
+class RunError(Exception):
+    """What was asked for could be done and was not; the message says why."""
+
+
 @contextlib.contextmanager
 def refuse(subject: str = "") -> Iterator[None]:
     """Turn the library's refusal of what the user asked for into a `UsageError`, its message begun with `subject`."""
