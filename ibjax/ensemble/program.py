@@ -235,10 +235,8 @@ class Program:
             compat=self.config.compat,
         )
         train_loss = mean(loss, trained)
-        mean_norms, spread_norms = norms(moments.mean), norms(jax.vmap(gradients.spread)(moments))
         if self.config.phases:  # some rules take no gradient
-            taken = (moments.seen > 0)[:, None]
-            mean_norms, spread_norms = (jnp.where(taken, values, jnp.nan) for values in (mean_norms, spread_norms))
+            moments = jax.vmap(gradients.seen_or_nan)(moments)
         stages, scales = self._stages(state)
         return Record(
             i_xt=i_xt,
@@ -249,8 +247,8 @@ class Program:
             test_loss=mean(loss, 1 - trained),
             train_accuracy=mean(hit, trained),
             test_accuracy=mean(hit, 1 - trained),
-            gradient_mean=mean_norms,
-            gradient_std=spread_norms,
+            gradient_mean=norms(moments.mean),
+            gradient_std=norms(jax.vmap(gradients.spread)(moments)),
             weight_norm=norms(state.params),
             weights=state.weights if self.config.store_weights else state.params[:, :0],
             finite=jnp.isfinite(train_loss) & jnp.isfinite(state.weights).all(axis=1),
