@@ -17,11 +17,12 @@ from typing import Any, NoReturn
 import ibjax
 from ibjax._checks import unknown
 from ibjax._fields import Kind
-from ibjax.cli import INTERRUPTED, commands, completion, train
-from ibjax.cli.options import UsageError, add_fields, add_options, millimetres, parse
-from ibjax.cli.output import fail, hint_checkpoint
-from ibjax.config import PRESETS
+from ibjax.cli import INTERRUPTED, commands, completion, grid, train
+from ibjax.cli.log import STDOUT, Log
+from ibjax.cli.options import RunError, UsageError, add_fields, add_options, millimetres, parse
+from ibjax.cli.output import complaint, fail, hint_checkpoint
 from ibjax.information.estimator import ESTIMATORS
+from ibjax.presets import PRESETS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       2 where the input is not allowed; 130 after Ctrl-C, 143 after SIGTERM where there is a checkpoint.
     """
     words = sys.argv[1:] if argv is None else list(argv)
-    arguments = argparse.Namespace(written=[])  # paths of whole files, which an interrupt leaves
+    arguments = argparse.Namespace(written=[], log=Log())  # paths of whole files, which an interrupt leaves
     try:
         try:
             _parser(words).parse_args(words, arguments)
@@ -40,22 +41,23 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(done.code or 0)
         return int(arguments.function(arguments))
     except UsageError as error:
-        return fail(arguments.command, str(error), status=2)
+        return fail(arguments, str(error), status=2)
     except BrokenPipeError:  # the reader has seen enough; nothing more may be written to it, at exit either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
-        where = f"{str(error.filename)!r}: " if error.filename is not None else ""
-        return fail(arguments.command, f"{where}{error.strerror or error}")
+    except (RunError, OSError) as error:
+        return fail(arguments, complaint(error))
     except KeyboardInterrupt:
         if "command" not in arguments:  # none has begun
             return INTERRUPTED
         written = ", ".join(map(str, arguments.written))
         rest = f"written before: {written}" if written else "nothing was written"
         print(file=sys.stderr)
-        return fail(arguments.command, f"interrupted; {hint_checkpoint(arguments) or rest}", status=INTERRUPTED)
+        return fail(arguments, f"interrupted; {hint_checkpoint(arguments) or rest}", status=INTERRUPTED)
     except SystemExit as end:  # SIGTERM, while there was a checkpoint to bring up to date
-        return fail(arguments.command, f"terminated; {hint_checkpoint(arguments)}", status=int(end.code or 0))
+        return fail(arguments, f"terminated; {hint_checkpoint(arguments)}", status=int(end.code or 0))
+    finally:
+        arguments.log.close()
 
 
 class _Parser(argparse.ArgumentParser):
@@ -88,7 +90,7 @@ def _parser(words: list[str]) -> _Parser:
         added.set_defaults(function=function)
         return added
 
-    run = command(train.run, "train an ensemble and measure every layer", force, quiet, allow_abbrev=False)
+    run = command(grid.run, "train an ensemble and measure every layer", force, quiet, allow_abbrev=False)
     _add_options_of_run(run)
 
     text = "print a configuration as TOML, which run --config reads"
@@ -149,6 +151,10 @@ def _add_options_of_run(run: _Parser) -> None:
         text,
         type=partial(parse, "checkpoint_every", Kind(float, True, False, False), {}),
     )
+    text = "a run for each value of a field, or each combination of several --grid, in the folder --out; V;V for lists"
+    run.add("--grid", "FIELD=V,V", text, action="append")
+    text = "tell of the run in JSON, a line for each event; without FILE on standard output, and nothing else there"
+    run.add("--log-json", "FILE", text, nargs="?", const=STDOUT)
     run.add("--scheduler", "ADDRESS", "let the workers of a Dask scheduler train, tcp://HOST:8786 say")
     run.add("--scheduler-file", "FILE", "the same, by the file that the scheduler has written")
     _add_configuration(run)

@@ -16,12 +16,17 @@ from typing import Any
 
 from ibjax._checks import unknown
 from ibjax._fields import WORDS, Kind, allowed, from_text, kinds
-from ibjax.config import LARGEST_SEED, MOST_SEEDS, PRESETS, Config
+from ibjax.config import LARGEST_SEED, MOST_SEEDS, Config
 from ibjax.information.estimator import estimator_class
+from ibjax.presets import PRESETS
 
 
 class UsageError(Exception):
     """What the user asked for cannot be done; the message says why and what can."""
+
+
+class RunError(Exception):
+    """What was asked for could be done and was not; the message says why."""
 
 
 @contextlib.contextmanager
