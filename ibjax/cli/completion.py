@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ibjax.cli.options import UsageError, flag
-from ibjax.config import PRESETS, Config
+from ibjax.config import Config
 from ibjax.data.spherical import DATASETS
 from ibjax.information.estimator import ESTIMATORS, estimator_class
 
