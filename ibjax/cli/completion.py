@@ -15,6 +15,7 @@ from ibjax.cli.options import UsageError, flag
 from ibjax.config import Config
 from ibjax.data.spherical import DATASETS
 from ibjax.information.estimator import ESTIMATORS, estimator_class
+from ibjax.presets import PRESETS
 
 SHELLS = ("bash", "zsh", "fish")
 """Those for which `_names_or_files` has the words."""
