@@ -46,6 +46,9 @@ nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_merge_streams = True
+nb_execution_in_temp = True  # what a cell saves goes away
+absent = [name for name in ("torch", "keras") if importlib.util.find_spec(name) is None]
+nb_execution_excludepatterns = ["howto/pytorch.md"] if "torch" in absent else []  # it says so where that is so
 os.environ["COLUMNS"] = "86"  # of the help texts on the command line's page
 os.environ["PYTHON_COLORS"] = "0"
 
@@ -59,7 +62,7 @@ autodoc_typehints_description_target = "documented"
 autodoc_type_aliases = {"ArrayLike": "ArrayLike"}
 autosummary_generate = False
 os.environ.setdefault("KERAS_BACKEND", "jax")  # its own default is TensorFlow
-autodoc_mock_imports = [name for name in ("torch", "keras") if importlib.util.find_spec(name) is None]
+autodoc_mock_imports = absent
 
 
 class NameOrCode(PyXRefRole):
@@ -85,6 +88,8 @@ def _shorten_annotations(app: Sphinx, function: Any, bound: bool) -> None:
 
 
 def setup(app: Sphinx) -> None:
+    if "torch" not in absent:
+        app.tags.add("torch")
     app.connect("autodoc-before-process-signature", _shorten_annotations)
     app.add_role("name_or_code", NameOrCode())
     app.add_html_math_renderer(

@@ -6,7 +6,6 @@ from .bottleneck.curve import Curve as Curve
 from .bottleneck.curve import information_curve as information_curve
 from .cluster.engine import ExecutorError as ExecutorError
 from .cluster.run import run as run
-from .config import PRESETS as PRESETS
 from .config import Config as Config
 from .data.dataset import Dataset as Dataset
 from .data.files import load_dataset as load_dataset
@@ -35,9 +34,12 @@ from .information.wide.soft import soft_information as soft_information
 from .information.wide.soft import soft_information_of_batches as soft_information_of_batches
 from .information.wide.variational import variational_information as variational_information
 from .networks.capture import capture as capture
+from .presets import PRESETS as PRESETS
 from .progress import Progress as Progress
 from .recorder.recorder import Recorder as Recorder
 from .reporting.report import report as report
+from .reporting.tensorboard import write_tensorboard as write_tensorboard
+from .schedule.phases import Phase as Phase
 from .trajectory import Trajectory as Trajectory
 from .trajectory import TrajectoryError as TrajectoryError
 from .trajectory import concatenate as concatenate

@@ -1,5 +1,5 @@
 """`python -m ibjax` is `ibjax`."""
 
-from ibjax.cli.main import entry_point
+from ibjax.cli import entry_point
 
 entry_point()

@@ -12,7 +12,6 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Iterator, Mapping
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,8 @@ from ibjax import _checks, _fields
 from ibjax._fields import option
 from ibjax.data.spherical import DATASETS
 from ibjax.information.estimator import COMPATS, ESTIMATORS, MOST_BINS, Estimator, of_specification, specifications
+from ibjax.schedule.phases import Phase, of_words, phases
+from ibjax.schedule.settings import RULES
 
 PER_SEED = ("train_fraction", "learning_rate", "weight_decay", "noise", "initial_scale")
 """Fields that may hold a tuple of numbers, one a seed."""
@@ -119,6 +120,17 @@ class Config:
         note="`ibjax.run(optimizer=...)` overrides it and the learning rate",
         choices=("sgd", "adam"),
     )
+    phases: tuple[str | Phase, ...] = option(
+        (),
+        "rules that update the weights one after the other, none for the optimizer all along",
+        note="phases of `ibjax.Phase`, or their words, which is how they are stored: `sgd:until=300`, "
+        "`metropolis:temperature=0.001`",
+        usage="as sgd:until=300,metropolis:temperature=0.001; a phase ends at an epoch, or for each network at loss<X, "
+        "snr<X or i_ty_rise<X",
+        choices=tuple(RULES),
+        check=phases,
+        metavar="RULE:...,RULE:...",
+    )
     learning_rate: float | tuple[float, ...] = option(0.1, "step size of the optimizer", low=0, above=True)
     momentum: float = option(
         0.0,
@@ -194,6 +206,7 @@ class Config:
             _checks.distinct("seeds", self.seeds)
         if self.momentum and self.optimizer != "sgd":
             raise ValueError(f"momentum = {self.momentum:g} with optimizer = {self.optimizer!r}; allowed: 0, or 'sgd'")
+        self._check_phases()
         for name in PER_SEED:
             value = getattr(self, name)
             if isinstance(value, tuple) and len(value) != len(self.seed_list):
@@ -204,6 +217,21 @@ class Config:
             epochs = _checks.integers("logged_epochs", self.logged_epochs, 0, self.epochs)
             if list(_checks.distinct("logged_epochs", epochs)) != sorted(epochs):
                 raise ValueError(f"logged_epochs = {epochs}; allowed: epochs in increasing order")
+
+    def _check_phases(self) -> None:
+        for number, phase in enumerate(self.schedule):
+            if isinstance(phase.until, int) and phase.until >= self.epochs:
+                raise ValueError(
+                    f"phases[{number}]: until = {phase.until} with epochs = {self.epochs}; allowed: an earlier "
+                    "epoch than the last"
+                )
+        if self.phases and self.backend == "fused":
+            raise ValueError("phases with backend = 'fused'; allowed: 'plain' or 'auto', or no phases")
+
+    @property
+    def schedule(self) -> tuple[Phase, ...]:
+        """The phases, in order; none for a run of one optimizer."""
+        return tuple(of_words(str(text)) for text in self.phases)
 
     @property
     def seed_list(self) -> tuple[int, ...]:
@@ -242,55 +270,3 @@ Config.__doc__ = "\n".join(
         *(f"  {name}: {text}; allowed: {words} (default: {default})." for name, default, text, words in field_rows()),
     ]
 )
-
-
-_RELEASED = Config(
-    dataset="var_u",
-    hidden_widths=(10, 7, 5, 4, 3),
-    output="softmax",
-    train_fraction=0.8,
-    optimizer="adam",
-    learning_rate=4e-4,
-)  # what the two released codes share
-_BASE_2 = np.logspace(np.log2(1), np.log2(8000), 400, base=2).astype(int)
-
-PRESETS: Mapping[str, Config] = MappingProxyType(
-    {
-        "paper": Config(),
-        "idnns": dataclasses.replace(
-            _RELEASED,
-            epochs=8000,
-            logged_epochs=tuple((np.unique(_BASE_2) - 1).tolist()),
-            split="ordered",
-            batch_size=512,
-            shuffle=False,
-            compat="idnns",
-        ),
-        "saxe": dataclasses.replace(
-            _RELEASED,
-            logged_epochs=(*range(20), *range(20, 100, 5), *range(100, 2000, 20), *range(2000, 10_001, 100)),
-            initializer="fan_out",
-        ),
-        "quick": Config(seeds=10, epochs=2000, logged_epochs=60, hidden_widths=(10, 7, 5, 4, 3)),
-    }
-)
-"""Configurations to start from.
-
-paper: Shwartz-Ziv & Tishby 2017. Its learning rate and batch size are not published. With batches of 256, means of 10
-seeds, last hidden layer::
-
-    rate    I(X;T) peaks at    I(T;Y) at 98% of its end    I(X;T) from the peak to the end
-    0.05    epoch 189          epoch 574                   5.1 to 1.3 bits
-    0.1     epoch 117          epoch 356                   5.2 to 1.2 bits
-    0.2     epoch 73           epoch 259                   5.1 to 1.1 bits
-
-0.1 it is: the paper's planes show the full relevant information at about 400 epochs. At all three rates the drift of
-the gradients ends within tens of epochs, earlier than the 350 of the paper.
-
-idnns: the authors' released code, its cells and its unshuffled split among the rest. It trains with Adam where the
-paper says SGD, and logs before the update of an epoch, hence one less than the epochs it names.
-
-saxe: the code of Saxe et al. 2018 (tanh; `activation="relu", bins=100` for its other network).
-
-quick: the smaller network of those codes on the paper's task, seconds on a laptop.
-"""

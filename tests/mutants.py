@@ -282,7 +282,7 @@ MUTANTS = (
         "test_training.py::TestLoss",
     ),
     Mutant(
-        "training/rules.py",
+        "training/rules/descent.py",
         "updates, state = self.optimizer.update(gradient, state, params)",
         "updates, _ = self.optimizer.update(gradient, state, params)",
         "test_training.py::TestTraining::test_parameters_as_a_vector_and_as_a_tree",
@@ -342,7 +342,7 @@ MUTANTS = (
         "test_ensemble.py::test_kept_programs_do_not_mix_up_the_settings_of_seeds",
     ),
     Mutant(
-        "ensemble/assemble.py",
+        "training/rules/make.py",
         "elementwise=optimizer is None",
         "elementwise=True",
         "test_ensemble.py::test_own_optimizer_sees_the_layers",
@@ -618,7 +618,7 @@ MUTANTS = (
         "test_config.py::test_bad_input_is_refused",
     ),
     Mutant(
-        "ensemble/assemble.py",
+        "training/rules/make.py",
         "optax.chain(optax.add_decayed_weights(decay), descent)",
         "optax.chain(descent, optax.add_decayed_weights(-decay))",
         "test_ensemble.py::test_a_step_takes_off_its_share_of_every_parameter",

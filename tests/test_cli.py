@@ -720,7 +720,7 @@ def test_bound_refuses(arguments: list[str], words: list[str], capsys: pytest.Ca
     assert all(word in message for word in words), message
 
 
-@pytest.mark.parametrize("command", ["info", "plot", "animate", "bound", "merge", "rerun"])
+@pytest.mark.parametrize("command", ["info", "plot", "animate", "tensorboard", "bound", "merge", "rerun"])
 def test_unknown_options_point_to_the_help_of_their_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     required = {"bound": [], "merge": ["a.npz", "--out", "b.npz"]}.get(command, ["a.npz"])
     assert main([command, *required, "--telepathy"]) == 2
@@ -739,7 +739,8 @@ def test_what_is_printed_fits_a_terminal_of_80_columns(
     recorded = {"config": dataclasses.asdict(ibjax.Config()), "command": ["ibjax", "run", *["--epochs=7"] * 20]}
     run = dataclasses.replace(run, config=recorded, layer_widths=(65536, 5, 1))
     run.save("run.npz")
-    helps = [[name] for name in ("run", "info", "plot", "animate", "bound", "measure", "merge", "rerun")]
+    helps = [[name] for name in ("run", "info", "plot", "animate", "tensorboard", "bound")]
+    helps += [[name] for name in ("measure", "merge", "rerun", "completion")]
     helps += [[], *(["measure", "--estimator", name] for name in ESTIMATORS)]
     commands = [["info", "run.npz"], ["bound", "--betas", "2"], *([*words, "--help"] for words in helps)]
     for command in commands:

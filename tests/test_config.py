@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ibjax.config import PRESETS, Config, field_rows
+from ibjax.config import Config, field_rows
 from ibjax.data import Dataset, spherical_dataset
 from ibjax.information.estimator import ESTIMATORS, make, of_specification, specification
 from ibjax.information.histogram import layer_information
+from ibjax.presets import PRESETS
 
 X = np.eye(4)
 Y = np.array([0.0, 1.0, 0.5, 1.0])
@@ -56,6 +57,8 @@ BAD: list[Case] = [
     (Config, "seeds", (1.0,), TypeError, "1.0", "an integer"),
     (Config, "seeds", None, TypeError, "None", "an integer"),
     (Config, "epochs", -1, ValueError, "-1", "from 0"),
+    (Config, "phases", "sgd", TypeError, "'sgd'", "a tuple of ibjax.Phase"),
+    (Config, "phases", ("sgd:until=5",), ValueError, "'sgd:until=5'", "none, as the run ends it"),
     (Config, "epochs", 1e4, TypeError, "10000.0", "an integer"),
     (Config, "epochs", math.nan, TypeError, "nan", "an integer"),
     (Config, "logged_epochs", 0, ValueError, "0", "from 1"),

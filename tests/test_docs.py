@@ -1,7 +1,7 @@
 """README and documentation: their Python runs, their links lead somewhere, what they say of the code is true.
 
-The code cells of the tutorial and of the command line's page are run when the documentation is built (see
-`docs/conf.py`), where one that fails is an error.
+Code cells are run when the documentation is built (see `docs/conf.py`), where one that fails is an error. Those of a
+page that needs a framework are run here too, as a build without it leaves them out.
 """
 
 from __future__ import annotations
@@ -26,22 +26,29 @@ PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [page for page in PAGES if "_build" not in page.parts]
 
 FENCE = re.compile(r"^```(?P<language>\{?[\w-]+\}?)?.*\n(?P<body>(?:.*\n)*?)```$", re.MULTILINE)
+FRAMEWORK = re.compile(r"^(?:import|from) (torch|keras)\b", re.MULTILINE)
 INDENTED = re.compile(r"(?:^    .*\n)+", re.MULTILINE)
 LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)|^```\{include\} (?P<directive>\S+)$", re.MULTILINE)
 
 
 class Block(NamedTuple):
-    """A piece of Python, and where it stands."""
+    """A piece of Python, where it stands, and the frameworks without which it does not run."""
 
     line: int
     source: str
+    frameworks: list[str]
 
 
 def python_of(page: Path) -> Iterator[Block]:
     text = page.read_text()
-    for fence in FENCE.finditer(text):
+    fences = list(FENCE.finditer(text))
+    of_cells = FRAMEWORK.findall("".join(fence["body"] for fence in fences if fence["language"] == "{code-cell}"))
+    for fence in fences:
+        line = text[: fence.start("body")].count("\n")
         if fence["language"] == "python":
-            yield Block(text[: fence.start("body")].count("\n"), fence["body"])
+            yield Block(line, fence["body"], FRAMEWORK.findall(fence["body"]))
+        elif fence["language"] == "{code-cell}" and of_cells:
+            yield Block(line, re.sub(r"^(?=%)", "# ", fence["body"], flags=re.MULTILINE), of_cells)
 
 
 def name_of(page: Path) -> str:
@@ -57,7 +64,7 @@ def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     namespace: dict[str, Any] = {"__name__": page.stem.replace("-", "_")}
     left_out = []
     for block in python_of(page):
-        if without := missing(*re.findall(r"^(?:import|from) (torch|keras)\b", block.source, re.MULTILINE)):
+        if without := missing(*block.frameworks):
             left_out.append(f"line {block.line}: {', '.join(without)} not installed")
             continue
         # As many empty lines above it as in the page, so that an error names the page's line.

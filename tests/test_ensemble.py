@@ -32,7 +32,7 @@ from ibjax.ensemble.blocks import Block, DeviceProgram, split
 from ibjax.ensemble.compiled import CACHE
 from ibjax.ensemble.results import ResultBuffer
 from ibjax.networks.perceptron import Perceptron
-from ibjax.training.trainer import HyperParameters
+from ibjax.training.rules.base import HyperParameters
 
 TINY = Config(seeds=2, epochs=3, logged_epochs=3, hidden_widths=(4, 3))
 

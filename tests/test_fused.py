@@ -18,8 +18,9 @@ from ibjax.ensemble.assemble import assemble
 from ibjax.networks.perceptron import Perceptron
 from ibjax.training.fused import EPOCHS_PER_LAUNCH, FusedTrainer, Launch, gpu_launch
 from ibjax.training.ptx import NoKernelError, Variant, kernel
-from ibjax.training.rules import GradientDescent
-from ibjax.training.trainer import HyperParameters, State
+from ibjax.training.rules.base import HyperParameters
+from ibjax.training.rules.descent import GradientDescent
+from ibjax.training.trainer import State
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
 

@@ -15,7 +15,7 @@ from test_network import LinenNetwork, NnxNetwork, gradient, layers_of, model_of
 
 from ibjax.networks.perceptron import Perceptron
 from ibjax.training import gradients
-from ibjax.training.rules import GradientDescent
+from ibjax.training.rules.descent import GradientDescent
 from ibjax.training.trainer import Trainer, epoch_positions
 
 

@@ -28,9 +28,13 @@ DELAYED = (
     "scipy.io",
     "distributed",
     "pyarrow",
+    "shtab",
+    "tensorboardX",
     "ibjax.reporting.page",
+    "ibjax.cli.main",
+    "ibjax._workers.interrupted_threads",
 )
-"""Packages that are slow to import, or optional, which a function may therefore import."""
+"""What is slow to import, or optional, or comes after Ctrl-C is seen to, which a function may therefore import."""
 NOT_EVERYWHERE = ("fcntl",)
 """Modules that not every system has."""
 

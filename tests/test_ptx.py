@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from ibjax.config import PRESETS, Config
+from ibjax.config import Config
 from ibjax.networks.perceptron import Perceptron
+from ibjax.presets import PRESETS
 from ibjax.training import ptx
 from ibjax.training.ptx import FOLDER, OPTIONS, Kernel, NoKernelError, Variant, fitting, kernel, portable, source
 

@@ -19,9 +19,10 @@ from ibjax.networks.perceptron import Perceptron
 from ibjax.networks.protocol import Model
 from ibjax.training.gradients import GradientMoments
 from ibjax.training.loss import correct, cross_entropy
-from ibjax.training.rules import GradientDescent, StepInfo
+from ibjax.training.rules.base import HyperParameters, StepInfo
+from ibjax.training.rules.descent import GradientDescent
 from ibjax.training.shuffle import round_keys, swap_or_not
-from ibjax.training.trainer import HyperParameters, Sample, State, Trainer, epoch_positions
+from ibjax.training.trainer import Sample, State, Trainer, epoch_positions
 
 Integers = npt.NDArray[np.integer[Any]]
 

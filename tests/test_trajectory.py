@@ -287,7 +287,7 @@ BAD_FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     "seeds of lists": ({"config": {"config": {"seeds": [[7], 9]}}}, "seeds of the configuration = .*a list of them"),
     "rates of text": ({"config": {"config": {"noise": [0.1, "x"]}}}, "noise of the configuration = .*a list of them"),
     "a long value": ({"config": {"custom": "x" * 999}}, "custom of the config = 'x{56}[.]{3}; allowed"),
-    "unknown extra": ({"extras": {"phase": np.zeros(2)}}, "'phase' is no key"),
+    "unknown extra": ({"extras": {"stage": np.zeros(2)}}, "'stage' is no key"),
     "weights of no layer": ({"extras": {"weights_h9": np.zeros((2, 3))}}, "'weights_h9' is no key"),
     "weights of other seeds": ({"extras": {"weights_output": np.zeros((3, 3))}}, r"\(S=2, E=3, \.\.\.\)"),
     "extra objects": ({"extras": {"weights_output": np.full((2, 3), None)}}, "weights_output is object"),

@@ -1,4 +1,4 @@
-"""The commands that read what a run has written: `ibjax info`, `plot`, `animate`, `report`, `bound`,
+"""The commands that read what a run has written: `ibjax info`, `plot`, `animate`, `report`, `tensorboard`, `bound`,
 `measure`, `merge`.
 
 Each takes the parsed arguments and returns the exit status.
@@ -36,6 +36,7 @@ from ibjax.data.spherical import DATASETS
 from ibjax.information.estimator import estimator_class
 from ibjax.npz import write_arrays
 from ibjax.progress import count_bar, duration
+from ibjax.reporting.tensorboard import EVENTS, import_tensorboardx
 from ibjax.trajectory.provenance import facts
 from ibjax.trajectory.schema import LABELS, SCALARS
 from ibjax.trajectory.summary import data_set
@@ -79,10 +80,7 @@ def plot(arguments: argparse.Namespace) -> int:
         "accuracy": ibjax.figures.loss_and_accuracy,
     }
     paths = {name: folder / f"{Path(arguments.file).stem}_{name}.{arguments.format}" for name in drawings}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--out = {str(folder)!r} cannot be made a folder: {error.strerror or error}") from error
+    _make_folder(folder)
     for path in paths.values():
         check_output(path, force=arguments.force)
     with ibjax.figures.style():
@@ -98,6 +96,13 @@ def plot(arguments: argparse.Namespace) -> int:
             _write_figure(figure, paths[name], arguments)
             print(paths[name])
     return 0
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out = {str(folder)!r} cannot be made a folder: {error.strerror or error}") from error
 
 
 def _write_figure(figure: Any, path: Path, arguments: argparse.Namespace) -> None:
@@ -144,6 +149,25 @@ def report(arguments: argparse.Namespace) -> int:
         raise UsageError(str(error)) from error
     arguments.written.append(written)
     print(written)
+    return 0
+
+
+def tensorboard(arguments: argparse.Namespace) -> int:
+    """Runs as TensorBoard's event files, each in a folder of its own."""
+    try:
+        import_tensorboardx()
+    except ModuleNotFoundError as error:
+        raise UsageError(str(error)) from error
+    with refuse():
+        stems = distinct("the names of FILE", tuple(Path(file).stem for file in arguments.files))
+    runs = {Path(arguments.out, stem): load_trajectory(file) for stem, file in zip(stems, arguments.files, strict=True)}
+    for folder in runs:
+        _make_folder(folder)
+        check_output(folder / EVENTS, force=arguments.force)
+    for folder, run in runs.items():
+        ibjax.write_tensorboard(run, folder, networks=arguments.networks, overwrite=arguments.force)
+        arguments.written.append(folder)
+        print(folder)
     return 0
 
 

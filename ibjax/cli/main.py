@@ -1,4 +1,5 @@
-"""The command line: `ibjax run`, `config`, `info`, `plot`, `animate`, `report`, `bound`, `measure`, `merge`, `rerun`.
+"""The command line: `ibjax run`, `config`, `info`, `plot`, `animate`, `report`, `tensorboard`, `bound`, `measure`,
+`merge`, `rerun`, `completion`.
 
 `ibjax` is imported as a whole, whose names import their modules when first used: what needs the compiler does not wait
 for it before all of the user's input has been checked.
@@ -8,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,14 +17,12 @@ from typing import Any, NoReturn
 import ibjax
 from ibjax._checks import unknown
 from ibjax._fields import Kind
-from ibjax._workers import interrupted_threads
-from ibjax.cli import commands, train
-from ibjax.cli.options import UsageError, add_fields, add_options, millimetres, parse
-from ibjax.cli.output import fail, hint_checkpoint
-from ibjax.config import PRESETS
+from ibjax.cli import INTERRUPTED, commands, completion, grid, train
+from ibjax.cli.log import STDOUT, Log
+from ibjax.cli.options import RunError, UsageError, add_fields, add_options, millimetres, parse
+from ibjax.cli.output import complaint, fail, hint_checkpoint
 from ibjax.information.estimator import ESTIMATORS
-
-_INTERRUPTED = 130  # 128 + SIGINT, as shells do
+from ibjax.presets import PRESETS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       2 where the input is not allowed; 130 after Ctrl-C, 143 after SIGTERM where there is a checkpoint.
     """
     words = sys.argv[1:] if argv is None else list(argv)
-    arguments = argparse.Namespace(written=[])  # paths of whole files, which an interrupt leaves
+    arguments = argparse.Namespace(written=[], log=Log())  # paths of whole files, which an interrupt leaves
     try:
         try:
             _parser(words).parse_args(words, arguments)
@@ -43,30 +41,23 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(done.code or 0)
         return int(arguments.function(arguments))
     except UsageError as error:
-        return fail(arguments.command, str(error), status=2)
+        return fail(arguments, str(error), status=2)
     except BrokenPipeError:  # the reader has seen enough; nothing more may be written to it, at exit either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
-        where = f"{str(error.filename)!r}: " if error.filename is not None else ""
-        return fail(arguments.command, f"{where}{error.strerror or error}")
+    except (RunError, OSError) as error:
+        return fail(arguments, complaint(error))
     except KeyboardInterrupt:
+        if "command" not in arguments:  # none has begun
+            return INTERRUPTED
         written = ", ".join(map(str, arguments.written))
         rest = f"written before: {written}" if written else "nothing was written"
         print(file=sys.stderr)
-        return fail(arguments.command, f"interrupted; {hint_checkpoint(arguments) or rest}", status=_INTERRUPTED)
+        return fail(arguments, f"interrupted; {hint_checkpoint(arguments) or rest}", status=INTERRUPTED)
     except SystemExit as end:  # SIGTERM, while there was a checkpoint to bring up to date
-        return fail(arguments.command, f"terminated; {hint_checkpoint(arguments)}", status=int(end.code or 0))
-
-
-def entry_point() -> NoReturn:
-    """The program `ibjax`."""
-    status = main()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # what is left to do may be cut short, and without a word
-    sys.stdout.flush()
-    if interrupted_threads():  # what they are at is of no use to anybody, and Python would wait for it
-        os._exit(status)
-    sys.exit(status)
+        return fail(arguments, f"terminated; {hint_checkpoint(arguments)}", status=int(end.code or 0))
+    finally:
+        arguments.log.close()
 
 
 class _Parser(argparse.ArgumentParser):
@@ -99,7 +90,7 @@ def _parser(words: list[str]) -> _Parser:
         added.set_defaults(function=function)
         return added
 
-    run = command(train.run, "train an ensemble and measure every layer", force, quiet, allow_abbrev=False)
+    run = command(grid.run, "train an ensemble and measure every layer", force, quiet, allow_abbrev=False)
     _add_options_of_run(run)
 
     text = "print a configuration as TOML, which run --config reads"
@@ -118,25 +109,21 @@ def _parser(words: list[str]) -> _Parser:
     animate.add("--fps", "N", "frames per second, 1 to 100 (20)", type=rate, default=20)
 
     report = command(commands.report, "write runs as one page for a browser, which needs no net", force)
-    report.add("files", "FILE", "a run, or several side by side", nargs="+")
-    report.add("--out", "PAGE.html", "where the page goes (report.html)", default="report.html")
-    text = "leave out the information curve of the runs' tasks, which takes some seconds"
-    report.add_argument("--no-bound", dest="bound", action="store_false", help=text)
+    _add_options_of_report(report)
+
+    tensorboard = command(commands.tensorboard, "write runs as event files, which TensorBoard shows", force)
+    tensorboard.add("files", "FILE", "each becomes a run of its name: the mean over networks", nargs="+")
+    tensorboard.add("--out", "DIR", "folder for tensorboard --logdir (tensorboard)", default="tensorboard")
+    text = "each network, too, as a run below that of the mean"
+    tensorboard.add_argument("--networks", action="store_true", help=text)
 
     bound = command(commands.bound, "compute the information-bottleneck curve of a task or of a run's task", force)
-    bound.add("of", "TASK|FILE", "a task's name, or a run", nargs="?", default="spherical")
-    text = "slopes 1/B of the curve's points (80 from its onset on)"
-    bound.add("--betas", "B,B", text, type=partial(parse, "betas", Kind(float, False, True, False), {}))
-    bound.add("--out", "FILE.npz", "write the curve there")
-    bound.add("--plot", "FILE.png", "draw the curve, and where a run's layers end")
+    _add_options_of_bound(bound)
 
     text = "apply another estimator to the stored weights of a run"
     more = "FILE: of a run with --store-weights. --estimator NAME --help shows the options of an estimator."
     measure = command(commands.measure, text, file, force, quiet, description=more, allow_abbrev=False)
-    measure.add("--estimator", "NAME", f"one of {', '.join(ESTIMATORS)}", required=True)
-    measure.add("--out", "FILE.npz", "where the trajectory goes (FILE_NAME.npz, here)")
-    if words[:1] == ["measure"]:
-        _add_options_of_estimator(measure, words)
+    _add_options_of_measure(measure, words)
 
     merge = command(commands.merge, "join runs of one configuration over different seeds", force)
     merge.add("files", "FILE", nargs="+")
@@ -144,6 +131,10 @@ def _parser(words: list[str]) -> _Parser:
 
     rerun = command(train.rerun, "repeat the run of a file and compare every array", file)
     rerun.add_argument("--quiet", action="store_true", help="print nothing but the comparison")
+
+    complete = command(completion.completion, "print a script that completes these words in a shell")
+    complete.add_argument("shell", choices=completion.SHELLS, help="for which shell")
+    complete.set_defaults(parser=parser, commands=subparsers.choices)
     return parser
 
 
@@ -160,6 +151,10 @@ def _add_options_of_run(run: _Parser) -> None:
         text,
         type=partial(parse, "checkpoint_every", Kind(float, True, False, False), {}),
     )
+    text = "a run for each value of a field, or each combination of several --grid, in the folder --out; V;V for lists"
+    run.add("--grid", "FIELD=V,V", text, action="append")
+    text = "tell of the run in JSON, a line for each event; without FILE on standard output, and nothing else there"
+    run.add("--log-json", "FILE", text, nargs="?", const=STDOUT)
     run.add("--scheduler", "ADDRESS", "let the workers of a Dask scheduler train, tcp://HOST:8786 say")
     run.add("--scheduler-file", "FILE", "the same, by the file that the scheduler has written")
     _add_configuration(run)
@@ -171,6 +166,31 @@ def _add_configuration(command: _Parser) -> None:
     command.add("--config", "FILE.toml", "what it says overrides the preset (ibjax config prints one)")
     text = "each overrides the preset and the file; the defaults shown are those of the preset paper"
     add_fields(command.add_argument_group("configuration", text))
+
+
+def _add_options_of_report(report: _Parser) -> None:
+    """The runs, where the page goes, and what is left out."""
+    report.add("files", "FILE", "a run, or several side by side", nargs="+")
+    report.add("--out", "PAGE.html", "where the page goes (report.html)", default="report.html")
+    text = "leave out the information curve of the runs' tasks, which takes some seconds"
+    report.add_argument("--no-bound", dest="bound", action="store_false", help=text)
+
+
+def _add_options_of_bound(bound: _Parser) -> None:
+    """Whose curve, its points, and where it goes."""
+    bound.add("of", "TASK|FILE", "a task's name, or a run", nargs="?", default="spherical")
+    text = "slopes 1/B of the curve's points (80 from its onset on)"
+    bound.add("--betas", "B,B", text, type=partial(parse, "betas", Kind(float, False, True, False), {}))
+    bound.add("--out", "FILE.npz", "write the curve there")
+    bound.add("--plot", "FILE.png", "draw the curve, and where a run's layers end")
+
+
+def _add_options_of_measure(measure: _Parser, words: list[str]) -> None:
+    """The estimator, where the trajectory goes, and, where that is the command, the options of the estimator."""
+    measure.add("--estimator", "NAME", f"one of {', '.join(ESTIMATORS)}", required=True)
+    measure.add("--out", "FILE.npz", "where the trajectory goes (FILE_NAME.npz, here)")
+    if words[:1] == ["measure"]:
+        _add_options_of_estimator(measure, words)
 
 
 def _add_options_of_estimator(measure: _Parser, words: list[str]) -> None:

@@ -16,12 +16,17 @@ from typing import Any
 
 from ibjax._checks import unknown
 from ibjax._fields import WORDS, Kind, allowed, from_text, kinds
-from ibjax.config import LARGEST_SEED, MOST_SEEDS, PRESETS, Config
+from ibjax.config import LARGEST_SEED, MOST_SEEDS, Config
 from ibjax.information.estimator import estimator_class
+from ibjax.presets import PRESETS
 
 
 class UsageError(Exception):
     """What the user asked for cannot be done; the message says why and what can."""
+
+
+class RunError(Exception):
+    """What was asked for could be done and was not; the message says why."""
 
 
 @contextlib.contextmanager
@@ -39,7 +44,7 @@ def add_fields(group: argparse._ArgumentGroup) -> None:
         default, about, kind = field.default, field.metadata, kinds(Config)[field.name]
         parts, none = [about["help"], about.get("usage")], about.get("none", "none")
         options: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
-        shown = _flag(field.name if default else f"no_{field.name}")
+        shown = flag(field.name if default else f"no_{field.name}")
         if kind.item is not bool:
             one = {str: "NAME", int: "N", float: "X"}[kind.item]
             metavar = "|".join([one] * kind.single + [f"{one},{one}"] * kind.several + [none] * kind.optional)
@@ -48,7 +53,7 @@ def add_fields(group: argparse._ArgumentGroup) -> None:
             words = allowed(kind, about)  # in Python
             parts.append("allowed: " + words.replace("'", "").replace("a tuple", "a list").replace("None", none))
         text = f"{'; '.join(filter(None, parts))} (default: {shown})"
-        group.add_argument(_flag(field.name), default=argparse.SUPPRESS, help=text, **options)
+        group.add_argument(flag(field.name), default=argparse.SUPPRESS, help=text, **options)
 
 
 def add_options(group: argparse._ArgumentGroup, estimator: str) -> None:
@@ -60,7 +65,7 @@ def add_options(group: argparse._ArgumentGroup, estimator: str) -> None:
         shown = "the run's" if estimator == "histogram" and field.name in ("bins", "compat") else str(field.default)
         text = f"{_words(kind)} (default: {shown.lower()})"
         value = partial(parse, field.name, kind, field.metadata)
-        group.add_argument(_flag(field.name), type=value, default=argparse.SUPPRESS, metavar="X", help=text)
+        group.add_argument(flag(field.name), type=value, default=argparse.SUPPRESS, metavar="X", help=text)
 
 
 def options_of(arguments: argparse.Namespace, of: type) -> dict[str, Any]:
@@ -121,7 +126,8 @@ def _none(field: str) -> str:
     return str(next(f.metadata.get("none", "none") for f in dataclasses.fields(Config) if f.name == field))
 
 
-def _flag(field: str) -> str:
+def flag(field: str) -> str:
+    """The option of a field."""
     return "--" + field.replace("_", "-")
 
 
@@ -138,7 +144,7 @@ def parse(name: str, kind: Kind, about: Mapping[str, Any], text: str) -> Any:
     if kind.optional and text == none:
         return None
     if kind.optional and "choices" in about and text not in about["choices"]:  # `Config` would not speak of "none"
-        raise UsageError(unknown(_flag(name), text, (*about["choices"], none)))
+        raise UsageError(unknown(flag(name), text, (*about["choices"], none)))
     words = _words(kind, none)
     if name == "seeds":
         words = f"N, A:B with A < B, or a comma-separated list, at most {MOST_SEEDS} seeds from 0 to {LARGEST_SEED}"
@@ -153,7 +159,7 @@ def parse(name: str, kind: Kind, about: Mapping[str, Any], text: str) -> Any:
             return tuple(kind.item(item) for item in items.split(",")) if items else ()
         return from_text(text, kind)
     except ValueError:
-        raise UsageError(f"{_flag(name)} = {text!r}; allowed: {words}") from None
+        raise UsageError(f"{flag(name)} = {text!r}; allowed: {words}") from None
 
 
 def millimetres(text: str) -> float:

@@ -20,7 +20,7 @@ from ibjax._files import check_target
 from ibjax.analysis.bounds import check_bounds
 from ibjax.analysis.phases import summary
 from ibjax.analysis.statistics import streamed_mean
-from ibjax.cli.options import UsageError, refuse
+from ibjax.cli.options import RunError, UsageError, refuse
 from ibjax.trajectory.provenance import in_words
 
 
@@ -62,14 +62,24 @@ def load_trajectory(path: str) -> ibjax.Trajectory:
         raise UsageError(f"cannot read {path!r}: {error.strerror or error}") from error
 
 
-def fail(command: str, message: str, *, status: int = 1) -> int:
-    """Say what went wrong; the exit status."""
-    print(f"ibjax {command}: {escape(message)}", file=sys.stderr)
+def fail(arguments: argparse.Namespace, message: str, *, status: int = 1) -> int:
+    """Say what went wrong, in the log too; the exit status."""
+    print(f"ibjax {arguments.command}: {escape(message)}", file=sys.stderr)
+    arguments.log.write("error", message=message, status=status)
     return status
 
 
+def complaint(error: Exception) -> str:
+    """What an error says, with the file that it is about."""
+    if not isinstance(error, OSError):
+        return str(error)
+    return (f"{str(error.filename)!r}: " if error.filename is not None else "") + (error.strerror or str(error))
+
+
 def hint_checkpoint(arguments: argparse.Namespace) -> str:
-    """How a run with a checkpoint or in pieces goes on; empty without one."""
+    """How a grid, or a run with a checkpoint or in pieces, goes on; empty where it does not."""
+    if getattr(arguments, "grid", None):
+        return f"the same command{' without --force' * arguments.force} goes on with what {arguments.out!r} lacks"
     if (folder := getattr(arguments, "pieces", None)) is not None:
         return f"the same command goes on with the pieces in {folder!r}"
     folder = getattr(arguments, "checkpoint", None)
@@ -89,7 +99,7 @@ def print_results(trajectory: ibjax.Trajectory) -> None:
     for part in ("train", "test"):
         if (key := f"{part}_accuracy") in trajectory.absent:
             continue
-        mean = streamed_mean(trajectory, partial(_last, key)).mean
+        mean = _mean_at_end(trajectory, key)
         parts.append(f"no {part} patterns" if np.isnan(mean) else f"{part} accuracy {mean:.3f}")
     if healthy.any():
         parts.append(f"means of {healthy.sum()} networks")
@@ -100,6 +110,26 @@ def print_results(trajectory: ibjax.Trajectory) -> None:
         print(f"  measured by {inexact}: not held to the bounds of exact values")
     elif check_bounds(trajectory).ok:
         print("  bounds: all values lie between 0 and what H(X) and I(X;Y) allow")
+
+
+def final_numbers(trajectory: ibjax.Trajectory) -> dict[str, Any]:
+    """The end of a run: means over the networks that did not diverge, NaN where there is none; information in bits."""
+    keys = (f"{part}_{what}" for what in ("loss", "accuracy") for part in ("train", "test"))
+    return {
+        "networks": trajectory.seeds.size,
+        "diverged": int(trajectory.diverged.sum()),
+        "epoch": int(trajectory.epochs[-1]),
+        **{key: _mean_at_end(trajectory, key) for key in keys},
+        "layers": [
+            {"layer": row.layer, "width": row.width, "i_xt": row.i_xt_end, "i_ty": row.i_ty_end}
+            for row in summary(trajectory)
+        ],
+    }
+
+
+def _mean_at_end(trajectory: ibjax.Trajectory, key: str) -> float:
+    """Of one array, over the networks that did not diverge."""
+    return float(streamed_mean(trajectory, partial(_last, key)).mean)
 
 
 def _last(key: str, piece: ibjax.Trajectory) -> Any:
@@ -150,6 +180,27 @@ def check_output(path: Path, *, force: bool, option: str = "--out") -> None:
         raise UsageError(f"{name}: there is no folder {str(target.parent)!r}") from None
     except OSError as error:  # a name too long, a file where a folder should be, a device ...
         raise UsageError(f"{name} cannot be written: {error.strerror or error}") from error
+
+
+def save(trajectory: ibjax.Trajectory, path: Path, arguments: argparse.Namespace) -> None:
+    """Write what hours were spent on, if not where it was meant to go then elsewhere, which is a `RunError`."""
+    try:
+        arguments.written.append(trajectory.save(path, overwrite=arguments.force))
+        return
+    except OSError as error:
+        failure = f"cannot write {str(path)!r}: {error.strerror or error}"
+    if arguments.checkpoint is not None:
+        raise RunError(f"{failure}; when that is mended, {hint_checkpoint(arguments)}")
+    refuge: Path | None = None
+    try:
+        refuge = Path(tempfile.mkdtemp(prefix="ibjax_"), path.name)
+        trajectory.save(refuge)
+    except OSError as error:
+        if refuge is not None:
+            refuge.parent.rmdir()
+        lost = f"nor in the folder of temporary files: {error.strerror or error}; the results are lost"
+        raise RunError(f"{failure}; {lost}") from error
+    raise RunError(f"{failure}; the results are in {str(refuge)!r} instead")
 
 
 def escape(text: str) -> str:

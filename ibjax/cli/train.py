@@ -8,27 +8,27 @@ import dataclasses
 import json
 import os
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ibjax
 from ibjax._checks import unknown
 from ibjax._files import check_space, size
 from ibjax._workers import check_signals, interruptible, terminable
-from ibjax.cli.options import UsageError, config_of, refuse
+from ibjax.cli.options import RunError, UsageError, config_of, refuse
 from ibjax.cli.output import (
     check_output,
     escape,
-    fail,
-    hint_checkpoint,
+    final_numbers,
     load_trajectory,
     prepare_compiler,
     print_results,
     report_broken_bounds,
+    save,
 )
 from ibjax.cluster.engine import ExecutorError, connect
 from ibjax.config import Config
@@ -40,46 +40,109 @@ from ibjax.progress import bar, duration
 from ibjax.trajectory.provenance import conditions, recorded_config
 
 
+class Plan(NamedTuple):
+    """A run of which all is checked that can be before it is carried out."""
+
+    path: Path
+    config: Config
+    options: dict[str, Any]  # of `ibjax.run`
+    needs: ibjax.Forecast | None = None
+    note: str = ""  # what it needs, in words
+    finished: ibjax.Trajectory | None = None  # what `path` holds already, if that is this run; else it has needs
+
+
+class Outcome(NamedTuple):
+    """What a run came to."""
+
+    plan: Plan
+    trajectory: ibjax.Trajectory
+    sound: bool  # whether all values keep within their bounds
+    seconds: float
+
+
 def run(arguments: argparse.Namespace) -> int:
-    """Train an ensemble and write its trajectory; 1 where it cannot be written or values break their bounds."""
+    """Train an ensemble and write its trajectory; 1 where values break their bounds."""
+    plan, trajectory, sound, seconds = carry_out(arguments)
+    if not arguments.quiet:
+        print_results(trajectory)
+        if plan.finished is None:
+            print(f"\n{seconds:.1f} s; written to {plan.path}")
+        else:
+            print(f"\n{plan.path} held this run already, finished; --force trains it again")
+    return 0 if sound else 1
+
+
+def carry_out(arguments: argparse.Namespace) -> Outcome:
+    """Train what the arguments describe, unless it is there already, and write it.
+
+    Raises:
+      UsageError: it is refused.
+      RunError, OSError: it was begun, or could have been, and came to nothing.
+    """
     began = time.perf_counter()
-    path, arguments.pieces = _output(arguments)
+    arguments.pieces = _output(arguments)[1]
     resumable = arguments.checkpoint is not None or arguments.pieces is not None
     with interruptible(terminate=resumable, second_kills=True), contextlib.ExitStack() as stack:
-        dataset = _read_dataset(arguments)
-        config = config_of(arguments)
-        options: dict[str, Any] = {"dataset": dataset, "checkpoint": arguments.checkpoint}
-        if arguments.checkpoint_every is not None:
-            if arguments.checkpoint is None:
-                raise UsageError("--checkpoint-every without --checkpoint; allowed: together")
-            options["checkpoint_every"] = arguments.checkpoint_every
-        if arguments.pieces is not None:
-            options["out"] = arguments.pieces
-        finished = None if arguments.force or arguments.pieces else _finished(path, config, dataset)
-        if finished is None:
-            if arguments.pieces is None:
-                check_output(path, force=arguments.force)
-            check_signals()
-            needs = _needs(config, dataset, arguments, path)
-            try:
-                options |= stack.enter_context(_executor(arguments))
-                trajectory = _train(config, needs, quiet=arguments.quiet, **options)
-            except (ExecutorError, ibjax.DeviceError) as error:
-                return fail("run", str(error))
-    if finished is None and arguments.pieces is None:
+        plan = prepare(arguments)
+        if plan.finished is not None:
+            return conclude(arguments, plan, plan.finished, began)
+        try:
+            options = plan.options | stack.enter_context(_executor(arguments))
+            arguments.log.start(plan.config, plan.needs)
+            trajectory = _train(plan.config, plan.note, arguments, **options)
+        except (ExecutorError, ibjax.DeviceError) as error:
+            raise RunError(str(error)) from error
+    if arguments.pieces is None:
         with terminable(arguments.checkpoint is not None):
-            failure = _save(trajectory, path, arguments)
-        if failure:
-            return fail("run", failure)
-    result = trajectory if finished is None else finished
-    sound = report_broken_bounds(result)
-    if not arguments.quiet:
-        print_results(result)
-        if finished is None:
-            print(f"\n{time.perf_counter() - began:.1f} s; written to {path}")
-        else:
-            print(f"\n{path} held this run already, finished; --force trains it again")
-    return 0 if sound else 1
+            save(trajectory, plan.path, arguments)
+    return conclude(arguments, plan, trajectory, began)
+
+
+def prepare(arguments: argparse.Namespace) -> Plan:
+    """Everything that can be said of a run before it is begun.
+
+    Raises:
+      UsageError: it is refused.
+      OSError: the disk has no room.
+    """
+    path, arguments.pieces = _output(arguments)
+    arguments.log.file = str(path)
+    dataset = _read_dataset(arguments)
+    config = config_of(arguments)
+    options: dict[str, Any] = {"dataset": dataset, "checkpoint": arguments.checkpoint}
+    if arguments.checkpoint_every is not None:
+        if arguments.checkpoint is None:
+            raise UsageError("--checkpoint-every without --checkpoint; allowed: together")
+        options["checkpoint_every"] = arguments.checkpoint_every
+    if arguments.pieces is not None:
+        options["out"] = arguments.pieces
+    elif not arguments.force and (finished := _finished(path, config, dataset)) is not None:
+        return Plan(path, config, options, finished=finished)
+    else:
+        check_output(path, force=arguments.force)
+    check_signals()
+    prepare_compiler()
+    with refuse():
+        in_pieces = arguments.pieces is not None or _is_away(arguments)
+        needs = ibjax.forecast(config, dataset=dataset, timed=False, in_pieces=in_pieces)
+    free = check_space(path, 0 if arguments.pieces else needs.file_bytes)  # a folder may hold some of them already
+    arrays = "" if _is_away(arguments) else f"arrays {size(needs.memory_bytes)}, "
+    files = "files" if arguments.pieces else "file"
+    return Plan(path, config, options, needs, f"{arrays}{files} {size(needs.file_bytes)} ({size(free)} free)")
+
+
+def conclude(arguments: argparse.Namespace, plan: Plan, trajectory: ibjax.Trajectory, began: float) -> Outcome:
+    """Say what the results break, and log what they are; `began` by `time.perf_counter`."""
+    done = Outcome(plan, trajectory, report_broken_bounds(trajectory), time.perf_counter() - began)
+    if arguments.log:
+        told = {"seconds": round(done.seconds, 3), "trained": plan.finished is None, "within_bounds": done.sound}
+        arguments.log.write("finish", **told, **final_numbers(trajectory))
+    return done
+
+
+def _is_away(arguments: argparse.Namespace) -> bool:
+    """Whether others train, those of a scheduler."""
+    return arguments.scheduler is not None or arguments.scheduler_file is not None
 
 
 def _output(arguments: argparse.Namespace) -> tuple[Path, str | None]:
@@ -89,8 +152,8 @@ def _output(arguments: argparse.Namespace) -> tuple[Path, str | None]:
     """
     name = f"{arguments.preset}.npz" if arguments.out is None else arguments.out
     path = Path(name)
-    away = arguments.scheduler is not None or arguments.scheduler_file is not None
-    if not (name.endswith(os.sep) or os.path.exists(path / "run.json") or (away and name and not path.suffix)):
+    in_pieces = name.endswith(os.sep) or os.path.exists(path / "run.json")
+    if not in_pieces and not (_is_away(arguments) and name and not path.suffix):
         return path, None
     if arguments.force:
         raise UsageError(f"--force with --out = {name!r}, a folder; allowed: without, or a new folder")
@@ -129,7 +192,7 @@ def rerun(arguments: argparse.Namespace) -> int:
             if measured:
                 estimator = make(str(measured.get("estimator")), **measured.get("options", {}))
         prepare_compiler()
-        again = _train(config, "trained again", quiet=arguments.quiet)
+        again = _train(config, "trained again", arguments)
         if measured:
             with refuse(f"{arguments.file!r} cannot be measured again: "):
                 again = ibjax.measure(again, estimator.name, **estimator.options)
@@ -183,41 +246,33 @@ def _finished(path: Path, config: Config, dataset: Dataset | None) -> ibjax.Traj
     return written
 
 
-def _needs(config: Config, dataset: Dataset | None, arguments: argparse.Namespace, path: Path) -> str:
-    """What the run will take, in words; refuses what does not fit.
-
-    Raises:
-      OSError: the disk has no room.
-    """
-    prepare_compiler()
-    away = arguments.scheduler is not None or arguments.scheduler_file is not None
-    with refuse():
-        needs = ibjax.forecast(config, dataset=dataset, timed=False, in_pieces=away or arguments.pieces is not None)
-    free = check_space(path, 0 if arguments.pieces else needs.file_bytes)  # a folder may hold some of them already
-    arrays = "" if away else f"arrays {size(needs.memory_bytes)}, "
-    return f"{arrays}{'files' if arguments.pieces else 'file'} {size(needs.file_bytes)} ({size(free)} free)"
-
-
-def _train(config: ibjax.Config, note: str, *, quiet: bool, **options: Any) -> ibjax.Trajectory:
+def _train(config: Config, note: str, arguments: argparse.Namespace, **options: Any) -> ibjax.Trajectory:
     """The run, with warnings as lines of this command; unless quiet, with a note as training begins."""
-    with warnings.catch_warnings():
+    log = arguments.log
+
+    def warn(message: Warning | str, *_: Any, **__: Any) -> None:
+        print(f"ibjax run: {message}", file=sys.stderr)
+        log.write("warning", message=str(message))
+
+    with warnings.catch_warnings(), contextlib.ExitStack() as stack, refuse():
         warnings.filterwarnings("ignore", "[0-9]+ of [0-9]+ networks diverged", RuntimeWarning)  # the table says so
         warnings.filterwarnings("ignore", "information values break their bounds", RuntimeWarning)  # so does the report
-        warnings.showwarning = lambda message, *_, **__: print(f"ibjax run: {message}", file=sys.stderr)
-        with refuse():
-            if quiet:
-                return ibjax.run(config, **options)
-            notes = [note]
-            with bar() as report:
+        warnings.showwarning = warn
+        reports = [] if arguments.quiet else [stack.enter_context(bar())]
+        reports += [partial(log.progress, networks=len(config.seed_list))] if log else []
+        if not reports:
+            return ibjax.run(config, **options)
+        notes = [] if arguments.quiet else [note]
 
-                def tell(state: ibjax.Progress) -> None:
-                    while notes:  # the first call: no argument was refused, training begins
-                        print(f"{len(config.seed_list)} networks: about {duration(state.seconds)}, {notes.pop()}")
-                        if state.resumed:
-                            print(_resumption(state, **options))
-                    report(state)
+        def tell(state: ibjax.Progress) -> None:
+            while notes:  # the first call: no argument was refused, training begins
+                print(f"{len(config.seed_list)} networks: about {duration(state.seconds)}, {notes.pop()}")
+                if state.resumed:
+                    print(_resumption(state, **options))
+            for report in reports:
+                report(state)
 
-                return ibjax.run(config, progress=tell, **options)
+        return ibjax.run(config, progress=tell, **options)
 
 
 def _resumption(state: ibjax.Progress, *, checkpoint: str | None, out: str | None = None, **_: Any) -> str:
@@ -226,23 +281,3 @@ def _resumption(state: ibjax.Progress, *, checkpoint: str | None, out: str | Non
     if out is None:
         return f"goes on from epoch {state.last_epoch * share:,.0f}, where {checkpoint!r} has it"
     return f"goes on from {100 * share:.0f}% of its pieces, which are in {out!r}"
-
-
-def _save(trajectory: ibjax.Trajectory, path: Path, arguments: argparse.Namespace) -> str:
-    """Write what hours were spent on, if not where it was meant to go then elsewhere; returns what went wrong."""
-    try:
-        arguments.written.append(trajectory.save(path, overwrite=arguments.force))
-        return ""
-    except OSError as error:
-        failure = f"cannot write {str(path)!r}: {error.strerror or error}"
-    if arguments.checkpoint is not None:
-        return f"{failure}; when that is mended, {hint_checkpoint(arguments)}"
-    try:
-        refuge = Path(tempfile.mkdtemp(prefix="ibjax_"), path.name)
-    except OSError as error:
-        return f"{failure}; nor in the folder of temporary files: {error.strerror or error}; the results are lost"
-    try:
-        return f"{failure}; the results are in {str(trajectory.save(refuge))!r} instead"
-    except OSError as error:
-        refuge.parent.rmdir()
-        return f"{failure}; nor in the folder of temporary files: {error.strerror or error}; the results are lost"

@@ -5,8 +5,8 @@ Shapes: S seeds, N patterns.
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -27,8 +27,10 @@ from ibjax.networks.protocol import Model
 from ibjax.training.fused import WIDEST, FusedTrainer, launch_on, supports
 from ibjax.training.loss import LOSSES
 from ibjax.training.ptx import NoKernelError
-from ibjax.training.rules import GradientDescent, UpdateRule
-from ibjax.training.trainer import HyperParameters, Trainer
+from ibjax.training.rules.base import HyperParameters
+from ibjax.training.rules.make import configured, of_phase
+from ibjax.training.schedule import Schedule
+from ibjax.training.trainer import Trainer
 
 
 def assemble(
@@ -60,7 +62,7 @@ def assemble(
     per_seed = _per_seed(config, counts)
     trainer = Trainer(
         model=model,
-        make_rule=_rule_maker(config, model, optimizer),
+        make_rule=configured(config, model, optimizer),
         n_train=max(counts),
         batch_size=config.batch_size or max(counts),
         shuffle=config.shuffle,
@@ -68,6 +70,8 @@ def assemble(
         bits=0 if numbers is not None else _packable_bits(task),
         loss=LOSSES[config.loss],
     )
+    trainers = _trainers_of_phases(config, task, network, trainer, optimizer, min(counts))
+    trainer = trainers[0] if trainers else trainer
     return Program(
         config=config,
         dataset=task,
@@ -77,6 +81,7 @@ def assemble(
         per_seed=per_seed,
         histogram=make("histogram", bins=config.bins, compat=config.compat),
         measurements=tuple(measurement(config, task, model, further) for further in config.further_estimators),
+        schedule=Schedule(config.schedule, trainers) if len(trainers) > 1 else None,
     )
 
 
@@ -164,28 +169,40 @@ def _perceptron(config: Config, dataset: Dataset) -> Perceptron:
     return Perceptron(widths, config.activation, config.output, config.initializer, config.precision)
 
 
-def _rule_maker(
-    config: Config, model: Model, optimizer: optax.GradientTransformation | None
-) -> Callable[[HyperParameters], UpdateRule]:
-    def make_rule(hyper: HyperParameters) -> UpdateRule:
-        rate = config.learning_rate if hyper.learning_rate is None else hyper.learning_rate
-        chosen = _optimizer(config, rate, hyper.weight_decay) if optimizer is None else optimizer
-        return GradientDescent(chosen, model.unravel, elementwise=optimizer is None)
+def _trainers_of_phases(
+    config: Config, dataset: Dataset, network: Any, trainer: Trainer, optimizer: Any, fewest: int
+) -> tuple[Trainer, ...]:
+    """What trains a network in each phase; none of a run without phases.
 
-    return make_rule
+    Args:
+      trainer: of the run, were it one of a single optimizer.
+      fewest: training patterns of the network that has fewest.
 
-
-def _optimizer(config: Config, rate: Any, decay: Any) -> optax.GradientTransformation:
-    """An optimizer of the configuration; a decay (None) or a momentum that is none is no part of the program."""
-    if config.optimizer == "adam":
-        return optax.adam(rate) if decay is None else optax.adamw(rate, weight_decay=decay)
-    descent = optax.sgd(rate, momentum=config.momentum or None)
-    return descent if decay is None else optax.chain(optax.add_decayed_weights(decay), descent)
+    Raises:
+      ValueError: a rule needs what the network, the task or the run has not.
+    """
+    if config.phases and optimizer is not None and not any(phase.rule == "optax" for phase in config.schedule):
+        raise ValueError(f"optimizer=... with phases = {config.phases}; allowed: one of them 'optax', which it is")
+    n_classes = None if _n_targets(config, dataset) else dataset.n_classes
+    found = []
+    for phase in config.schedule:
+        size = phase.batch_size
+        if size is None:  # what takes no gradient of a batch has a distribution only if all patterns decide
+            own = phase.settings.gradient and phase.rule != "bottleneck"
+            size = trainer.batch_size if own else "all"
+        if isinstance(size, int) and size > fewest:
+            raise ValueError(
+                f"phase {phase.words!r}: batch_size = {size}; allowed: at most the {fewest} training patterns"
+            )
+        make = of_phase(phase, config, network, trainer.model, trainer.loss, n_classes, optimizer)
+        batch = trainer.n_train if size == "all" else int(size)
+        found.append(dataclasses.replace(trainer, make_rule=make, batch_size=batch))
+    return tuple(found)
 
 
 def _fused_trainer(config: Config, network: Any, trainer: Trainer, per_seed: HyperParameters) -> FusedTrainer | None:
     """The GPU's trainer, where `config.backend` asks for it."""
-    if config.backend == "plain" or (config.backend == "auto" and jax.default_backend() != "gpu"):
+    if config.phases or config.backend == "plain" or (config.backend == "auto" and jax.default_backend() != "gpu"):
         return None
     noise = per_seed.noise_std is not None
     if not supports(network, trainer, noise=noise):

@@ -165,6 +165,9 @@ class DeviceProgram:
             parts.append(np.concatenate(self.estimate(block.sample, block.state.weights, first, target), axis=1))
         if parts:
             record = record._replace(estimates=np.concatenate(parts))
+        if "watch" in self._programs:
+            watched = self._programs["watch"](block.sample, block.state, record, self.put(np.int32(target)))
+            block = block._replace(state=watched)
         block = block._replace(n_logged=block.n_logged + 1)
         store(block, jax.tree.map(np.asarray, record))
         return block if block.n_logged < len(logged) else None
@@ -254,6 +257,10 @@ def lower(
     if measure:
         lowered["measure"] = jax.jit(program.measure).lower(sample, state, moments, *data, targets)
         check_signals()
+        if program.schedule is not None and program.schedule.watches:
+            record = shapes(lowered["measure"].out_info)
+            lowered["watch"] = jax.jit(program.after_log).lower(sample, state, record, number)
+            check_signals()
     for index, measurement in enumerate(program.measurements):
         part = functools.partial(measurement.of_some, networks_per_estimate(device, size))
         lowered[f"estimate {index}"] = jax.jit(part).lower(sample, weights, number, number, *data)

@@ -29,7 +29,9 @@ from ibjax.training.fused import FusedTrainer
 from ibjax.training.gradients import GradientMoments
 from ibjax.training.launches import FewLaunches
 from ibjax.training.loss import correct
-from ibjax.training.trainer import HyperParameters, Sample, State, Trainer
+from ibjax.training.rules.base import HyperParameters
+from ibjax.training.schedule import Schedule, walks
+from ibjax.training.trainer import Sample, State, Trainer
 
 
 class Record(NamedTuple):
@@ -37,7 +39,9 @@ class Record(NamedTuple):
 
     `weights` are the vectors of all parameters and statistics (K, P + Q) where weights are stored, else (K, 0);
     `estimates` are those of the configuration's further estimators, (K, R, L) with the rows of `Program.estimate_keys`:
-    zeros until the programs of `Program.measurements` have filled them.
+    zeros until the programs of `Program.measurements` have filled them; of a run in R phases `stages` (K, R + 3) are
+    the epochs at which each began and the moves proposed, accepted, and refused as their energy was not finite, and
+    `scales` (K, 1) the size of a move, NaN in a phase without; of others both are (K, 0).
     """
 
     i_xt: Any
@@ -54,6 +58,8 @@ class Record(NamedTuple):
     weights: Any
     finite: Any
     estimates: Any
+    stages: Any
+    scales: Any
 
 
 class PerSeed(NamedTuple):
@@ -82,6 +88,7 @@ class Program:
       histogram: what `measure` applies, as an estimator.
       measurements: further estimators, programs of their own beside `measure`.
       platform: the kind of device that computes it, see `on`.
+      schedule: of a run in several phases, whose first is trained by `trainer`; None for others.
     """
 
     config: Config
@@ -93,12 +100,16 @@ class Program:
     histogram: Estimator
     measurements: tuple[Measurement, ...]
     platform: str = "cpu"
+    schedule: Schedule | None = None
 
     def on(self, platform: str) -> Program:
         """The same run, as devices of one kind compute it."""
         if platform == "cpu":
             return self
-        return dataclasses.replace(self, platform=platform, trainer=FewLaunches.of(self.trainer))
+        schedule = self.schedule
+        if schedule is not None:
+            schedule = dataclasses.replace(schedule, trainers=tuple(map(FewLaunches.of, schedule.trainers)))
+        return dataclasses.replace(self, platform=platform, trainer=FewLaunches.of(self.trainer), schedule=schedule)
 
     @property
     def model(self) -> Model:
@@ -135,7 +146,8 @@ class Program:
         """Fresh networks for a block of seeds (K,), each with its hyper-parameters."""
         row = jnp.clip(jnp.searchsorted(self.per_seed.seeds, seeds), 0, len(self.per_seed.seeds) - 1)
         hyper = jax.tree.map(lambda values: jnp.asarray(values)[row], self.per_seed.values)
-        return jax.vmap(self.trainer.start, in_axes=(0, None, None, 0))(seeds, inputs, conditional, hyper)
+        sample, state = jax.vmap(self.trainer.start, in_axes=(0, None, None, 0))(seeds, inputs, conditional, hyper)
+        return sample, state if self.schedule is None else self.schedule.start(sample, state)
 
     def train(
         self,
@@ -155,11 +167,31 @@ class Program:
         if self.fused is not None:
             return self.fused.epochs(sample, state, first, last, learn)
         epoch = jax.vmap(self.trainer.epoch, in_axes=(0, 0, None, None, None, None))
+        if self.schedule is not None:
+            epoch = self.schedule.epoch
 
         def one(number: Array, carry: tuple[State, GradientMoments]) -> tuple[State, GradientMoments]:
             return epoch(sample, carry[0], inputs, number, learn, targets)
 
         return jax.lax.fori_loop(first, last, one, (state, self.no_moments(state)))
+
+    def after_log(self, sample: Sample, state: State, record: Record, epoch: Array) -> State:
+        """The state after a logged epoch, at which phases may end by what was measured."""
+        return state if self.schedule is None else self.schedule.after_log(sample, state, record.i_ty[:, -1], epoch)
+
+    def _stages(self, state: State) -> tuple[Array, Array]:
+        """`Record.stages` and `Record.scales`."""
+        k, dtype = len(state.params), state.params.dtype
+        if not self.config.phases:
+            return jnp.zeros((k, 0), jnp.int32), jnp.zeros((k, 0), dtype)
+        several = self.schedule is not None
+        began = state.stage.began if several else jnp.zeros((k, 1), jnp.int32)
+        current = state.stage.number if several else jnp.zeros(k, jnp.int32)
+        counts, scale = jnp.zeros((k, 3), jnp.int32), jnp.full(k, jnp.nan, dtype)
+        for number, walk in walks(state.rule if several else (state.rule,)):
+            counts += jnp.stack([walk.moves, walk.accepted, walk.not_finite], axis=1)
+            scale = jnp.where(current == number, jnp.exp(walk.log_scale), scale)
+        return jnp.concatenate([began, counts], axis=1), scale[:, None]
 
     def no_moments(self, state: State) -> GradientMoments:
         """Those of no gradients, of a block."""
@@ -203,6 +235,9 @@ class Program:
             compat=self.config.compat,
         )
         train_loss = mean(loss, trained)
+        if self.config.phases:  # some rules take no gradient
+            moments = jax.vmap(gradients.seen_or_nan)(moments)
+        stages, scales = self._stages(state)
         return Record(
             i_xt=i_xt,
             i_ty=i_ty,
@@ -218,6 +253,8 @@ class Program:
             weights=state.weights if self.config.store_weights else state.params[:, :0],
             finite=jnp.isfinite(train_loss) & jnp.isfinite(state.weights).all(axis=1),
             estimates=jnp.zeros((len(i_xt), len(self.estimate_keys), len(activations)), dtype),
+            stages=stages,
+            scales=scales,
         )
 
     def _binned(

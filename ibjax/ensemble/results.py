@@ -22,6 +22,8 @@ from ibjax.ensemble.blocks import precision
 from ibjax.ensemble.program import Program
 from ibjax.information.estimator import describe
 from ibjax.progress import Progress
+from ibjax.schedule.phases import of_words
+from ibjax.training.schedule import costs, phases_at
 from ibjax.trajectory.provenance import origin
 from ibjax.trajectory.trajectory import Trajectory
 
@@ -94,12 +96,15 @@ def collect(config: Config, program: Program, buffer: ResultBuffer, patterns: np
     """
     dataset, model = program.dataset, program.model
     values = buffer.arrays._asdict()
+    stages, scales = values.pop("stages"), values.pop("scales")
     finite = np.logical_and.accumulate(values.pop("finite"), axis=1)  # once diverged, diverged
     for array in values.values():
         array[~finite] = np.nan  # in place: of a big ensemble there is no room for a second one
     mask = np.zeros((len(patterns), dataset.n_patterns), bool)
     np.put_along_axis(mask, patterns, True, axis=1)
     extras = _extras(config, program, values, mask)  # takes its arrays out of the values
+    if config.phases:
+        extras |= _phase_extras(config, stages, scales, mask)
     if program.targets is not None:  # numbers are not right or wrong
         del values["train_accuracy"], values["test_accuracy"]
     return Trajectory(
@@ -131,6 +136,7 @@ class Doubts:
     def __init__(self) -> None:
         self._lost = self._total = 0
         self._bounds = ""
+        self._phases: dict[str, list[int]] = {}
 
     def add(self, trajectory: Trajectory) -> None:
         """Look at a part of the run, or at all of it."""
@@ -138,12 +144,15 @@ class Doubts:
         self._total += trajectory.seeds.size
         if not self._bounds and not (bounds := check_bounds(trajectory)).ok:
             self._bounds = str(bounds)
+        for text, seeds in _stuck(trajectory).items():
+            self._phases.setdefault(text, []).extend(seeds)
 
     def warn(self, stacklevel: int) -> None:
         """Say so, to the function so many calls above.
 
         Warns:
-          RuntimeWarning: some networks diverged; information values break their bounds.
+          RuntimeWarning: some networks diverged; information values break their bounds; phases that networks never
+            left; walks that hardly move, or move too freely.
         """
         if self._lost:
             text = f"{self._lost} of {self._total} networks diverged: their entries are NaN from there on"
@@ -151,6 +160,28 @@ class Doubts:
         if self._bounds:
             text = f"information values break their bounds; do not trust them\n{self._bounds}"
             warnings.warn(text, RuntimeWarning, stacklevel=stacklevel)
+        for text, seeds in self._phases.items():
+            some = ", ".join(map(str, seeds[:10])) + ", ..." * (len(seeds) > 10)
+            warnings.warn(
+                f"{text}: {len(seeds)} of {self._total} networks (seeds {some})", RuntimeWarning, stacklevel=stacklevel
+            )
+
+
+def _stuck(trajectory: Trajectory) -> dict[str, list[int]]:
+    """Seeds of which something is to be said, by what: their phase did not end, or their walk does not walk."""
+    config = trajectory.config["config"]
+    schedule = [of_words(text) for text in config["phases"]]
+    found: dict[str, npt.NDArray[np.bool_]] = {}
+    for number, phase in enumerate(schedule[:-1]):
+        text = f"phase {phase.words!r} never ended; allowed: a condition that comes true, or more epochs"
+        found[text] = trajectory.extras["phase"][:, -1] == number
+    if (share := trajectory.extras.get("acceptance")) is not None:
+        walked = np.isfinite(share)
+        last = share[np.arange(len(share)), share.shape[1] - 1 - np.argmax(walked[:, ::-1], axis=1)]
+        change = "another scale, or a longer warm-up that adapts it"
+        found[f"fewer than 1% of the moves are accepted; try a higher temperature or bound, {change}"] = last < 0.01
+        found[f"more than 99% of the moves are accepted; try {change}"] = last > 0.99
+    return {text: trajectory.seeds[where & trajectory.healthy].tolist() for text, where in found.items() if where.any()}
 
 
 def _extras(
@@ -168,6 +199,22 @@ def _extras(
         h_x, i_xy = program.dataset.restricted(mask == (config.measure_on == "train"))
         extras |= {"h_x_measured": h_x, "i_xy_measured": i_xy}
     return extras
+
+
+def _phase_extras(
+    config: Config, stages: npt.NDArray[Any], scales: npt.NDArray[Any], mask: npt.NDArray[np.bool_]
+) -> dict[str, npt.NDArray[Any]]:
+    """What the file tells of the phases of a run, from `Record.stages` and `Record.scales` of all seeds and epochs."""
+    schedule, epochs = config.schedule, np.array(config.logged)
+    began, moves = stages[:, -1, : len(schedule)], stages[:, :, len(schedule) :].astype(np.int64)
+    forward, backward = costs(schedule, began, epochs, mask.sum(axis=1))
+    found: dict[str, npt.NDArray[Any]] = {"phase": phases_at(began, epochs)}
+    found |= {"cost_forward": forward, "cost_backward": backward}
+    if any(phase.settings.walks for phase in schedule):
+        proposed, accepted, refused = np.moveaxis(np.diff(moves, axis=1, prepend=0), 2, 0)
+        share = accepted / np.where(proposed > 0, proposed, np.nan)
+        found |= {"acceptance": share, "not_finite": refused, "move_scale": scales[:, :, 0]}
+    return found
 
 
 def _layer_weights(program: Program, weights: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:

@@ -1,1 +1,1 @@
-"""A report: one page for a browser that shows runs without the net."""
+"""What shows runs to others: one page for a browser that needs no net, and event files for TensorBoard."""

@@ -24,9 +24,10 @@ from ibjax.training import gradients
 from ibjax.training.gradients import GradientMoments
 from ibjax.training.loss import cross_entropy
 from ibjax.training.ptx import Kernel, fitting
-from ibjax.training.rules import GradientDescent
+from ibjax.training.rules.base import HyperParameters
+from ibjax.training.rules.descent import GradientDescent
 from ibjax.training.shuffle import round_keys
-from ibjax.training.trainer import NOISE_STREAM, HyperParameters, Sample, State, Trainer, epoch_key
+from ibjax.training.trainer import NOISE_STREAM, Sample, State, Trainer, epoch_key
 
 EPOCHS_PER_LAUNCH = 50
 WIDEST = 128

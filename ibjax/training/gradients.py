@@ -49,6 +49,12 @@ def add(moments: GradientMoments, gradient: Params) -> GradientMoments:
     return GradientMoments(seen, mean, deviations)
 
 
+def seen_or_nan(moments: GradientMoments) -> GradientMoments:
+    """The moments, NaN where no gradient was seen."""
+    mean, deviations = jax.tree.map(lambda values: jnp.where(moments.seen > 0, values, jnp.nan), tuple(moments[1:]))
+    return GradientMoments(moments.seen, mean, deviations)
+
+
 def kernels(params: Params) -> list[Array]:
     """The kernel (largest array of two or more axes) of each top-level group of parameters, in order.
 

@@ -15,6 +15,7 @@ from jax import Array, lax
 from ibjax.networks.protocol import Params
 from ibjax.training import gradients
 from ibjax.training.gradients import GradientMoments
+from ibjax.training.rules.base import Batch
 from ibjax.training.shuffle import ROUNDS
 from ibjax.training.trainer import RULE_STREAM, Sample, State, Trainer, epoch_positions, step_key
 
@@ -53,14 +54,17 @@ class FewLaunches(Trainer):
             count = jnp.clip(n - index * b, 0, b)
             x, y = self._patterns(source[index], sample, inputs, targets)
 
-            def loss(params: Params) -> tuple[Array, None]:
+            present = jnp.arange(b) < count
+
+            def mean_loss(params: Params, labels: Array) -> tuple[Array, None]:
                 logits, _ = self._forward(sample, params, None, x, number, index)
-                weight = (jnp.arange(b) < count).astype(logits.dtype)
-                return jnp.sum(weight * self.loss(logits, y)) / jnp.maximum(count, 1), None
+                weight = present.astype(logits.dtype)
+                return jnp.sum(weight * self.loss(logits, labels)) / jnp.maximum(count, 1), None
 
             # A step without patterns, at the end of the epoch of a network that has few, is none.
             key, taken = step_key(sample, RULE_STREAM, number, index), count > 0
-            params, rule_state, info = rule.step(key, state.params, state.rule, loss)
+            seen = Batch(x, y, present, mean_loss)
+            params, rule_state, info = rule.step(key, state.params, state.rule, seen)
             state = _choose(taken & learn, State(params, rule_state), state)
             if info.gradient is not None:
                 before = moments._replace(seen=index.astype(moments.seen.dtype))

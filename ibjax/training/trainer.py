@@ -21,7 +21,7 @@ from ibjax.networks.protocol import Model, Params
 from ibjax.training import gradients
 from ibjax.training.gradients import GradientMoments
 from ibjax.training.loss import Loss, cross_entropy
-from ibjax.training.rules import BatchLoss, UpdateRule
+from ibjax.training.rules.base import Batch, HyperParameters, UpdateRule
 from ibjax.training.shuffle import ROUNDS_TOGETHER, round_keys, swap_or_not
 
 # Set the keys of the noise, of the update rule and of the network's own draws apart from those of the batch orders,
@@ -29,24 +29,6 @@ from ibjax.training.shuffle import ROUNDS_TOGETHER, round_keys, swap_or_not
 NOISE_STREAM = np.uint32(2**32 - 1)
 RULE_STREAM = np.uint32(2**32 - 2)
 NETWORK_STREAM = np.uint32(2**32 - 3)
-
-
-class HyperParameters(NamedTuple):
-    """In which the networks of one run differ, () each; None where they do not.
-
-    Attributes:
-      n_train: n, int32: training patterns of this network; the others of `Sample.patterns` repeat the first.
-      learning_rate: of the optimizer.
-      weight_decay: of the optimizer; None for no decay.
-      noise_std: standard deviation of the noise on the hidden activations; None for no noise.
-      initial_scale: factor of the initial parameters; None for 1.
-    """
-
-    n_train: Array | None = None
-    learning_rate: Array | None = None
-    weight_decay: Array | None = None
-    noise_std: Array | None = None
-    initial_scale: Array | None = None
 
 
 _SHARED = HyperParameters()
@@ -75,13 +57,15 @@ class State(NamedTuple):
 
     Attributes:
       params: (P,) all parameters in one vector: updating them is a handful of loops, not a handful for every layer.
-      rule: the state of the update rule.
+      rule: the state of the update rule; of a run in phases, a tuple of one for each.
       statistics: (Q,) what the network keeps beside them, see `Model.statistics`; None where it keeps nothing.
+      stage: of a run in phases, see `schedule.Stage`; None for others.
     """
 
     params: Array
     rule: Any
     statistics: Array | None = None
+    stage: Any = None
 
     @property
     def weights(self) -> Array:
@@ -192,9 +176,9 @@ class Trainer:
             x, y, here = lax.optimization_barrier(batch(index)) if BARRIERS_HOLD else ahead
             if size < self.batch_size:
                 x, y, here = x[..., :size], y[:size], here[:size]
-            loss = self._mean_loss(sample, state.statistics, (x, y, here), number, index)
+            seen = self._batch(sample, state.statistics, (x, y, here), number, index)
             key = step_key(sample, RULE_STREAM, number, index)
-            params, rule_state, info = rule.step(key, state.params, state.rule, loss)
+            params, rule_state, info = rule.step(key, state.params, state.rule, seen)
             # A step without patterns, at the end of the epoch of a network that has few, is none.
             accepted = learn & here.any() if uneven else learn
             after = State(params, rule_state, info.statistics)
@@ -219,21 +203,28 @@ class Trainer:
             carry = step(jnp.int32(in_loop), carry, self.n_train % self.batch_size)
         return carry[0], carry[1]
 
-    def _mean_loss(
+    def training_loss(self, sample: Sample, state: State, inputs: Array, targets: Array | None) -> Array:
+        """() the mean loss over the training patterns, as it is logged: of the network as it is measured."""
+        logits, _ = self.model.evaluate(state.weights, jnp.moveaxis(inputs[sample.patterns], 0, -1))
+        learnt = (sample.labels if targets is None else targets)[sample.patterns]
+        count = self.n_train if sample.hyper.n_train is None else sample.hyper.n_train
+        return jnp.sum(jnp.where(jnp.arange(self.n_train) < count, self.loss(logits, learnt), 0)) / count
+
+    def _batch(
         self, sample: Sample, statistics: Array | None, batch: tuple[Array, ...], number: Array, index: Array
-    ) -> BatchLoss:
-        """Of the inputs, labels and presence of the patterns of a batch."""
+    ) -> Batch:
+        """What step `index` of epoch `number` sees, of the inputs, labels and presence of its patterns."""
         x, y, here = batch
 
-        def loss(params: Params) -> tuple[Array, Array | None]:
+        def mean_loss(params: Params, labels: Array) -> tuple[Array, Array | None]:
             logits, after = self._forward(sample, params, statistics, x, number, index)
             weight = here.astype(logits.dtype)
             count = jnp.sum(weight)
             uneven = sample.hyper.n_train is not None
-            mean = jnp.sum(weight * self.loss(logits, y)) / (jnp.maximum(count, 1) if uneven else count)
+            mean = jnp.sum(weight * self.loss(logits, labels)) / (jnp.maximum(count, 1) if uneven else count)
             return mean, after
 
-        return loss
+        return Batch(x, y, here, mean_loss)
 
     def _patterns(self, chosen: Array, sample: Sample, inputs: Array, targets: Array | None) -> tuple[Array, Array]:
         """Inputs (..., B) and labels (B,), or targets (B, D), of patterns (B,), given by their words where packed."""

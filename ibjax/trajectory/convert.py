@@ -46,6 +46,7 @@ _NAMES = {
     "noise": ("standard deviation of the noise on hidden activations in training", "1"),
     "initial_scale": ("factor of the kernels drawn", "1"),
     "range_low": ("lower end of the histogram", "1"),
+    "gradient_snr": ("norm of the mean of the minibatch gradients over that of their standard deviation", "1"),
     "range_high": ("upper end of the histogram", "1"),
 }
 
@@ -57,7 +58,7 @@ def to_xarray(arrays: Arrays, config: dict[str, Any], swept: Arrays) -> xarray.D
     sizes: dict[str, int] = {}
     for key, array, axes in _measured(arrays):
         dimensions = _dimensions(key, axes, array.ndim - len(axes.removesuffix("*")))
-        variables[key] = (dimensions, array, _attributes(config, key))
+        variables[key] = (dimensions, array, attributes_of(config, key))
         sizes |= dict(zip(dimensions, array.shape, strict=True))
     coordinates: dict[str, Any] = {
         "seed": ("seed", arrays["seeds"], {"long_name": "seed of the network"}),
@@ -65,7 +66,7 @@ def to_xarray(arrays: Arrays, config: dict[str, Any], swept: Arrays) -> xarray.D
         "layer": ("layer", arrays["layer_names"], {"long_name": "layer, from the input on"}),
         "layer_width": ("layer", arrays["layer_widths"], {"long_name": "units of the layer"}),
     }
-    coordinates |= {field: ("seed", values, _attributes(config, field)) for field, values in swept.items()}
+    coordinates |= {field: ("seed", values, attributes_of(config, field)) for field, values in swept.items()}
     if "pattern" in sizes:
         coordinates["pattern"] = ("pattern", np.arange(sizes["pattern"]), {"long_name": "input pattern"})
     attributes = {"schema_version": int(arrays["schema_version"]), "config": arrays["config"].item()}
@@ -93,7 +94,7 @@ def to_dataframe(arrays: Arrays, config: dict[str, Any], swept: Arrays) -> panda
         columns |= {key: column(array, axes) for key, array, axes in _measured(arrays) if axes == wanted}
     frame = pandas.DataFrame(columns)
     labels = ("seed", "layer", "layer_width")
-    units = {key: _attributes(config, key)["units"] for key in columns if key not in labels}
+    units = {key: attributes_of(config, key)["units"] for key in columns if key not in labels}
     frame.attrs["units"] = units | {"epoch": "epochs"}
     return frame
 
@@ -127,7 +128,7 @@ def _dimensions(key: str, axes: str, further: int) -> tuple[str, ...]:
     return fixed + known.get((kind, further), tuple(f"{key}_{axis}" for axis in range(further)))
 
 
-def _attributes(config: dict[str, Any], key: str) -> dict[str, str]:
+def attributes_of(config: dict[str, Any], key: str) -> dict[str, str]:
     """What the numbers are: `long_name`, `units`, and of an information the estimator."""
     which = next((base for base in ("i_xt_error", "i_ty_error", "i_xt", "i_ty") if key.startswith(base)), None)
     name, unit = _NAMES.get(which or key, (key.replace("_", " "), "1"))

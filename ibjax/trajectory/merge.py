@@ -15,7 +15,7 @@ from ibjax.trajectory.provenance import differing_entries
 from ibjax.trajectory.schema import AXES, TrajectoryError, all_axes, extra_axes
 from ibjax.trajectory.trajectory import Trajectory
 
-_ADDED = {"weight_decay": 0.0, "initial_scale": 1.0, "momentum": 0.0, "loss": "cross_entropy"}
+_ADDED = {"weight_decay": 0.0, "initial_scale": 1.0, "momentum": 0.0, "loss": "cross_entropy", "phases": []}
 """Fields of the configuration that version 0.1.0 had not, as its runs are in them."""
 
 

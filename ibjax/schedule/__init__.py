@@ -1,0 +1,1 @@
+"""The phases of training, by name: which rule updates the weights until when."""
