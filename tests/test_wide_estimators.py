@@ -397,8 +397,8 @@ def draws_of(kind: str, n: int, times: int = 20) -> tuple[Floats, Floats, float]
     """(R, n) draws of X and of T, and I(X;T) in bits; see `test_truths`."""
     rng = np.random.default_rng(n)
     if kind == "mixture":
-        x = rng.integers(0, 4, (times, n))
-        return x.astype(float), x + 2 * rng.random(x.shape), 1.25
+        x = rng.integers(0, 4, (times, n)).astype(np.float64)
+        return x, x + 2 * rng.random(x.shape), 1.25
     if kind == "poissonised":
         x = rng.exponential(size=(times, n))
         return x, rng.poisson(x).astype(float), 0.30124 / math.log(2)
@@ -504,7 +504,7 @@ class TestEdge:
         with pytest.raises(ValueError, match="inputs hold NaN or infinite values"):
             ibjax.edge_information(a, y, inputs=np.full(N, np.nan))
         with pytest.raises(TypeError, match="inputs are no array of numbers"):
-            ibjax.edge_information(a, y, inputs=["a"] * N)
+            ibjax.edge_information(a, y, inputs=["a"] * N)  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="width = 0; allowed"):
             make("edge", width=0)
         with pytest.raises(ValueError, match="hashes = 0; allowed"):
