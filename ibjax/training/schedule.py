@@ -185,7 +185,8 @@ def costs(
       n_train: (S,).
     """
     never = np.iinfo(np.int64).max
-    starts = np.where(began < 0, never, began).astype(np.int64)
+    starts = began.astype(np.int64)
+    starts[starts < 0] = never
     ends = np.concatenate([starts[:, 1:], np.full((len(starts), 1), never)], axis=1)
     at = epochs.astype(np.int64)[None, :, None]
     spent = np.clip(np.minimum(at, ends[:, None]) - np.minimum(starts[:, None], at), 0, None)  # (S, E, R) epochs
