@@ -77,19 +77,19 @@ GRID: Mapping[str, Sequence[str]] = {
     ),
     "information": (
         *(
-            f"information:{_WALK}:proposal=unit:layer=hidden_5:strength={s}:beta=5.0:temperature={t}"
-            for s in (0.001, 0.01)
+            f"information:{_WALK}:proposal=unit:layer=hidden_7:strength={strength}:beta=5.0:temperature={t}"
+            for strength in (0.001, 0.01)
             for t in (0.0, 3e-05)
         ),
         *(
-            f"information:{_WALK}:proposal=unit:layer=hidden_5:strength={s}:beta=5.0:temperature=0.0:warmup=0:scale=0.03"
-            for s in (0.001, 0.01)
+            f"information:{_WALK}:proposal=unit:layer={layer}:strength=0.01:beta=5.0:temperature=0.0:warmup=0:scale=0.03"
+            for layer in ("hidden_5", "hidden_7")
         ),
-        f"information:{_WALK}:proposal=unit:layer=hidden_3:strength=0.01:beta=5.0:temperature=3e-05",
+        f"information:{_WALK}:proposal=unit:layer=hidden_5:strength=0.01:beta=5.0:temperature=3e-05",
     ),
     "bottleneck": tuple(
         f"bottleneck:layer={layer}:beta={beta}:{rate}"
-        for layer in ("hidden_3", "hidden_5")
+        for layer in ("hidden_5", "hidden_7")
         for beta in (3.0, 10.0)
         for rate in (
             "learning_rate=0.1",
@@ -103,7 +103,7 @@ GRID: Mapping[str, Sequence[str]] = {
 CHOSEN: Mapping[str, str] = {name: settings[0] for name, settings in GRID.items()}
 """What the search chose: `best` of `figures/relaxation_search.json`."""
 
-ALONE = {"bottleneck alone": "bottleneck:layer=hidden_5:beta=10.0:learning_rate=0.1:loss_weight=0.0"}
+ALONE = {"bottleneck alone": "bottleneck:layer=hidden_7:beta=10.0:learning_rate=0.1:loss_weight=0.0"}
 """Without the gradient of the training loss, which every setting of the grid has."""
 
 RULES = {**CHOSEN, **ALONE}
@@ -137,7 +137,7 @@ def config(plan: Plan, words: str, networks: int = 50, *, switch: int = SWITCH, 
     """SGD until the switch, and then a rule in words for a budget of forward passes of each training pattern."""
     if plan.quick:
         switch, budget = switch // 10, budget // 10
-        words = words.replace("hidden_3", "hidden_1").replace("hidden_5", "hidden_2")
+        words = words.replace("hidden_5", "hidden_1").replace("hidden_7", "hidden_2")
     each = cost_of_epoch(words)
     later = switch + np.round(np.geomspace(each, budget, LOGS) / each)
     logged = np.unique(np.concatenate([[0], np.geomspace(1, switch, 12).round(), later])).astype(int)
