@@ -24,6 +24,7 @@ from scipy import stats
 import ibjax
 from ibjax import Config, Phase
 from ibjax.bottleneck.curve import encoder
+from ibjax.cli.main import main
 from ibjax.networks.perceptron import Perceptron
 from ibjax.schedule.phases import of_words
 from ibjax.schedule.settings import RULES
@@ -38,6 +39,7 @@ from ibjax.training.rules.metropolis import Metropolis, groups_of
 
 TINY = Config(seeds=3, epochs=30, logged_epochs=(0, 5, 10, 15, 20, 25, 30), hidden_widths=(6, 4, 3), store_weights=True)
 MEASURES = ("i_xt", "i_ty", "train_loss", "test_loss", "gradient_mean", "gradient_std", "weight_norm")
+TOLD = ("phase", "cost_forward", "cost_backward", "acceptance", "not_finite", "move_scale")
 
 
 def run(*phases: str | Phase, **changes: Any) -> ibjax.Trajectory:
@@ -57,6 +59,15 @@ def plain() -> ibjax.Trajectory:
 @pytest.fixture(scope="module")
 def walked() -> ibjax.Trajectory:
     return run("sgd:until=10", "metropolis:moves=5:warmup=50")
+
+
+@pytest.fixture(scope="module")
+def mixed() -> ibjax.Trajectory:
+    """Three rules, each network in each; by conditions, one of which is looked at when epochs are logged."""
+    phases = ("sgd:until=loss<0.65", "metropolis:until=i_ty_rise<0.2:moves=3", "langevin:temperature=0.001")
+    found = run(*phases, seeds=5, epochs=60, logged_epochs=tuple(range(0, 61, 5)))
+    assert all(set(row) == {0, 1, 2} for row in found.extras["phase"].tolist())
+    return found
 
 
 class TestWords:
@@ -233,6 +244,47 @@ class TestConditions:
             run("metropolis:scale=100:warmup=0:temperature=1e-9:moves=50")
         with pytest.warns(RuntimeWarning, match="more than 99% of the moves are accepted"):
             run("metropolis:scale=1e-9:warmup=0:temperature=100")
+
+
+class TestFile:
+    """What is done with the file of a run in phases, beyond reading it."""
+
+    @pytest.fixture(autouse=True)
+    def folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
+
+    @pytest.mark.parametrize("epochs", [slice(None), slice(None, None, 3)], ids=["all epochs", "some epochs"])
+    def test_is_repeated_to_the_bit(
+        self, mixed: ibjax.Trajectory, epochs: slice, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        mixed.of_seeds([3, 1]).of_epochs(mixed.epochs[epochs]).save("run.npz")
+        assert main(["rerun", "run.npz", "--quiet"]) == 0
+        told = capsys.readouterr().out
+        assert re.search(r"^all [0-9]+ arrays agree to the bit$", told, re.MULTILINE)
+        assert "added after the run" not in told  # else they would not have been compared
+
+    def test_that_differs_in_what_phases_tell_is_noticed(
+        self, mixed: ibjax.Trajectory, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        changed = {key: mixed.extras[key] + 1 for key in TOLD}
+        dataclasses.replace(mixed, extras=mixed.extras | changed).save("run.npz")
+        assert main(["rerun", "run.npz", "--quiet"]) == 1
+        told = {line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("  ")}
+        assert told == set(TOLD)
+
+    def test_is_measured_again(self, mixed: ibjax.Trajectory) -> None:
+        assert ibjax.measure(mixed).differences(mixed) == {}
+        mixed.save("run.npz")
+        assert main(["measure", "run.npz", "--estimator", "kde"]) == 0
+        measured = ibjax.load("run_kde.npz")
+        assert set(measured.differences(mixed)) == {"i_xt", "i_ty"}
+        assert measured.extras.keys() == mixed.extras.keys() >= set(TOLD)
+
+    def test_is_measured_without_the_optimizer_of_a_phase(self) -> None:
+        config = dataclasses.replace(TINY, phases=("optax:until=10", "langevin"))
+        found = ibjax.run(config, optimizer=optax.lamb(0.01), progress=False)
+        assert ibjax.measure(found).differences(found) == {}
 
 
 Loss = Callable[[jax.Array], jax.Array]
