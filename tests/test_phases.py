@@ -26,6 +26,7 @@ from ibjax import Config, Phase
 from ibjax.bottleneck.curve import encoder
 from ibjax.cli.main import main
 from ibjax.ensemble.assemble import assemble
+from ibjax.ensemble.blocks import DeviceProgram
 from ibjax.networks.perceptron import Perceptron
 from ibjax.schedule.phases import of_words
 from ibjax.schedule.settings import RULES
@@ -37,6 +38,7 @@ from ibjax.training.rules.constrained import Constrained
 from ibjax.training.rules.descent import GradientDescent
 from ibjax.training.rules.langevin import Langevin
 from ibjax.training.rules.metropolis import Metropolis, groups_of
+from ibjax.training.schedule import epochs_of_the_first
 
 TINY = Config(seeds=3, epochs=30, logged_epochs=(0, 5, 10, 15, 20, 25, 30), hidden_widths=(6, 4, 3), store_weights=True)
 MEASURES = ("i_xt", "i_ty", "train_loss", "test_loss", "gradient_mean", "gradient_std", "weight_norm")
@@ -251,6 +253,50 @@ class TestConditions:
             run("metropolis:scale=100:warmup=0:temperature=1e-9:moves=50")
         with pytest.warns(RuntimeWarning, match="more than 99% of the moves are accepted"):
             run("metropolis:scale=1e-9:warmup=0:temperature=100")
+
+
+class TestForecast:
+    WORK = 1001 / 3  # an epoch of 1000 moves by one of SGD, whose backward pass counts as two forward ones
+
+    @pytest.mark.parametrize(
+        ("phases", "epochs"),
+        [
+            ((), 600),
+            (("langevin",), 600),
+            (("metropolis:moves=1000",), 600),
+            (("sgd:until=300", "metropolis:moves=1000"), 300 + 300 * WORK),
+            (("metropolis:until=200:moves=1000", "sgd"), 200 + 400 / WORK),
+            (("sgd:until=snr<1", "metropolis:moves=1000"), 300 + 300 * WORK),
+            (("sgd:until=loss<1", "sgd"), 300 + 300 * 3 / 4),  # it looks at the loss at each epoch
+            (("sgd:until=snr<1", "adam:until=snr<1", "metropolis:moves=1000"), 150 + 150 + 300 * WORK),
+            (("sgd:until=200", "sgd:until=snr<1", "metropolis:moves=1000"), 200 + 200 + 200 * WORK),
+            (("sgd:until=snr<1", "metropolis:moves=1000:until=200", "sgd"), 100 + 100 * WORK + 400),
+        ],
+    )
+    def test_counts_passes(self, phases: tuple[str, ...], epochs: float) -> None:
+        schedule = dataclasses.replace(TINY, phases=phases, epochs=600, logged_epochs=(0, 600)).schedule
+        assert epochs_of_the_first(schedule, 600) == pytest.approx(epochs)
+
+    def test_knows_the_pace_of_the_first_phase(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of a phase that ends after one epoch, too: the walk that follows is not what is timed."""
+        config = dataclasses.replace(TINY, phases=("sgd:until=1", "metropolis:moves=300"))
+        seen: list[Any] = []
+        train = DeviceProgram.train
+
+        def spied(self: DeviceProgram, *arguments: Any, **options: Any) -> Any:
+            found = train(self, *arguments, **options)
+            seen.append((found[0].epoch, np.asarray(found[0].state.stage.number).tolist()))
+            return found
+
+        monkeypatch.setattr(DeviceProgram, "train", spied)
+        foretold = ibjax.forecast(config).seconds
+        assert max(epoch for epoch, _ in seen) > 1
+        assert all(number == [0] * 10 for _, number in seen)
+        monkeypatch.setattr(DeviceProgram, "seconds", lambda *_: (2.0, 5.0))
+        assert foretold is not None
+        assert foretold > 0
+        timed = ibjax.forecast(config).seconds
+        assert timed == pytest.approx(2.0 * (1 + 29 * 301 / 3) + 5.0 * 7)
 
 
 class TestFile:
