@@ -222,10 +222,15 @@ class TestConditions:
         watched = np.minimum(np.argmax(found.train_loss < bound, axis=1), 30)
         assert np.array_equal(found.extras["cost_forward"][:, -1], n * (30 + watched))
 
-    def test_snr(self) -> None:
-        found = run("sgd:until=snr<1", "sgd", logged_epochs=tuple(range(31)))
+    @pytest.mark.filterwarnings("ignore:phase 'sgd.until=snr<1.8' never ended")
+    @pytest.mark.parametrize("bound", [1.0, 1.8])
+    def test_snr(self, bound: float) -> None:
+        """Also of a network that begins below the bound, which has to be above it first."""
+        found = run(f"sgd:until=snr<{bound}", "sgd", logged_epochs=tuple(range(31)))
         mean, spread = (np.sqrt((values**2).sum(axis=2)) for values in (found.gradient_mean, found.gradient_std))
-        for above, phase in zip((mean >= spread)[:, 1:], found.extras["phase"], strict=True):
+        drifts = (mean >= bound * spread)[:, 1:]
+        assert drifts[:, 0].all() == (bound == 1.0)
+        for above, phase in zip(drifts, found.extras["phase"], strict=True):
             below = ~above & np.logical_or.accumulate(above)
             first = int(np.argmax(below)) + 1 if below.any() else 30
             assert phase.tolist() == [0] * (first + 1) + [1] * (30 - first)
