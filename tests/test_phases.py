@@ -303,6 +303,28 @@ class TestForecast:
         timed = ibjax.forecast(config).seconds
         assert timed == pytest.approx(2.0 * (1 + 29 * 301 / 3) + 5.0 * 7)
 
+    @pytest.mark.parametrize(
+        ("phases", "epochs"),
+        [
+            (("sgd",), 25),
+            (("sgd:until=20", "metropolis:moves=29"), 2),
+            (("metropolis:moves=29:until=20", "sgd"), 25),
+            (("sgd:until=snr<1", "metropolis:moves=29:until=20", "sgd"), 2),
+            (("sgd:until=20", "metropolis:moves=10000"), 1),
+        ],
+    )
+    def test_an_interrupt_waits_for_no_slower_phase(
+        self, phases: tuple[str, ...], epochs: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """After an epoch of 0.01 s a call takes 0.25 s, even if all its epochs should be of a later phase."""
+        program = assemble(dataclasses.replace(TINY, phases=phases))
+        device = DeviceProgram(program, 3, jax.devices()[0], measure=False)
+        block, moments = device.train(device.start(0, np.arange(3, dtype=np.uint32)), 30)
+        assert block.epoch == 1
+        monkeypatch.setattr("time.perf_counter", lambda: 0.0101)
+        device._wait(moments, 1, 0.0001)
+        assert device.train(block, 30)[0].epoch == 1 + epochs
+
 
 class TestFile:
     """What is done with the file of a run in phases, beyond reading it."""

@@ -25,6 +25,7 @@ from ibjax.config import Config
 from ibjax.ensemble.checkpoint import from_bytes, to_bytes
 from ibjax.ensemble.program import Program, Record
 from ibjax.training.gradients import GradientMoments
+from ibjax.training.schedule import slowdown
 from ibjax.training.trainer import Sample, State
 
 _BLOCK = 10  # seeds; larger ones train no faster on a core, and this divides the usual 50
@@ -123,6 +124,7 @@ class DeviceProgram:
         compiled = _compile(list(lowered.values()), device)
         self._programs = dict(zip(lowered, compiled, strict=True))
         self._in_phases = program.schedule is not None
+        self._slowdown = 1.0 if program.schedule is None else slowdown(program.schedule.phases)
         self.n_estimates = len(program.measurements)
         self.networks_per_estimate = networks_per_estimate(device, size)
         self._ahead = 0 if device.platform == "cpu" else 1  # calls that an accelerator has at hand while it is at one
@@ -195,9 +197,12 @@ class DeviceProgram:
         return self._programs["measure"](*block, *self._data, self._targets)
 
     def _wait(self, moments: GradientMoments, n_epochs: int, began: float) -> None:
-        """Until a call that gives these moments is done; the next ones take as long as an interrupt may wait."""
+        """Until a call that gives these moments is done; the next ones take as long as an interrupt may wait.
+
+        A phase that is slower may begin at any epoch.
+        """
         jax.block_until_ready(moments)
-        pace = (time.perf_counter() - began) / max(n_epochs, 1)
+        pace = self._slowdown * (time.perf_counter() - began) / max(n_epochs, 1)
         self._epochs_per_call = max(1, min(_EPOCHS_PER_CALL, int(_SECONDS_PER_CALL / pace)))
 
     def estimate(self, sample: Sample, weights: Any, first: int, epoch: int) -> list[npt.NDArray[Any]]:

@@ -214,9 +214,20 @@ def epochs_of_the_first(phases: tuple[Phase, ...], epochs: int) -> float:
             begin, waiting = ends[-1] if ends else 0.0, number - len(ends)
             end = epochs if phase.until is None else min(phase.until, epochs)
             ends += [begin + (end - begin) / 2 * (share + 1) / waiting for share in range(waiting)] + [end]
-    forward, backward = np.array([_passes(phase) for phase in phases], float).T
-    work = forward + 2 * backward
+    work = _work(phases)
     return float(np.diff(ends, prepend=0.0) @ work / work[0])
+
+
+def slowdown(phases: tuple[Phase, ...]) -> float:
+    """How many times as long as an epoch of a phase one of a later phase may take, about; at least 1."""
+    work = _work(phases)
+    return float(np.max(np.maximum.accumulate(work[::-1])[::-1] / work))
+
+
+def _work(phases: tuple[Phase, ...]) -> npt.NDArray[np.float64]:
+    """(R,) what an epoch of each phase takes, in forward passes of the training patterns; a backward one is two."""
+    forward, backward = np.array([_passes(phase) for phase in phases], np.float64).T
+    return forward + 2 * backward
 
 
 def _passes(phase: Phase) -> tuple[int, int]:
