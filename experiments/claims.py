@@ -48,6 +48,7 @@ EXPERIMENTS = (
     "generalization",
     "settings",
     "images",
+    "relaxation",
     "movie",
 )
 """In the order of the table; those that train the runs of others first."""

@@ -608,7 +608,7 @@ class TestBottleneck:
         assert values[-1] < values[0] - 0.01
 
     def test_targets_are_means_of_centres(self) -> None:
-        """By hand: of three cells, of which the last patterns are in none, what each label's encoder makes of them."""
+        """By hand: three cells, of patterns of which the last is absent, and what each label's encoder makes of them."""
         rule = assemble(dataclasses.replace(TINY, phases=("bottleneck:beta=2",))).trainer.make_rule(HyperParameters())
         assert isinstance(rule, Bottleneck)
         cell, labels = np.array([0, 0, 2, 2, 2, 5, 5]), np.array([0, 1, 1, 1, 0, 0, 0])
@@ -625,13 +625,19 @@ class TestBottleneck:
         np.testing.assert_allclose(after.p_ty[np.array([0, 2, 5])], encoder * p_y, atol=1e-6)
         assert float(after.p_t.sum()) == pytest.approx(1)
 
-    def test_weights_follow_their_targets(self) -> None:
+    @pytest.mark.parametrize("loss_weight", [0.0, 0.5])
+    def test_weights_follow_their_targets(self, loss_weight: float) -> None:
         """The objective of the module falls along the step, at fixed targets; each term moves its own side."""
         network = Perceptron((5, 4, 3, 1))
         inputs = jax.random.bernoulli(jax.random.key(0), shape=(5, 40)).astype(jnp.float32)
         labels = (inputs.sum(axis=0) > 2).astype(jnp.int32)
-        rule = Bottleneck(network, 0, 5.0, 0.01, 2, 30, None)
-        batch = Batch(inputs, labels, jnp.ones(40, bool), lambda *_: (jnp.zeros(()), None))
+        rule = Bottleneck(network, 0, 5.0, 0.01, loss_weight, 2, 30, None)
+        forward = network.forward
+
+        def loss(tree: Any, labels: jax.Array) -> tuple[jax.Array, None]:
+            return optax.sigmoid_binary_cross_entropy(forward(tree, inputs)[0][0], labels).mean(), None
+
+        batch = Batch(inputs, labels, jnp.ones(40, bool), loss)
         vector = jax.flatten_util.ravel_pytree(network.init(jax.random.key(1)))[0]
         weight = jnp.full(40, 1 / 40)
         reached = network.forward(network.model.unravel(vector), inputs)[1][0]
@@ -651,6 +657,6 @@ class TestBottleneck:
         def objective(vector: jax.Array) -> jax.Array:
             tree = network.model.unravel(vector)
             gap = network.forward(tree, inputs)[1][0] - target
-            return jnp.sum(gap**2) / 80 + rule.decoding(tree, cells, centres)
+            return jnp.sum(gap**2) / 80 + rule.decoding(tree, cells, centres) + loss_weight * loss(tree, labels)[0]
 
         np.testing.assert_allclose(info.gradient, jax.grad(objective)(vector), atol=1e-6)

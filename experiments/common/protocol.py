@@ -25,6 +25,7 @@ GROUPS: Mapping[str, str] = {
     "estimators": "Estimators",
     "critics": "What the critics claim",
     "images": "Images",
+    "relaxation": "Monte-Carlo relaxation and bottleneck iterations",
 }
 """The families of claims by name, in the order of the table; Holm's correction is within each."""
 

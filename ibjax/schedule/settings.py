@@ -137,11 +137,12 @@ class Bottleneck(Settings):
     layer: str = option("hidden_1", "whose encoder and decoder", check=_layer)
     beta: float = option(5.0, "of the bottleneck", low=0, above=True)
     learning_rate: float | None = _rate()
+    loss_weight: float = option(1.0, "of the training loss, which is descended too; 0: the iterations alone", low=0)
 
     @property
     def passes(self) -> tuple[int, int]:
-        """One forward for the cells, one there and back to the encoder's target and one for the decoder's."""
-        return 3, 2
+        """There and back: patterns below the layer and cells above it, which are one pass; and those of the loss."""
+        return (2, 2) if self.loss_weight else (1, 1)
 
 
 RULES: Mapping[str, type[Settings]] = MappingProxyType(

@@ -124,7 +124,7 @@ def _bottleneck(
 
     def make(hyper: HyperParameters) -> UpdateRule:
         rate = _rate(config, of.learning_rate, hyper)
-        return Bottleneck(network, layer, of.beta, rate, n_classes, config.bins, config.compat)
+        return Bottleneck(network, layer, of.beta, rate, of.loss_weight, n_classes, config.bins, config.compat)
 
     return make
 
