@@ -608,7 +608,7 @@ class TestBottleneck:
         assert values[-1] < values[0] - 0.01
 
     def test_targets_are_means_of_centres(self) -> None:
-        """By hand: three cells, of patterns of which the last is absent, and what each label's encoder makes of them."""
+        """By hand: three cells, of patterns of which the last is absent, and what each label's encoder makes of it."""
         rule = assemble(dataclasses.replace(TINY, phases=("bottleneck:beta=2",))).trainer.make_rule(HyperParameters())
         assert isinstance(rule, Bottleneck)
         cell, labels = np.array([0, 0, 2, 2, 2, 5, 5]), np.array([0, 1, 1, 1, 0, 0, 0])
