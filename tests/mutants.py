@@ -629,6 +629,84 @@ MUTANTS = (
         'np.searchsorted(epochs, window * epochs, side="left")',
         "test_analysis.py::TestPhaseChange",
     ),
+    Mutant(
+        "training/rules/metropolis.py",
+        "jnp.where(accept, proposed, params), jnp.where(accept, new, energy)",
+        "jnp.where(accept, proposed, params), new",
+        "test_phases.py::TestMetropolis::test_at_temperature_zero_never_rises",
+    ),
+    Mutant(
+        "training/rules/metropolis.py",
+        "jnp.exp(-(new - energy) / self.temperature)",
+        "jnp.exp(-(new - energy) / (2 * self.temperature))",
+        "test_phases.py::TestMetropolis::test_samples_the_boltzmann_distribution",
+    ),
+    Mutant(
+        "training/rules/metropolis.py",
+        "walk.not_finite + ~finite",
+        "walk.not_finite + ~accept",
+        "test_phases.py::TestMetropolis::test_refuses_and_counts_what_is_not_finite",
+    ),
+    Mutant(
+        "training/rules/metropolis.py",
+        "walk.moves < self.warmup",
+        "walk.moves <= self.warmup",
+        "test_phases.py::TestSchedule::test_warm_up_ends",
+    ),
+    Mutant(
+        "training/rules/metropolis.py",
+        'groups[layer["kernel"]] = first + units',
+        'groups[layer["kernel"]] = first',
+        "test_phases.py::TestMetropolis::test_a_unit_is_its_incoming_weights_and_bias",
+    ),
+    Mutant(
+        "training/rules/langevin.py",
+        "2 * self.friction * rate * self.temperature",
+        "2 * rate * self.temperature",
+        "test_phases.py::TestLangevin::test_variance_on_a_quadratic",
+    ),
+    Mutant(
+        "training/rules/constrained.py",
+        "new <= jnp.maximum(energy, self.bound)",
+        "new <= self.bound",
+        "test_phases.py::TestConstrained::test_comes_in_from_outside",
+    ),
+    Mutant(
+        "training/rules/information.py",
+        "partition.channels(given, weight / jnp.sum(weight), logits.dtype)",
+        "partition.channels(given, jnp.ones_like(weight) / len(weight), logits.dtype)",
+        "test_phases.py::TestInformation::test_energy_is_the_loss_and_the_histogram_of_the_training_patterns",
+    ),
+    Mutant(
+        "training/rules/bottleneck.py",
+        "at[:, cell].add(reached * weight)",
+        "at[:, cell].add(reached / len(cell))",
+        "test_phases.py::TestBottleneck::test_targets_are_means_of_centres",
+    ),
+    Mutant(
+        "training/rules/bottleneck.py",
+        "jnp.log(jnp.where(cells.p_t > 0, cells.p_t, 1)) - beta * cross",
+        "-beta * cross",
+        "test_phases.py::TestBottleneck::test_step_is_the_iteration_of_the_curve",
+    ),
+    Mutant(
+        "training/schedule.py",
+        "here & (completed >= until)",
+        "here & (completed > until)",
+        "test_phases.py::TestSchedule::test_is_in_the_file",
+    ),
+    Mutant(
+        "training/schedule.py",
+        "ended = here & stage.drifted & below",
+        "ended = here & below",
+        "test_phases.py::TestConditions::test_snr",
+    ),
+    Mutant(
+        "training/schedule.py",
+        "return state, _choose(here, found, moments)",
+        "return state, found",
+        "test_phases.py::TestSchedule::test_gradients_are_those_of_the_phase_of_each_network",
+    ),
 )
 
 

@@ -45,6 +45,14 @@ ON_AXES: list[Draw] = [
     snapshot,
 ]
 
+CURVES: list[Draw] = [
+    figures.gradients,
+    figures.information_over_epochs,
+    figures.loss_and_accuracy,
+    figures.snr,
+    figures.weight_norms,
+]
+
 
 def draw(figure: Any) -> None:
     FigureCanvasAgg(figure).draw()
@@ -327,6 +335,25 @@ class TestCurves:
         assert figures.information_over_epochs(damaged, quantity="i_ty").get_ylabel() == "$I(T;Y)$ [bits]"
         with pytest.raises(ValueError, match="quantity"):
             figures.information_over_epochs(damaged, quantity="i_x")
+
+    @pytest.mark.parametrize("draw_on", CURVES)
+    def test_phases_of_a_run_are_marked(self, draw_on: Draw) -> None:
+        """Where all healthy networks come to them: at the median of the last logged epochs before."""
+        began = np.array([[5, 20], [0, 0], [8, 21], [6, 33], [0, 0], [9, 22]])  # first logged epoch in phases 1 and 2
+        phase = (np.arange(40) >= began[:, :, None]).sum(axis=1).astype(np.int32)
+        phase[[1, 4]] = 0  # diverged
+        config = {"config": {"phases": ["sgd:until=snr<1", "constrained:until=loss<1", "information"]}}
+        traj = replace(synthetic_trajectory(6, (1, 4), NAMES), config=config, extras={"phase": phase})
+        ax: Any = draw_on(traj)
+        lines, epochs = self.lines(ax), traj.epochs
+        for name, one, other in (("constrained", 5, 7), ("information", 20, 21)):
+            assert list(lines[name].get_xdata()) == [(epochs[one] + epochs[other]) / 2] * 2
+        assert {"constrained", "information"} <= {text.get_text() for text in ax.get_legend().get_texts()}
+        assert_on_the_page(ax.figure)
+        phase[3, 30:] = 1  # never in the last one
+        partly = self.lines(draw_on(traj))
+        assert "constrained" in partly
+        assert "information" not in partly
 
     def test_epoch_axis_is_logarithmic_and_shows_epoch_0(self, trajectory: Trajectory) -> None:
         ax = figures.weight_norms(trajectory)

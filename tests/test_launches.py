@@ -47,20 +47,22 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def trained(program: Program, learn: bool = True) -> tuple[State, GradientMoments]:
-    """Three epochs of three seeds."""
+    """All epochs of three seeds."""
     inputs, conditional = jnp.asarray(program.inputs), jnp.asarray(program.conditional)
     sample, state = jax.jit(program.start)(jnp.arange(3, dtype=jnp.uint32), inputs, conditional)
-    return jax.jit(program.train)(sample, state, inputs, jnp.int32(0), jnp.int32(3), jnp.asarray(learn))
+    epochs = jnp.int32(0), jnp.int32(program.config.epochs)
+    return jax.jit(program.train)(sample, state, inputs, *epochs, jnp.asarray(learn))
 
 
-def assert_close(program: Program, tolerance: float) -> None:
-    """Both ways to train give the same parameters, states and moments."""
+def assert_close(program: Program, tolerance: float) -> State:
+    """Both ways to train give the same parameters, states and moments; the states, (3,)."""
     on_gpu = program.on("gpu")
     assert isinstance(on_gpu.trainer, FewLaunches)
     ours, theirs = trained(on_gpu), trained(program)
     for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         assert (one.shape, one.dtype) == (other.shape, other.dtype)
         np.testing.assert_allclose(one, other, rtol=0, atol=tolerance)
+    return theirs[0]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -69,6 +71,32 @@ def test_trains_as_the_plain_path(case: str) -> None:
     config = dataclasses.replace(EASY, **CASES[case])
     with jax.enable_x64():
         assert_close(assemble(config, dataset=TASK), 1e-13)
+
+
+# Phases, changes, and the epoch at which the second phase of each of three networks begins, -1 for never.
+SCHEDULES: dict[str, tuple[tuple[str, ...], dict[str, Any], list[int]]] = {
+    "a walk": (("sgd:until=5", "metropolis:moves=3:warmup=9:temperature=0.01"), {}, [5, 5, 5]),
+    "of units": (("metropolis:until=4:proposal=unit:scale=0.1", "constrained:bound=0.7:scale=0.1"), {}, [4, 4, 4]),
+    "below a loss": (("sgd:until=loss<0.6837", "langevin:friction=0.5:batch_size=9"), {}, [8, -1, 1]),
+    "in the noise": (("sgd:until=snr<0.6", "adam:learning_rate=0.01"), {}, [-1, 4, 3]),
+    "bottleneck": (("sgd:until=4", "bottleneck:layer=hidden_2:beta=3"), {}, [4, 4, 4]),
+    "information": (("sgd:until=4", "information:layer=hidden_2:strength=0.1:moves=4"), {}, [4, 4, 4]),
+    "uneven": (("sgd:until=loss<0.68", "metropolis:moves=3"), CASES["uneven"], [-1, 7, 1]),
+}
+
+
+@pytest.mark.parametrize("case", SCHEDULES)
+def test_trains_in_phases_as_the_plain_path(case: str) -> None:
+    """Each network goes from phase to phase at the same epochs, and accepts the same moves."""
+    phases, changes, second = SCHEDULES[case]
+    config = dataclasses.replace(EASY, **changes, epochs=16, phases=phases)
+    with jax.enable_x64():
+        program = assemble(config, dataset=TASK)
+        schedule = program.on("gpu").schedule
+        assert schedule is not None
+        assert all(isinstance(trainer, FewLaunches) for trainer in schedule.trainers)
+        state = assert_close(program, 1e-12)
+    assert state.stage.began[:, 1].tolist() == second
 
 
 def test_an_optimizer_that_sees_the_layers() -> None:

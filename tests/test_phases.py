@@ -24,20 +24,25 @@ from scipy import stats
 import ibjax
 from ibjax import Config, Phase
 from ibjax.bottleneck.curve import encoder
+from ibjax.cli.main import main
+from ibjax.ensemble.assemble import assemble
+from ibjax.ensemble.blocks import DeviceProgram
 from ibjax.networks.perceptron import Perceptron
 from ibjax.schedule.phases import of_words
 from ibjax.schedule.settings import RULES
 from ibjax.training.loss import cross_entropy
 from ibjax.training.rules import information
-from ibjax.training.rules.base import Batch
+from ibjax.training.rules.base import Batch, HyperParameters
 from ibjax.training.rules.bottleneck import Bottleneck, Cells, iterate
 from ibjax.training.rules.constrained import Constrained
 from ibjax.training.rules.descent import GradientDescent
 from ibjax.training.rules.langevin import Langevin
 from ibjax.training.rules.metropolis import Metropolis, groups_of
+from ibjax.training.schedule import epochs_of_the_first
 
 TINY = Config(seeds=3, epochs=30, logged_epochs=(0, 5, 10, 15, 20, 25, 30), hidden_widths=(6, 4, 3), store_weights=True)
 MEASURES = ("i_xt", "i_ty", "train_loss", "test_loss", "gradient_mean", "gradient_std", "weight_norm")
+TOLD = ("phase", "cost_forward", "cost_backward", "acceptance", "not_finite", "move_scale")
 
 
 def run(*phases: str | Phase, **changes: Any) -> ibjax.Trajectory:
@@ -57,6 +62,15 @@ def plain() -> ibjax.Trajectory:
 @pytest.fixture(scope="module")
 def walked() -> ibjax.Trajectory:
     return run("sgd:until=10", "metropolis:moves=5:warmup=50")
+
+
+@pytest.fixture(scope="module")
+def mixed() -> ibjax.Trajectory:
+    """Three rules, each network in each; by conditions, one of which is looked at when epochs are logged."""
+    phases = ("sgd:until=loss<0.65", "metropolis:until=i_ty_rise<0.2:moves=3", "langevin:temperature=0.001")
+    found = run(*phases, seeds=5, epochs=60, logged_epochs=tuple(range(0, 61, 5)))
+    assert all(set(row) == {0, 1, 2} for row in found.extras["phase"].tolist())
+    return found
 
 
 class TestWords:
@@ -185,6 +199,12 @@ class TestSchedule:
         assert (scale[:, 3] != scale[:, 4]).all()
         assert (scale[:, 4:] == scale[:, 4:5]).all()
 
+    def test_gradients_are_those_of_the_phase_of_each_network(self, mixed: ibjax.Trajectory) -> None:
+        phase = mixed.extras["phase"]
+        assert (phase.min(axis=0) < phase.max(axis=0)).any()  # networks in different ones at one epoch
+        assert np.array_equal(np.isnan(mixed.gradient_std).all(axis=2), phase == 1)
+        assert np.array_equal(np.isnan(mixed.gradient_std).any(axis=2), phase == 1)
+
     def test_seeds_concatenate(self, walked: ibjax.Trajectory) -> None:
         more = run("sgd:until=10", "metropolis:moves=5:warmup=50", seeds=(7,))
         assert ibjax.concatenate([walked, more]).extras["phase"].shape == (4, 7)
@@ -202,10 +222,15 @@ class TestConditions:
         watched = np.minimum(np.argmax(found.train_loss < bound, axis=1), 30)
         assert np.array_equal(found.extras["cost_forward"][:, -1], n * (30 + watched))
 
-    def test_snr(self) -> None:
-        found = run("sgd:until=snr<1", "sgd", logged_epochs=tuple(range(31)))
+    @pytest.mark.filterwarnings("ignore:phase 'sgd.until=snr<1.8' never ended")
+    @pytest.mark.parametrize("bound", [1.0, 1.8])
+    def test_snr(self, bound: float) -> None:
+        """Also of a network that begins below the bound, which has to be above it first."""
+        found = run(f"sgd:until=snr<{bound}", "sgd", logged_epochs=tuple(range(31)))
         mean, spread = (np.sqrt((values**2).sum(axis=2)) for values in (found.gradient_mean, found.gradient_std))
-        for above, phase in zip((mean >= spread)[:, 1:], found.extras["phase"], strict=True):
+        drifts = (mean >= bound * spread)[:, 1:]
+        assert drifts[:, 0].all() == (bound == 1.0)
+        for above, phase in zip(drifts, found.extras["phase"], strict=True):
             below = ~above & np.logical_or.accumulate(above)
             first = int(np.argmax(below)) + 1 if below.any() else 30
             assert phase.tolist() == [0] * (first + 1) + [1] * (30 - first)
@@ -233,6 +258,113 @@ class TestConditions:
             run("metropolis:scale=100:warmup=0:temperature=1e-9:moves=50")
         with pytest.warns(RuntimeWarning, match="more than 99% of the moves are accepted"):
             run("metropolis:scale=1e-9:warmup=0:temperature=100")
+
+
+class TestForecast:
+    WORK = 1001 / 3  # an epoch of 1000 moves by one of SGD, whose backward pass counts as two forward ones
+
+    @pytest.mark.parametrize(
+        ("phases", "epochs"),
+        [
+            ((), 600),
+            (("langevin",), 600),
+            (("metropolis:moves=1000",), 600),
+            (("sgd:until=300", "metropolis:moves=1000"), 300 + 300 * WORK),
+            (("metropolis:until=200:moves=1000", "sgd"), 200 + 400 / WORK),
+            (("sgd:until=snr<1", "metropolis:moves=1000"), 300 + 300 * WORK),
+            (("sgd:until=loss<1", "sgd"), 300 + 300 * 3 / 4),  # it looks at the loss at each epoch
+            (("sgd:until=snr<1", "adam:until=snr<1", "metropolis:moves=1000"), 150 + 150 + 300 * WORK),
+            (("sgd:until=200", "sgd:until=snr<1", "metropolis:moves=1000"), 200 + 200 + 200 * WORK),
+            (("sgd:until=snr<1", "metropolis:moves=1000:until=200", "sgd"), 100 + 100 * WORK + 400),
+        ],
+    )
+    def test_counts_passes(self, phases: tuple[str, ...], epochs: float) -> None:
+        schedule = dataclasses.replace(TINY, phases=phases, epochs=600, logged_epochs=(0, 600)).schedule
+        assert epochs_of_the_first(schedule, 600) == pytest.approx(epochs)
+
+    def test_knows_the_pace_of_the_first_phase(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of a phase that ends after one epoch, too: the walk that follows is not what is timed."""
+        config = dataclasses.replace(TINY, phases=("sgd:until=1", "metropolis:moves=300"))
+        seen: list[Any] = []
+        train = DeviceProgram.train
+
+        def spied(self: DeviceProgram, *arguments: Any, **options: Any) -> Any:
+            found = train(self, *arguments, **options)
+            seen.append((found[0].epoch, np.asarray(found[0].state.stage.number).tolist()))
+            return found
+
+        monkeypatch.setattr(DeviceProgram, "train", spied)
+        foretold = ibjax.forecast(config).seconds
+        assert max(epoch for epoch, _ in seen) > 1
+        assert all(number == [0] * 10 for _, number in seen)
+        monkeypatch.setattr(DeviceProgram, "seconds", lambda *_: (2.0, 5.0))
+        assert foretold is not None
+        assert foretold > 0
+        timed = ibjax.forecast(config).seconds
+        assert timed == pytest.approx(2.0 * (1 + 29 * 301 / 3) + 5.0 * 7)
+
+    @pytest.mark.parametrize(
+        ("phases", "epochs"),
+        [
+            (("sgd",), 25),
+            (("sgd:until=20", "metropolis:moves=29"), 2),
+            (("metropolis:moves=29:until=20", "sgd"), 25),
+            (("sgd:until=snr<1", "metropolis:moves=29:until=20", "sgd"), 2),
+            (("sgd:until=20", "metropolis:moves=10000"), 1),
+        ],
+    )
+    def test_an_interrupt_waits_for_no_slower_phase(
+        self, phases: tuple[str, ...], epochs: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """After an epoch of 0.01 s a call takes 0.25 s, even if all its epochs should be of a later phase."""
+        program = assemble(dataclasses.replace(TINY, phases=phases))
+        device = DeviceProgram(program, 3, jax.devices()[0], measure=False)
+        block, moments = device.train(device.start(0, np.arange(3, dtype=np.uint32)), 30)
+        assert block.epoch == 1
+        monkeypatch.setattr("time.perf_counter", lambda: 0.0101)
+        device._wait(moments, 1, 0.0001)
+        assert device.train(block, 30)[0].epoch == 1 + epochs
+
+
+class TestFile:
+    """What is done with the file of a run in phases, beyond reading it."""
+
+    @pytest.fixture(autouse=True)
+    def folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
+
+    @pytest.mark.parametrize("epochs", [slice(None), slice(None, None, 3)], ids=["all epochs", "some epochs"])
+    def test_is_repeated_to_the_bit(
+        self, mixed: ibjax.Trajectory, epochs: slice, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        mixed.of_seeds([3, 1]).of_epochs(mixed.epochs[epochs]).save("run.npz")
+        assert main(["rerun", "run.npz", "--quiet"]) == 0
+        told = capsys.readouterr().out
+        assert re.search(r"^all [0-9]+ arrays agree to the bit$", told, re.MULTILINE)
+        assert "added after the run" not in told  # else they would not have been compared
+
+    def test_that_differs_in_what_phases_tell_is_noticed(
+        self, mixed: ibjax.Trajectory, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        changed = {key: mixed.extras[key] + 1 for key in TOLD}
+        dataclasses.replace(mixed, extras={**mixed.extras, **changed}).save("run.npz")
+        assert main(["rerun", "run.npz", "--quiet"]) == 1
+        told = {line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("  ")}
+        assert told == set(TOLD)
+
+    def test_is_measured_again(self, mixed: ibjax.Trajectory) -> None:
+        assert ibjax.measure(mixed).differences(mixed) == {}
+        mixed.save("run.npz")
+        assert main(["measure", "run.npz", "--estimator", "kde"]) == 0
+        measured = ibjax.load("run_kde.npz")
+        assert set(measured.differences(mixed)) == {"i_xt", "i_ty"}
+        assert measured.extras.keys() == mixed.extras.keys() >= set(TOLD)
+
+    def test_is_measured_without_the_optimizer_of_a_phase(self) -> None:
+        config = dataclasses.replace(TINY, phases=("optax:until=10", "langevin"))
+        found = ibjax.run(config, optimizer=optax.lamb(0.01), progress=False)
+        assert ibjax.measure(found).differences(found) == {}
 
 
 Loss = Callable[[jax.Array], jax.Array]
@@ -310,7 +442,7 @@ class TestMetropolis:
         path, state = chain(metropolis(cliff), cliff, jnp.full((20, 1), -0.1), 20)
         assert float(path.max()) <= 0
         assert (state.not_finite > 20).all()
-        assert (state.accepted + state.not_finite <= state.moves).all()
+        assert (state.accepted + state.not_finite < state.moves).all()  # some are refused as the energy rises
 
     def test_warm_up_reaches_its_acceptance(self) -> None:
         rule = metropolis(double_well, scale=50.0, warmup=3000)
@@ -416,17 +548,18 @@ class TestNoise:
 
 
 class TestInformation:
-    def test_energy_is_the_loss_and_the_histogram_of_the_training_patterns(self) -> None:
+    @pytest.mark.parametrize("present", [40, 33])
+    def test_energy_is_the_loss_and_the_histogram_of_the_training_patterns(self, present: int) -> None:
         network = Perceptron((5, 4, 3, 1))
         inputs = jax.random.bernoulli(jax.random.key(0), shape=(40, 5)).astype(jnp.float32)
         labels = (inputs.sum(axis=1) > 2).astype(jnp.int32)
         params = network.init(jax.random.key(1))
         vector = jax.flatten_util.ravel_pytree(params)[0]
         of = information.energy(network.model, cross_entropy, 1, 2, 30, None, 0.3, 2.0)
-        batch = Batch(inputs.T, labels, jnp.ones(40, bool), lambda *_: (jnp.zeros(()), None))
-        logits, activations = network.apply(params, inputs)
-        i_xt, i_ty = ibjax.layer_information(activations[1], labels)
-        expected = cross_entropy(logits.T, labels).mean() + 0.3 * (i_xt - 2.0 * i_ty)
+        batch = Batch(inputs.T, labels, jnp.arange(40) < present, lambda *_: (jnp.zeros(()), None))
+        logits, activations = network.apply(params, inputs[:present])
+        i_xt, i_ty = ibjax.layer_information(activations[1], labels[:present])
+        expected = cross_entropy(logits.T, labels[:present]).mean() + 0.3 * (i_xt - 2.0 * i_ty)
         assert float(of(vector, batch)) == pytest.approx(float(expected), rel=1e-5)
 
     def test_lowers_what_it_is_told_to(self) -> None:
@@ -473,6 +606,24 @@ class TestBottleneck:
                 values.append(lagrangian(np.asarray(found), cells))
         assert (np.diff(values) <= 1e-12).all()
         assert values[-1] < values[0] - 0.01
+
+    def test_targets_are_means_of_centres(self) -> None:
+        """By hand: three cells, of patterns of which the last is absent, and what each label's encoder makes of it."""
+        rule = assemble(dataclasses.replace(TINY, phases=("bottleneck:beta=2",))).trainer.make_rule(HyperParameters())
+        assert isinstance(rule, Bottleneck)
+        cell, labels = np.array([0, 0, 2, 2, 2, 5, 5]), np.array([0, 1, 1, 1, 0, 0, 0])
+        weight = np.array([0.2, 0.1, 0.15, 0.25, 0.1, 0.2, 0.0])
+        reached = np.random.default_rng(0).normal(size=(3, 7))
+        p_ty = np.array([[weight[(cell == t) & (labels == y)].sum() for y in (0, 1)] for t in (0, 2, 5)])
+        p_t, p_y = p_ty.sum(axis=1), p_ty.sum(axis=0)
+        centres = np.array([np.average(reached[:, cell == t], axis=1, weights=weight[cell == t]) for t in (0, 2, 5)])
+        encoder = p_t[:, None] * (p_ty / p_t[:, None]) ** 2  # exp(-beta KL) = p(y_x|t)^beta, beta = 2
+        encoder /= encoder.sum(axis=0)
+        found, after, where = rule.targets(*map(jnp.asarray, (reached, cell, weight, labels)))
+        np.testing.assert_allclose(where[:, [0, 2, 5]], centres.T, atol=1e-6)
+        np.testing.assert_allclose(found, (centres.T @ encoder)[:, labels], atol=1e-6)
+        np.testing.assert_allclose(after.p_ty[np.array([0, 2, 5])], encoder * p_y, atol=1e-6)
+        assert float(after.p_t.sum()) == pytest.approx(1)
 
     @pytest.mark.parametrize("loss_weight", [0.0, 0.5])
     def test_weights_follow_their_targets(self, loss_weight: float) -> None:

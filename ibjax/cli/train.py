@@ -187,12 +187,14 @@ def rerun(arguments: argparse.Namespace) -> int:
                 raise ValueError(
                     f"it was trained with a custom {', '.join(custom)}, which no file holds; repeat it in Python"
                 )
-            config = recorded_config(recorded)
+            config = whole = recorded_config(recorded)
+            if config.phases:  # which end, and count their moves, by all epochs that were logged, kept or not
+                whole = dataclasses.replace(config, logged_epochs=recorded.config["config"].get("logged_epochs"))
             measured = recorded.config.get("measured")  # by `ibjax measure`, after the run
             if measured:
                 estimator = make(str(measured.get("estimator")), **measured.get("options", {}))
         prepare_compiler()
-        again = _train(config, "trained again", arguments)
+        again = _train(whole, "trained again", arguments).of_epochs(config.logged)
         if measured:
             with refuse(f"{arguments.file!r} cannot be measured again: "):
                 again = ibjax.measure(again, estimator.name, **estimator.options)

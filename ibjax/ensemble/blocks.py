@@ -25,6 +25,7 @@ from ibjax.config import Config
 from ibjax.ensemble.checkpoint import from_bytes, to_bytes
 from ibjax.ensemble.program import Program, Record
 from ibjax.training.gradients import GradientMoments
+from ibjax.training.schedule import slowdown
 from ibjax.training.trainer import Sample, State
 
 _BLOCK = 10  # seeds; larger ones train no faster on a core, and this divides the usual 50
@@ -122,6 +123,8 @@ class DeviceProgram:
         self.record_shapes = lowered["measure"].out_info if measure else None
         compiled = _compile(list(lowered.values()), device)
         self._programs = dict(zip(lowered, compiled, strict=True))
+        self._in_phases = program.schedule is not None
+        self._slowdown = 1.0 if program.schedule is None else slowdown(program.schedule.phases)
         self.n_estimates = len(program.measurements)
         self.networks_per_estimate = networks_per_estimate(device, size)
         self._ahead = 0 if device.platform == "cpu" else 1  # calls that an accelerator has at hand while it is at one
@@ -176,13 +179,16 @@ class DeviceProgram:
         """See `FusedTrainer.error`."""
         return float(self._programs["check"](block.sample, block.state))
 
-    def train(self, block: Block, target: int) -> tuple[Block, GradientMoments]:
-        """The block some epochs later, at most at `target`, and the moments of the last one's gradients."""
+    def train(self, block: Block, target: int, *, learn: bool = True) -> tuple[Block, GradientMoments]:
+        """The block some epochs later, at most at `target`, and the moments of the last one's gradients.
+
+        Without learning its networks stay as they are, and in their phase.
+        """
         first, last = block.epoch, min(block.epoch + self._epochs_per_call, target)
         if self.n_estimates and first < target - 1:
             last = min(last, target - 1)
         # Before any update there is no epoch to take gradients of: one pass is made without updates.
-        epochs = (np.int32(first), np.int32(last), np.True_) if last else (np.int32(0), np.int32(1), np.False_)
+        epochs = (np.int32(first), np.int32(last), np.bool_(learn)) if last else (np.int32(0), np.int32(1), np.False_)
         arguments = self._data[0], *self.put(epochs), self._targets
         state, moments = self._programs["train"](block.sample, block.state, *arguments)
         return block._replace(epoch=last, state=state), moments
@@ -191,9 +197,12 @@ class DeviceProgram:
         return self._programs["measure"](*block, *self._data, self._targets)
 
     def _wait(self, moments: GradientMoments, n_epochs: int, began: float) -> None:
-        """Until a call that gives these moments is done; the next ones take as long as an interrupt may wait."""
+        """Until a call that gives these moments is done; the next ones take as long as an interrupt may wait.
+
+        A phase that is slower may begin at any epoch.
+        """
         jax.block_until_ready(moments)
-        pace = (time.perf_counter() - began) / max(n_epochs, 1)
+        pace = self._slowdown * (time.perf_counter() - began) / max(n_epochs, 1)
         self._epochs_per_call = max(1, min(_EPOCHS_PER_CALL, int(_SECONDS_PER_CALL / pace)))
 
     def estimate(self, sample: Sample, weights: Any, first: int, epoch: int) -> list[npt.NDArray[Any]]:
@@ -209,12 +218,15 @@ class DeviceProgram:
         return [np.asarray(self._programs[f"estimate {number}"](*arguments)) for number in range(self.n_estimates)]
 
     def seconds(self, seeds: Integers) -> tuple[float, float]:
-        """Seconds that an epoch of a block of seeds takes, (K,), and measuring it; trains a little to find out."""
+        """Seconds that an epoch of a block of seeds takes, (K,), and measuring it; trains a little to find out.
+
+        Of a run in phases the epoch is one of the first phase.
+        """
         block, moments = self.train(self.start(0, seeds), 0)
         paces, measures = [], []
         for _ in range(3):  # the first calls of a program take longer
             first, began = block.epoch, time.perf_counter()
-            block, moments = self.train(block, first + _EPOCHS_PER_CALL)
+            block, moments = self.train(block, first + _EPOCHS_PER_CALL, learn=not self._in_phases)
             self._wait(moments, block.epoch - first, began)
             trained = time.perf_counter()
             jax.block_until_ready(self._measure(block.sample, block.state, moments))

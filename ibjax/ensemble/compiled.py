@@ -34,6 +34,7 @@ from ibjax.ensemble.blocks import (
     threads_per_device,
 )
 from ibjax.ensemble.program import Program
+from ibjax.training.schedule import epochs_of_the_first
 
 _WORST_ERROR = 1e-4  # of the fused trainer's gradients; sums in another order make a hundredth of it
 _CACHED_BYTES = 2**24  # of inputs; programs hold their data set, and large ones train for longer than they compile
@@ -149,8 +150,9 @@ class Forecast(NamedTuple):
     Attributes:
       memory_bytes: at its end: results, states of all networks, and what the programs work with.
       file_bytes: of its file, at most; also those of the results in memory.
-      seconds: on the devices of this process if they do nothing else; compiling not included. None where nothing was
-        timed.
+      seconds: on the devices of this process if they do nothing else; compiling not included. Of a run in phases the
+        first one is timed, and the others by the passes that they take (`ibjax.training.schedule.epochs_of_the_first`).
+        None where nothing was timed.
     """
 
     memory_bytes: int
@@ -199,7 +201,8 @@ def expected_seconds(config: Config, compiled: CompiledRun) -> float:
 
     found = run_all([functools.partial(probe, number) for number in range(at_once)])
     epoch, measure = np.max(found, axis=0).tolist()
-    return float(len(blocks) / at_once * (config.logged[-1] * epoch + len(config.logged) * measure))
+    epochs = epochs_of_the_first(config.schedule, config.logged[-1])
+    return float(len(blocks) / at_once * (epochs * epoch + len(config.logged) * measure))
 
 
 def seeds_at_once(n_seeds: int) -> int:

@@ -82,7 +82,7 @@ def measure(
     check_progress(progress)
     platforms(jax)
     # Weights do not tell how they were found: the plain path knows every network.
-    config = dataclasses.replace(recorded_config(trajectory), estimators=(), backend="plain")
+    config = dataclasses.replace(recorded_config(trajectory), estimators=(), backend="plain", phases=())
     if estimator == "histogram":
         options = {"bins": config.bins, "compat": config.compat, **options}
     chosen = make(estimator, **options)

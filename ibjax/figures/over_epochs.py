@@ -25,6 +25,7 @@ from ibjax.figures.style import (
     canvas,
     epoch_axis,
     fill_band,
+    label,
     layer_looks,
     legend_below,
     mean_of,
@@ -162,9 +163,31 @@ def _mark_phase(ax: Axes, trajectory: Trajectory) -> None:
     ax.axvline(change.network_epoch, color="0.7", linewidth=2.5, zorder=0, label=label)
 
 
+def _mark_switches(ax: Axes, trajectory: Trajectory) -> int:
+    """Dotted lines, named by their rules, where further phases of a run begin, if all networks come to them.
+
+    It is the median over networks of the last logged epoch before, where the lines of the layers bend.
+
+    Returns:
+      How many lines.
+    """
+    words = trajectory.config.get("config", {}).get("phases", ())
+    if "phase" not in trajectory.extras or not isinstance(words, list | tuple):
+        return 0
+    phase = trajectory.extras["phase"][trajectory.healthy]  # (S, E)
+    for number, text in enumerate(words[1:], 1):
+        if not len(phase) or (phase[:, -1] < number).any():
+            return number - 1
+        before = np.maximum(np.argmax(phase >= number, axis=1) - 1, 0)
+        name = label(str(text).partition(":")[0])
+        ax.axvline(np.median(trajectory.epochs[before]), color="0.4", lw=0.8, linestyle=":", zorder=0, label=name)
+    return max(len(words) - 1, 0)
+
+
 def _finish(ax: Axes, trajectory: Trajectory, extra: Sequence[Line2D] = (), *, geometric: bool = False) -> None:
-    """Epoch axis, title, and a legend of the named lines and the `extra` ones."""
+    """Epoch axis, phases of the run, title, and a legend of the named lines and the `extra` ones."""
     epoch_axis(ax, trajectory)
+    columns = 3 if _mark_switches(ax, trajectory) else 4  # names of rules are long
     title = mean_of(trajectory, "95% band" if trajectory.healthy.sum() > 1 else "no interval")
     ax.set_title(title.replace("mean of", "geometric mean of") if geometric else title)
-    legend_below(ax, [*ax.get_legend_handles_labels()[0], *extra])
+    legend_below(ax, [*ax.get_legend_handles_labels()[0], *extra], columns=columns)

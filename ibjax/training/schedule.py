@@ -195,6 +195,41 @@ def costs(
     return whole * (spent @ forward), whole * (spent @ backward)
 
 
+def epochs_of_the_first(phases: tuple[Phase, ...], epochs: int) -> float:
+    """So many epochs of the first phase take about as long as the epochs of a run, each in its phase.
+
+    A backward pass counts as two forward ones. When a condition will hold is not known: phases that end so are taken to
+    share evenly the first half of the time up to the next end that is known, and the phase that ends there to have the
+    rest. Networks that are in several phases at once take longer: all of a block are computed in each.
+
+    Args:
+      phases: R; none for a run of one optimizer.
+      epochs: of the run.
+    """
+    if not phases:
+        return float(epochs)
+    ends: list[float] = []
+    for number, phase in enumerate(phases):
+        if not isinstance(phase.until, Condition):
+            begin, waiting = ends[-1] if ends else 0.0, number - len(ends)
+            end = epochs if phase.until is None else min(phase.until, epochs)
+            ends += [begin + (end - begin) / 2 * (share + 1) / waiting for share in range(waiting)] + [end]
+    work = _work(phases)
+    return float(np.diff(ends, prepend=0.0) @ work / work[0])
+
+
+def slowdown(phases: tuple[Phase, ...]) -> float:
+    """How many times as long as an epoch of a phase one of a later phase may take, about; at least 1."""
+    work = _work(phases)
+    return float(np.max(np.maximum.accumulate(work[::-1])[::-1] / work))
+
+
+def _work(phases: tuple[Phase, ...]) -> npt.NDArray[np.float64]:
+    """(R,) what an epoch of each phase takes, in forward passes of the training patterns; a backward one is two."""
+    forward, backward = np.array([_passes(phase) for phase in phases], np.float64).T
+    return forward + 2 * backward
+
+
 def _passes(phase: Phase) -> tuple[int, int]:
     """Forward and backward passes of each training pattern in an epoch."""
     forward, backward = phase.settings.passes
