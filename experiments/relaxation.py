@@ -100,7 +100,19 @@ GRID: Mapping[str, Sequence[str]] = {
 }
 """Rules by name, and the settings that the search compares; a walk's 29 moves and its first energy are 30 passes."""
 
-CHOSEN: Mapping[str, str] = {name: settings[0] for name, settings in GRID.items()}
+CHOSEN: Mapping[str, str] = {
+    "SGD": "sgd",
+    "SGD, other rate": "sgd:learning_rate=1.0",
+    "full batch": "sgd:batch_size=all:learning_rate=1.0",
+    "Adam": "adam:learning_rate=0.01",
+    "label noise": "sgd:label_noise=0.1",
+    "weight noise": "sgd:weight_noise=0.0003",
+    "Langevin": "langevin:batch_size=all:learning_rate=1.0:temperature=1e-06",
+    "Metropolis": "metropolis:moves=29:proposal=weight:temperature=0.0",
+    "constrained": "constrained:moves=29:proposal=unit:bound=0.05",
+    "information": "information:moves=29:proposal=unit:layer=hidden_5:strength=0.01:beta=5.0:temperature=3e-05",
+    "bottleneck": "bottleneck:layer=hidden_5:beta=3.0:learning_rate=0.1",
+}
 """What the search chose: `best` of `figures/relaxation_search.json`."""
 
 ALONE = {"bottleneck alone": "bottleneck:layer=hidden_7:beta=10.0:learning_rate=0.1:loss_weight=0.0"}

@@ -34,7 +34,7 @@ def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         ("information", ["ibjax, ms", "numpy, ms", "ratio"], ["least ratio at widths 3, 7, 12"]),
         ("scaling", ["seconds", "compile, s", "peak memory, MiB"], ["most seeds", "their peak memory, MiB"]),
-        ("relaxation", ["seconds", "ms/move, 50 networks", "ratio"], ["a sweep over as many forward passes"]),
+        ("walks", ["seconds", "ms/move, 50 networks", "ratio"], ["a sweep over as many forward passes"]),
     ],
 )
 def test_quick_benchmark(name: str, columns: list[str], summary: list[str], tmp_path: Path) -> None:

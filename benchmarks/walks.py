@@ -1,6 +1,6 @@
 """What a Metropolis move costs beside the forward pass that it cannot do without: 50 networks of the `paper` preset.
 
-    python benchmarks/relaxation.py [--quick] [--json FILE]
+    python benchmarks/walks.py [--quick] [--json FILE]
 
 A sweep proposes 100 moves to every network and computes the training loss of each, on all 3,481 training patterns. It
 is compared with as many forward passes, mean loss included, of the same networks at weights that change from pass to
