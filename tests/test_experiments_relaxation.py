@@ -105,7 +105,7 @@ class TestBoltzmann:
     @staticmethod
     def runs(apart: float, shift: float) -> dict[str, Any]:
         """SGD at 3 bits and a loss of 0.01; the temperature of that loss at 3 + shift, its two starts `apart`."""
-        found = {"SGD, preset": continued(10, i_xt=[3.0] * 6, train_loss=[0.01] * 6)}
+        found = {"SGD": continued(10, i_xt=[3.0] * 6, train_loss=[0.01] * 6)}
         for number, temperature in enumerate(relaxation.TEMPERATURES):
             for place, start in enumerate(relaxation.STARTS):
                 bits = 3 + shift + place * apart if number == 1 else 9.0

@@ -625,6 +625,16 @@ class TestBottleneck:
         np.testing.assert_allclose(after.p_ty[np.array([0, 2, 5])], encoder * p_y, atol=1e-6)
         assert float(after.p_t.sum()) == pytest.approx(1)
 
+    def test_alone_the_layer_forgets(self) -> None:
+        """Where the rule fails, as its module says: without the loss nothing parts the classes again."""
+        alone = "bottleneck:layer=hidden_1:beta=10:batch_size=256:learning_rate=0.5:loss_weight=0"
+        config = dataclasses.replace(
+            TINY, epochs=150, logged_epochs=(0, 100, 150), phases=("sgd:until=100:learning_rate=0.5", alone)
+        )
+        known = ibjax.run(config, progress=False).i_ty[:, :, 0]
+        assert (known[:, 1] > 0.9).all()
+        assert (known[:, 2] < 0.5).all()
+
     @pytest.mark.parametrize("loss_weight", [0.0, 0.5])
     def test_weights_follow_their_targets(self, loss_weight: float) -> None:
         """The objective of the module falls along the step, at fixed targets; each term moves its own side."""

@@ -16,8 +16,8 @@ The training loss is followed too, with a weight: a step descends F + weight * l
 the training set, one of which each pattern has: so KL = -ln p(y_x|t), and p'(t|x) is the same for all patterns of a
 label. Step (i) never raises I(X;T) - beta I(T;Y) of the soft encoder (Tishby, Pereira & Bialek 1999); for small rates
 (ii) and (iii) lower F while its targets stand still. Nothing makes the cells that the network then has follow them:
-that is the experiment. It fails at weight 0: targets are means of centres, so the places of two classes come nearer to
-each other at every step, nothing in F parts them again, and the layer forgets Y.
+that is the experiment. At weight 0 the layer forgets Y in time: targets are means of centres, so the places of two
+classes come nearer to each other at every step, and nothing in F parts them again.
 
 Source of the proposal: Shwartz-Ziv & Tishby 2017, section 4; how the weights follow is ibjax's own.
 
