@@ -8,7 +8,7 @@ more efficient. (b) The bottleneck's iterations, combined with stochastic relaxa
 
 Fifty networks learn by SGD for 300 epochs, when every layer holds most of the relevant information and the gradients
 have long gone from drift to diffusion. Then each rule continues the same networks, at equal cost: as many passes of the
-training patterns as 2,700 epochs of SGD take, a backward pass counted as two forward ones. The options of each rule, SGD
+training patterns as 2,700 epochs of SGD take, a backward pass counted as two forward ones. The options of a rule, SGD
 too, are those of the `GRID` that compress most on ten other networks, seeds 0 to 9, of the settings that keep what was
 learned: in the mean, I(T;Y) of the last hidden layer at every logged epoch, and the test accuracy at the end, within
 `LOST`. `full batch` is descent without noise: at temperature 0 Langevin dynamics are descent with momentum.
@@ -41,7 +41,7 @@ from matplotlib.figure import Figure
 from ibjax import Config, Trajectory, figures
 from ibjax._files import atomic_write
 from ibjax.analysis import mean_over_seeds
-from ibjax.figures.style import fill_band, legend_below
+from ibjax.figures.style import fill_band, layer_looks, legend_below
 from ibjax.schedule.phases import of_words
 
 NAME = "relaxation"
@@ -247,19 +247,25 @@ def search(plan: Plan, out: Path) -> None:
             fall = float(common.known_mean(common.known_mean(falls(run), 1), 0))
             least, gained = lowest(run), common.known_mean(kept(run), 0)[1]
             row = {"fall": fall, "i_ty": least, "test_accuracy": gained, "learned": int(has_learned(run).sum())}
-            found.setdefault(name, {})[words] = {key: round(float(value), 4) for key, value in row.items()}
+            found.setdefault(name, {})[words] = {
+                key: round(float(value), 4) if np.isfinite(value) else None for key, value in row.items()
+            }
             print(f"{fall:6.2f} bits, I(T;Y) {least:+.3f}, accuracy {gained:+.4f}: {words}", flush=True)
     out.mkdir(parents=True, exist_ok=True)
     with atomic_write(out / SEARCH) as temporary:
-        temporary.write_text(json.dumps({"best": best(found), "settings": found}, indent=1) + "\n")
+        temporary.write_text(json.dumps({"best": best(found), "settings": found}, indent=1, allow_nan=False) + "\n")
 
 
-def best(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, str]:
-    """Of each rule the setting with the largest fall of those that lose no more than `LOST`, or of all if all do."""
+def best(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, str]:
+    """Of each rule the setting with the largest fall of those that lose no more than `LOST`, or of all if all do.
+
+    A setting whose networks all forgot has no fall.
+    """
     chosen = {}
     for name, settings in found.items():
         sound = [words for words, row in settings.items() if all(row[key] >= -most for key, most in LOST.items())]
-        chosen[name] = max(sound or settings, key=lambda words, of=settings: of[words]["fall"])
+        bits = {words: -np.inf if (fall := settings[words]["fall"]) is None else fall for words in sound or settings}
+        chosen[name] = max(bits, key=bits.__getitem__)
     return chosen
 
 
@@ -322,8 +328,8 @@ def measure(runs: Runs) -> list[Evidence]:
         Evidence(
             "relax_bottleneck",
             faster["bottleneck"],
-            detail=f"`{CHOSEN['bottleneck']}`. The measure of every rule: {times}. Gain of I(T;Y) of the last hidden layer "
-            f"without the gradient of the loss, bits: {'; '.join(f'{name} {gain}' for name, gain in alone.items())}.",
+            detail=f"`{CHOSEN['bottleneck']}`. The measure of every rule: {times}. Gain of I(T;Y) of the last hidden "
+            f"layer without the loss's gradient: {'; '.join(f'{name} {gain}' for name, gain in alone.items())} bits.",
         ),
         Evidence(
             "relax_bottleneck_falls",
@@ -444,14 +450,16 @@ def draw_over_cost(ax: Axes, run: Trajectory, values: npt.NDArray[Any], label: s
     ax.plot(cost[at:], mean.mean[at:], color=colour, ls=line, label=label)
     fill_band(ax, cost[at:], mean.low[at:], mean.high[at:], colour)
     ax.set_xscale("log")
-    ax.set_xlabel(f"cost since epoch {run.epochs[at - 1]} [forward passes of the training set]")
+    ax.set_xlabel(f"cost since epoch {run.epochs[at - 1]} [passes forward]")
 
 
 def draw_baths(ax: Axes, runs: Runs) -> None:
-    """I(X;T) of the last two hidden layers over the training loss: the way of SGD, and where heat baths end."""
+    """I(X;T) of three hidden layers over the training loss: the way of SGD, and where heat baths end."""
     sgd = runs["SGD"]
     marked = [(t, marker) for t, marker in zip(TEMPERATURES, "os^", strict=True) if bath(t, "the switch") in runs]
-    for place, colour in ((-3, "#4477AA"), (-2, "#AA3377")):
+    hidden = len(sgd.layer_names) - 1
+    for place in range(hidden)[::-2][:3]:
+        _, colour, _ = layer_looks(sgd.layer_names)[place]
         at = switched(sgd)
         loss = 10 ** np.log10(np.maximum(sgd.train_loss[sgd.healthy, at:], 1e-12)).mean(axis=0)
         name = sgd.layer_names[place].replace("_", " ")

@@ -29,7 +29,7 @@ def continued(seeds: int = S, **fields: Any) -> Any:
     run = synthetic_trajectory(seeds, names=NAMES)
     run = run.of_epochs(run.epochs[:6])
     whole: dict[str, Any] = {}
-    for key, values in fields.items():
+    for key, values in ({"train_accuracy": [1.0] * 6} | fields).items():
         old = getattr(run, key)
         new = np.asarray(values, np.float32)
         whole[key] = np.broadcast_to(new[:, None] if old.ndim == 3 else new, old.shape).copy()
@@ -63,12 +63,12 @@ def test_chosen_by_the_search() -> None:
 
 
 def test_best_is_the_largest_fall_that_loses_little() -> None:
-    def row(fall: float, i_ty: float = 0.0, test_accuracy: float = 0.0) -> dict[str, float]:
+    def row(fall: float, i_ty: float = 0.0, test_accuracy: float = 0.0) -> dict[str, Any]:
         return {"fall": fall, "i_ty": i_ty, "test_accuracy": test_accuracy}
 
     table = {
         "a": {"x": row(1), "y": row(2), "forgets": row(9, i_ty=-0.03), "errs": row(8, test_accuracy=-0.02)},
-        "b": {"x": row(1, i_ty=-1), "y": row(2, i_ty=-1)},
+        "b": {"x": row(1, i_ty=-1), "y": row(2, i_ty=-1), "none learned": row(1, i_ty=-1) | {"fall": None}},
     }
     assert relaxation.best(table) == {"a": "y", "b": "y"}
 
@@ -78,6 +78,15 @@ class TestMeasures:
         run = continued(i_xt=[1, 5, 4, 3.5, 3, 1.5])
         np.testing.assert_allclose(relaxation.costs(run), [-6, -3, 0, 30, 60, 90])
         np.testing.assert_allclose(relaxation.falls(run), 2.5)
+
+    def test_a_network_that_forgot_has_no_fall(self) -> None:
+        run = continued(i_xt=[1, 5, 4, 3.5, 3, 1.5], train_accuracy=[0, 0, 1, 1, 1, 0.9])
+        assert np.isnan(relaxation.falls(run)).all()
+        assert not np.isnan(relaxation.kept(run)).any()
+
+    def test_the_lowest_on_the_way(self) -> None:
+        run = continued(i_ty=[0.1, 0.5, 0.9, 0.3, 0.8, 0.95])
+        assert relaxation.lowest(run) == pytest.approx(-0.6)
 
     def test_a_diverged_network_does_not_count(self) -> None:
         run = continued(i_xt=[1, 5, 4, 3.5, 3, 1.5])
