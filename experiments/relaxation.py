@@ -37,6 +37,7 @@ from common.drawing import draw_means, layer_axis
 from common.layers import has_learned
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy import stats
 
 from ibjax import Config, Trajectory, figures
 from ibjax._files import atomic_write
@@ -373,9 +374,12 @@ def boltzmann(runs: Runs) -> Evidence:
     difference = np.where(apart < MET, _end(early) - _end(sgd), np.nan)
     losses = ", ".join(f"{label} {10**value:.2g}" for label, value in means.items())
     each = "; ".join(f"{label}: {common.describe(_end(run), hidden)}" for label, run in ends.items())
+    shapes = [stats.ks_2samp(a, b).statistic for a, b in zip(_known(early).T, _known(sgd).T, strict=True)]
     detail = (
         f"T = {nearest:g}; the two starts are {', '.join(f'{a:.2f}' for a in apart)} bits apart in the hidden layers, "
         f"and a layer counts below {MET}. Training losses, nats (geometric means): SGD {10**goal:.2g}, {losses}. "
+        f"Largest difference of the distributions over networks from SGD's (Kolmogorov & Smirnov), layer by layer: "
+        f"{', '.join(f'{shape:.2f}' for shape in shapes)}. "
         f"I(X;T), bits, SGD: {common.describe(_end(sgd), hidden)}; {each}."
     )
     if np.isnan(difference).all():
@@ -386,6 +390,11 @@ def boltzmann(runs: Runs) -> Evidence:
 def _end(run: Trajectory) -> Values:
     """(S, H) I(X;T) of the hidden layers at the end, bits; NaN for diverged networks."""
     return np.where(run.healthy[:, None], run.i_xt[:, -1, :-1].astype(np.float64), np.nan)
+
+
+def _known(run: Trajectory) -> Values:
+    """Those of `_end` of networks that did not diverge."""
+    return _end(run)[run.healthy]
 
 
 def _log_loss(run: Trajectory) -> float:
