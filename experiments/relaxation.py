@@ -175,10 +175,10 @@ def config(plan: Plan, words: str, networks: int = 50, *, switch: int = SWITCH, 
     return plan.paper(networks, epochs=int(logged[-1]), logged_epochs=tuple(logged.tolist()), phases=phases)
 
 
-def cost_of_epoch(words: str) -> int:
+def cost_of_epoch(words: str) -> float:
     """Forward passes of each training pattern in an epoch, a backward pass counted as two."""
-    forward, backward = of_words(words).settings.passes
-    return int(forward + 2 * backward)
+    forward, backward = passes(of_words(words), Perceptron.of(ibjax.PRESETS["paper"]))
+    return forward + 2 * backward
 
 
 def costs(run: Trajectory) -> Values:

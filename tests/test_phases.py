@@ -626,7 +626,7 @@ class TestBottleneck:
         assert float(after.p_t.sum()) == pytest.approx(1)
 
     def test_alone_the_layer_forgets(self) -> None:
-        """Where the rule fails, as its module says: without the loss nothing parts the classes again."""
+        """Where the rule fails, as its module says: without the loss, at a large rate."""
         alone = "bottleneck:layer=hidden_1:beta=10:batch_size=256:learning_rate=0.5:loss_weight=0"
         config = dataclasses.replace(
             TINY, epochs=150, logged_epochs=(0, 100, 150), phases=("sgd:until=100:learning_rate=0.5", alone)
@@ -641,7 +641,7 @@ class TestBottleneck:
         network = Perceptron((5, 4, 3, 1))
         inputs = jax.random.bernoulli(jax.random.key(0), shape=(5, 40)).astype(jnp.float32)
         labels = (inputs.sum(axis=0) > 2).astype(jnp.int32)
-        rule = Bottleneck(network, 0, 5.0, 0.01, loss_weight, 2, 30, None)
+        rule = Bottleneck(network, 0, 5.0, 0.01, loss_weight, cross_entropy, 2, 30, None)
         forward = network.forward
 
         def loss(tree: Any, labels: jax.Array) -> tuple[jax.Array, None]:

@@ -21,6 +21,7 @@ from ibjax.config import Config
 from ibjax.ensemble.blocks import precision
 from ibjax.ensemble.program import Program
 from ibjax.information.estimator import describe
+from ibjax.networks.protocol import Model
 from ibjax.progress import Progress
 from ibjax.schedule.phases import of_words
 from ibjax.training.schedule import costs, phases_at
@@ -104,7 +105,7 @@ def collect(config: Config, program: Program, buffer: ResultBuffer, patterns: np
     np.put_along_axis(mask, patterns, True, axis=1)
     extras = _extras(config, program, values, mask)  # takes its arrays out of the values
     if config.phases:
-        extras |= _phase_extras(config, stages, scales, mask)
+        extras |= _phase_extras(config, model, stages, scales, mask)
     if program.targets is not None:  # numbers are not right or wrong
         del values["train_accuracy"], values["test_accuracy"]
     return Trajectory(
@@ -202,12 +203,12 @@ def _extras(
 
 
 def _phase_extras(
-    config: Config, stages: npt.NDArray[Any], scales: npt.NDArray[Any], mask: npt.NDArray[np.bool_]
+    config: Config, model: Model, stages: npt.NDArray[Any], scales: npt.NDArray[Any], mask: npt.NDArray[np.bool_]
 ) -> dict[str, npt.NDArray[Any]]:
     """What the file tells of the phases of a run, from `Record.stages` and `Record.scales` of all seeds and epochs."""
     schedule, epochs = config.schedule, np.array(config.logged)
     began, moves = stages[:, -1, : len(schedule)], stages[:, :, len(schedule) :].astype(np.int64)
-    forward, backward = costs(schedule, began, epochs, mask.sum(axis=1))
+    forward, backward = costs(schedule, began, epochs, mask.sum(axis=1), model)
     found: dict[str, npt.NDArray[Any]] = {"phase": phases_at(began, epochs)}
     found |= {"cost_forward": forward, "cost_backward": backward}
     if any(phase.settings.walks for phase in schedule):

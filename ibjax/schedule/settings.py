@@ -49,7 +49,7 @@ class Settings:
 
     @property
     def passes(self) -> tuple[int, int]:
-        """Forward and backward passes of each pattern of a batch in a step."""
+        """Forward and backward passes of each pattern of a batch in a step, through the whole network."""
         return 1, 1
 
 
@@ -138,11 +138,6 @@ class Bottleneck(Settings):
     beta: float = option(5.0, "of the bottleneck", low=0, above=True)
     learning_rate: float | None = _rate()
     loss_weight: float = option(1.0, "of the training loss, which is descended too; 0: the iterations alone", low=0)
-
-    @property
-    def passes(self) -> tuple[int, int]:
-        """There and back: patterns below the layer and cells above it, which are one pass; and those of the loss."""
-        return (2, 2) if self.loss_weight else (1, 1)
 
 
 RULES: Mapping[str, type[Settings]] = MappingProxyType(

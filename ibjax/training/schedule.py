@@ -17,7 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from jax import Array, lax
 
+from ibjax.networks.protocol import Model
 from ibjax.schedule.phases import LOSS, RISE, Condition, Phase
+from ibjax.schedule.settings import Bottleneck
 from ibjax.training import gradients
 from ibjax.training.gradients import GradientMoments
 from ibjax.training.rules.metropolis import Walk
@@ -173,6 +175,7 @@ def costs(
     began: npt.NDArray[np.integer[Any]],
     epochs: npt.NDArray[np.integer[Any]],
     n_train: npt.NDArray[np.integer[Any]],
+    model: Model,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Forward and backward passes of one pattern that the training has taken up to each logged epoch, (S, E) each.
 
@@ -183,6 +186,7 @@ def costs(
       began: (S, R) epoch at which each phase began, -1 for never.
       epochs: (E,).
       n_train: (S,).
+      model: what is trained.
     """
     never = np.iinfo(np.int64).max
     starts = began.astype(np.int64)
@@ -190,7 +194,7 @@ def costs(
     ends = np.concatenate([starts[:, 1:], np.full((len(starts), 1), never)], axis=1)
     at = epochs.astype(np.int64)[None, :, None]
     spent = np.clip(np.minimum(at, ends[:, None]) - np.minimum(starts[:, None], at), 0, None)  # (S, E, R) epochs
-    forward, backward = np.array([_passes(phase) for phase in phases], np.float64).T
+    forward, backward = np.array([passes(phase, model) for phase in phases]).T
     whole = n_train.astype(np.float64)[:, None]
     return whole * (spent @ forward), whole * (spent @ backward)
 
@@ -226,14 +230,23 @@ def slowdown(phases: tuple[Phase, ...]) -> float:
 
 def _work(phases: tuple[Phase, ...]) -> npt.NDArray[np.float64]:
     """(R,) what an epoch of each phase takes, in forward passes of the training patterns; a backward one is two."""
-    forward, backward = np.array([_passes(phase) for phase in phases], np.float64).T
+    forward, backward = np.array([passes(phase) for phase in phases]).T
     return forward + 2 * backward
 
 
-def _passes(phase: Phase) -> tuple[int, int]:
-    """Forward and backward passes of each training pattern in an epoch."""
+def passes(phase: Phase, model: Model | None = None) -> tuple[float, float]:
+    """Forward and backward passes of each training pattern in an epoch.
+
+    A pass through a part of the network counts with its share of the parameters: that of the cells of `bottleneck`,
+    which are as many as the patterns, through the layers above. Without a model it is left out.
+    """
     forward, backward = phase.settings.passes
-    return forward + (isinstance(phase.until, Condition) and phase.until.quantity == LOSS), backward
+    watched = isinstance(phase.until, Condition) and phase.until.quantity == LOSS
+    above = 0.0
+    if isinstance(phase.settings, Bottleneck) and model is not None:
+        layer = model.layer_names.index(phase.settings.layer)
+        above = sum(place.size for place in jax.tree.leaves(model.places[layer + 1 :])) / model.n_params
+    return forward + watched + above, backward + above
 
 
 def walks(rules: tuple[Any, ...]) -> list[tuple[int, Walk]]:

@@ -16,8 +16,9 @@ The training loss is followed too, with a weight: a step descends F + weight * l
 the training set, one of which each pattern has: so KL = -ln p(y_x|t), and p'(t|x) is the same for all patterns of a
 label. Step (i) never raises I(X;T) - beta I(T;Y) of the soft encoder (Tishby, Pereira & Bialek 1999); for small rates
 (ii) and (iii) lower F while its targets stand still. Nothing makes the cells that the network then has follow them:
-that is the experiment. At weight 0 the layer forgets Y in time: targets are means of centres, so the places of two
-classes come nearer to each other at every step, and nothing in F parts them again.
+that is the experiment. At weight 0 and large rates it fails: the layer forgets Y. Targets are means of centres, so no
+pattern is ever sent beyond the places that patterns have by now, while the weights, which patterns of all classes
+share, cannot send each one where it should go; a small rate kept what was learned (docs/relaxation.md).
 
 Source of the proposal: Shwartz-Ziv & Tishby 2017, section 4; how the weights follow is ibjax's own.
 
@@ -41,6 +42,7 @@ from ibjax.information.cells.table import representatives
 from ibjax.information.cells.words import pack
 from ibjax.networks.perceptron import Perceptron
 from ibjax.networks.protocol import Params
+from ibjax.training.loss import Loss
 from ibjax.training.rules.base import Batch, StepInfo
 
 
@@ -87,6 +89,7 @@ class Bottleneck:
       beta: of the bottleneck.
       rate: of the gradient steps; may be traced.
       loss_weight: of the training loss.
+      loss: of each pattern, the one that is trained on.
       n_classes: C.
       bins, compat: the cells, as in `ibjax.Config`.
     """
@@ -96,6 +99,7 @@ class Bottleneck:
     beta: float
     rate: Any
     loss_weight: float
+    loss: Loss
     n_classes: int
     bins: int
     compat: str | None
@@ -110,16 +114,17 @@ class Bottleneck:
         tree = self.network.model.unravel(params)
         present = batch.present.astype(params.dtype)
         weight = present / jnp.sum(present)
-        reached, back = jax.vjp(lambda tree: self.network.forward(tree, batch.inputs)[1][self.layer], tree)
+
+        def passed(tree: Params) -> tuple[Array, Array]:  # the layer and the loss share the pass of the patterns
+            logits, activations = self.network.forward(tree, batch.inputs)
+            return activations[self.layer], jnp.sum(weight * self.loss(logits, batch.labels))
+
+        (reached, loss), back = jax.vjp(passed, tree)
         cell = self.cells(reached)
         target, cells, centres = self.targets(reached, cell, weight, batch.labels)
-        below = back((reached - target) * weight)[0]
+        (below,) = back(((reached - target) * weight, jnp.full_like(loss, self.loss_weight)))
         above = jax.grad(self.decoding)(tree, cells, centres)
-        descended = jax.tree.map(jnp.add, below, above)
-        if self.loss_weight:
-            learnt = jax.grad(lambda tree: self.loss_weight * batch(tree)[0])(tree)
-            descended = jax.tree.map(jnp.add, descended, learnt)
-        gradient, _ = ravel_pytree(descended)
+        gradient, _ = ravel_pytree(jax.tree.map(jnp.add, below, above))
         return params - jnp.asarray(self.rate, params.dtype) * gradient, state, StepInfo(gradient)
 
     def cells(self, reached: Array) -> Array:

@@ -72,7 +72,7 @@ def of_phase(
         given, temperature, friction = of.learning_rate, of.temperature, of.friction
         return lambda hyper: Langevin(_rate(config, given, hyper), temperature, friction, model.unravel)
     if isinstance(of, settings.Bottleneck):
-        return _bottleneck(phase, of, config, network, n_classes)
+        return _bottleneck(phase, of, config, network, loss, n_classes)
     assert isinstance(of, settings.Walk)  # the others of `settings.RULES`
     groups = groups_of(of.proposal, model.n_params, model.places)
     walk = (of.scale, of.moves, of.acceptance, of.warmup, groups)
@@ -113,7 +113,7 @@ def _descent(
 
 
 def _bottleneck(
-    phase: Phase, of: settings.Bottleneck, config: Config, network: Any, n_classes: int | None
+    phase: Phase, of: settings.Bottleneck, config: Config, network: Any, loss: Loss, n_classes: int | None
 ) -> RuleMaker:
     if not isinstance(network, Perceptron) or config.loss != "cross_entropy" or n_classes is None:
         raise ValueError(
@@ -124,7 +124,7 @@ def _bottleneck(
 
     def make(hyper: HyperParameters) -> UpdateRule:
         rate = _rate(config, of.learning_rate, hyper)
-        return Bottleneck(network, layer, of.beta, rate, of.loss_weight, n_classes, config.bins, config.compat)
+        return Bottleneck(network, layer, of.beta, rate, of.loss_weight, loss, n_classes, config.bins, config.compat)
 
     return make
 
