@@ -11,17 +11,20 @@ have long gone from drift to diffusion. Then each rule continues the same networ
 training patterns as 2,700 epochs of SGD take, a backward pass counted as two forward ones. The options of a rule, SGD
 too, are those of the `GRID` that compress most on ten other networks, seeds 0 to 9, of the settings that keep what was
 learned: in the mean, I(T;Y) of the last hidden layer at every logged epoch, and the test accuracy at the end, within
-`LOST`. `full batch` is descent without noise: at temperature 0 Langevin dynamics are descent with momentum.
+`LOST`. Whether the bottleneck's iterations make training faster is asked of those that halve the training loss first,
+of SGD's settings and of the rule's. `full batch` has descent without noise among its settings: at temperature 0
+Langevin dynamics are descent with momentum.
 
 Is the end of SGD a Boltzmann state exp(-E/T)? Langevin dynamics with the gradients of all patterns sample it, from the
-switch and from the end of SGD; where both starts come to the same loss and the same I(X;T), they are taken for the
-state of that temperature.
+switch and from the end of SGD; where both starts come to the same loss and the same I(X;T), within `MET`, they are
+taken for the state of that temperature.
 
 Shapes: S networks, E logged epochs, H hidden layers.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -39,11 +42,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from ibjax import Config, Trajectory, figures
+from ibjax import PRESETS, Config, Trajectory, figures
 from ibjax._files import atomic_write
 from ibjax.analysis import mean_over_seeds
 from ibjax.figures.style import fill_band, layer_looks, legend_below
+from ibjax.networks.perceptron import Perceptron
 from ibjax.schedule.phases import of_words
+from ibjax.schedule.settings import Constrained
+from ibjax.training.schedule import passes
 
 NAME = "relaxation"
 SWITCH, END = 300, 3000
@@ -51,18 +57,25 @@ SWITCH, END = 300, 3000
 BUDGET = 3 * (END - SWITCH)
 """Forward passes of each training pattern after the switch; a backward pass counts as two."""
 LOGS = 24  # after the switch
+NOISY = "SGD, momentum"
+"""The rule with minibatches and without further noise that compresses most in the search."""
+UNSEEN = 3000
+"""Added to the seeds of the confirming run: networks of seeds from 1000 and from 2000 on were looked at while the grid,
+the costs and the criteria of this experiment were still being changed."""
 LOST = {"i_ty": 0.02, "test_accuracy": 0.01}
 """Bits of the last hidden layer at any time, and share of the test patterns at the end, that a setting may lose. Else
 large steps would be chosen, which undo what was learned and learn it anew."""
 SEARCH = "relaxation_search.json"
 _WALK = "moves=29"
+_WHOLE = "langevin:batch_size=all:learning_rate=0.1:friction=0.1"
 _BOTTLENECK_RATES = (
     *(f"learning_rate={rate}" for rate in (0.1, 1.0)),
     *(f"learning_rate={rate}:loss_weight=10.0" for rate in (0.01, 0.1)),
     "learning_rate=0.001:loss_weight=100.0",
     *(f"learning_rate={rate}:loss_weight=0.0" for rate in (0.1, 0.5)),
     "batch_size=256:learning_rate=0.1",
-    *(f"batch_size=256:learning_rate=0.01:loss_weight={weight}" for weight in (10.0, 100.0)),
+    *(f"batch_size=256:learning_rate={rate}:loss_weight=10.0" for rate in (0.01, 0.03, 0.1)),
+    "batch_size=256:learning_rate=0.01:loss_weight=100.0",
 )
 
 GRID: Mapping[str, Sequence[str]] = {
@@ -70,7 +83,9 @@ GRID: Mapping[str, Sequence[str]] = {
     "full batch": (
         *(f"sgd:batch_size=all:learning_rate={rate}" for rate in (0.1, 0.2, 0.3, 1.0, 3.0)),
         *(f"langevin:batch_size=all:learning_rate={rate}:friction=0.1:temperature=0.0" for rate in (0.03, 0.1)),
+        "langevin:batch_size=all:learning_rate=0.1:friction=0.03:temperature=0.0",
     ),
+    "SGD, momentum": tuple(f"langevin:learning_rate={r}:friction=0.1:temperature=0.0" for r in (0.01, 0.03, 0.1)),
     "Adam": tuple(f"adam:learning_rate={rate}" for rate in (0.001, 0.003, 0.01)),
     "label noise": (
         *(f"sgd:label_noise={share}" for share in (0.01, 0.03, 0.1)),
@@ -84,16 +99,17 @@ GRID: Mapping[str, Sequence[str]] = {
         *(f"langevin:temperature={t}" for t in (1e-06, 1e-05, 0.0001)),
         *(f"langevin:learning_rate=1.0:temperature={t}" for t in (1e-06, 1e-05)),
         *(f"langevin:batch_size=all:learning_rate=1.0:temperature={t}" for t in (1e-06, 1e-05)),
-        "langevin:batch_size=all:learning_rate=0.1:friction=0.1:temperature=1e-06",
+        *(f"{_WHOLE}:temperature={t}" for t in (1e-06, 1e-05, 3e-05, 0.0001, 0.0003)),
     ),
     "Metropolis": (
         *(f"metropolis:{_WALK}:proposal={p}:temperature={t}" for p in ("all", "unit") for t in (0.0, 3e-05, 0.0003)),
         *(f"metropolis:{_WALK}:proposal={p}:temperature=0.0" for p in ("layer", "weight")),
+        f"metropolis:{_WALK}:proposal=weight:temperature=3e-05",
         *(f"metropolis:{_WALK}:proposal=unit:warmup=0:scale={s}:temperature=0.0" for s in (0.01, 0.03, 0.1)),
     ),
     "constrained": (
         *(f"constrained:{_WALK}:proposal=unit:bound={bound}" for bound in (0.05, 0.1, 0.2)),
-        f"constrained:{_WALK}:proposal=all:bound=0.1",
+        *(f"constrained:{_WALK}:proposal={p}:bound=0.1" for p in ("all", "weight")),
     ),
     "information": (
         *(
@@ -130,37 +146,45 @@ CHOSEN: Mapping[str, str] = {
 }
 """What the search chose: `best` of `figures/relaxation_search.json`."""
 
-BESIDE = {
+FASTEST: Mapping[str, str] = {
+    "SGD": "sgd:learning_rate=1.0",
+    "bottleneck": "bottleneck:layer=hidden_7:beta=10.0:batch_size=256:learning_rate=0.1:loss_weight=10.0",
+}
+"""What the search found to halve the training loss first: `fastest` there."""
+
+RULES: Mapping[str, str] = {
+    **CHOSEN,
+    **{f"{name}, fastest": words for name, words in FASTEST.items()},
+    # The walk of `information` without the information, and the pull of `bottleneck` without the bottleneck: at a beta
+    # near 0 it sends all patterns to one place, whatever their label.
+    "information, strength 0": CHOSEN["information"].replace("strength=0.01", "strength=0.0"),
+    "bottleneck, beta 0": CHOSEN["bottleneck"].replace("beta=3.0", "beta=1e-06"),
     "bottleneck alone, hidden_5": "bottleneck:layer=hidden_5:beta=10.0:learning_rate=0.1:loss_weight=0.0",
     "bottleneck alone, hidden_7": "bottleneck:layer=hidden_7:beta=10.0:learning_rate=0.1:loss_weight=0.0",
 }
-"""Not chosen: without the gradient of the training loss."""
+"""All that continue the networks at the switch; those that the search has not chosen are controls."""
 
-RULES = {**CHOSEN, **BESIDE}
+AT_THE_END = "constrained, from the end of SGD"
+"""A free walk at a loss that is low from its beginning on: it has not to come down to its bound first."""
+BOUND_AT_THE_END = "constrained:moves=29:proposal=unit:bound=0.001"
 
-TEMPERATURES = (1e-06, 1e-05, 0.0001)
+TEMPERATURES = (1e-06, 3e-06, 1e-05, 0.0001)
 STARTS = {"the switch": SWITCH, "the end of SGD": END}
-BATH = "langevin:batch_size=all:learning_rate=0.1:friction=0.1:temperature="
 BATH_BUDGET = 5 * BUDGET
-MET = 0.5
-"""Bits of I(X;T) by which the ends of two starts may differ to count as one state."""
+MET = {"bits": 0.5, "factor": 2.0}
+"""By how much the ends of two starts may differ, in the mean, to count as one state: I(X;T), and the training loss."""
 
-SHOWN = ("SGD", "full batch", "Langevin", "Metropolis", "constrained", "information", "bottleneck")
-LOOKS = dict(
-    zip(
-        SHOWN,
-        (
-            ("black", "-"),
-            ("0.55", "--"),
-            ("#AA3377", "-"),
-            ("#4477AA", "-"),
-            ("#66CCEE", "-"),
-            ("#228833", "-"),
-            ("#EE6677", "--"),
-        ),
-        strict=True,
-    )
-)
+LOOKS = {
+    "SGD": ("black", "-"),
+    "full batch": ("0.55", "--"),
+    "Adam": ("#CCBB44", "-"),
+    "Langevin": ("#AA3377", "-"),
+    "Metropolis": ("#4477AA", "-"),
+    "constrained": ("#66CCEE", "-"),
+    "information": ("#228833", "-"),
+    "bottleneck": ("#EE6677", "--"),
+}
+"""Colour and line of the rules that are drawn."""
 
 
 def config(plan: Plan, words: str, networks: int = 50, *, switch: int = SWITCH, budget: int = BUDGET) -> Config:
@@ -176,8 +200,9 @@ def config(plan: Plan, words: str, networks: int = 50, *, switch: int = SWITCH, 
 
 
 def cost_of_epoch(words: str) -> float:
-    """Forward passes of each training pattern in an epoch, a backward pass counted as two."""
-    forward, backward = passes(of_words(words), Perceptron.of(ibjax.PRESETS["paper"]))
+    """Forward passes of each training pattern in an epoch, a backward pass counted as two, of the paper's network."""
+    network = Perceptron((12, *PRESETS["paper"].hidden_widths, 1))
+    forward, backward = passes(of_words(words), network.model)
     return forward + 2 * backward
 
 
@@ -247,39 +272,56 @@ def search(plan: Plan, out: Path) -> None:
             run = common.run_or_load(wanted, common.run_file(wanted, out))
             fall = float(common.known_mean(common.known_mean(falls(run), 1), 0))
             least, gained = lowest(run), common.known_mean(kept(run), 0)[1]
-            row = {"fall": fall, "i_ty": least, "test_accuracy": gained, "learned": int(has_learned(run).sum())}
+            row = {"fall": fall, "half": common.known_mean(halving(run), 0), "i_ty": least, "test_accuracy": gained}
+            row |= {"learned": int(has_learned(run).sum())}
             found.setdefault(name, {})[words] = {
                 key: round(float(value), 4) if np.isfinite(value) else None for key, value in row.items()
             }
             print(f"{fall:6.2f} bits, I(T;Y) {least:+.3f}, accuracy {gained:+.4f}: {words}", flush=True)
     out.mkdir(parents=True, exist_ok=True)
     with atomic_write(out / SEARCH) as temporary:
-        temporary.write_text(json.dumps({"best": best(found), "settings": found}, indent=1, allow_nan=False) + "\n")
+        content = {"best": best(found), "fastest": fastest(found), "settings": found}
+        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
-def best(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, str]:
-    """Of each rule the setting with the largest fall of those that lose no more than `LOST`, or of all if all do.
+Found = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""Rule -> setting -> what came of it."""
 
-    A setting whose networks all forgot has no fall.
-    """
+
+def sound(settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Those of a rule that lose no more than `LOST`, or all if all do."""
+    few = [words for words, row in settings.items() if all(row[key] >= -most for key, most in LOST.items())]
+    return few or list(settings)
+
+
+def best(found: Found) -> dict[str, str]:
+    """Of each rule the sound setting with the largest fall; one whose networks all forgot has none."""
     chosen = {}
     for name, settings in found.items():
-        sound = [words for words, row in settings.items() if all(row[key] >= -most for key, most in LOST.items())]
-        bits = {words: -np.inf if (fall := settings[words]["fall"]) is None else fall for words in sound or settings}
-        chosen[name] = max(bits, key=bits.__getitem__)
+        falls = {words: settings[words]["fall"] for words in sound(settings)}
+        chosen[name] = max(falls, key=lambda words: -np.inf if falls[words] is None else falls[words])
+    return chosen
+
+
+def fastest(found: Found) -> dict[str, str]:
+    """Of SGD, with momentum or without, and of the bottleneck rule the sound setting that halves the loss first."""
+    descent = {**found["SGD"], **found["SGD, momentum"]}
+    chosen = {}
+    for name, settings in {"SGD": descent, "bottleneck": found["bottleneck"]}.items():
+        chosen[name] = min(sound(settings), key=lambda words: settings[words]["half"])
     return chosen
 
 
 def configs(plan: Plan) -> dict[str, Config | common.Job]:
-    """Every rule as the search chose it, and the heat baths, from the switch and from SGD's end.
-
-    Of a toy only the rules that are drawn.
-    """
-    rules = {name: words for name, words in RULES.items() if name in (*SHOWN, *BESIDE) or not plan.quick}
+    """Every rule, as the search chose it or as a control, and the heat baths, from the switch and from SGD's end."""
+    plan = dataclasses.replace(plan, first_seed=plan.first_seed + UNSEEN)
+    few = (*LOOKS, "SGD, fastest", "information, strength 0")
+    rules = {name: words for name, words in RULES.items() if name in few or not plan.quick}
     wanted: dict[str, Config | common.Job] = {name: config(plan, words) for name, words in rules.items()}
+    wanted[AT_THE_END] = config(plan, BOUND_AT_THE_END, switch=END)
     for temperature in TEMPERATURES[:1] if plan.quick else TEMPERATURES:
         for start, switch in STARTS.items():
-            words = f"{BATH}{temperature}"
+            words = f"{_WHOLE}:temperature={temperature}"
             wanted[bath(temperature, start)] = config(plan, words, switch=switch, budget=BATH_BUDGET)
     return wanted
 
@@ -291,55 +333,93 @@ def bath(temperature: float, start: str) -> str:
 
 def measure(runs: Runs) -> list[Evidence]:
     """What each rule does at equal cost, and whether SGD ends in a Boltzmann state."""
-    rules = [name for name in RULES if name in runs]
-    fall = {name: falls(runs[name]) for name in rules}
+    print(table(runs))
+    fall = {name: falls(run) for name, run in runs.items() if not name.startswith("T = ")}
     whole = {name: common.known_mean(each, 1) for name, each in fall.items()}
-    reached = {name: halving(runs[name]) for name in rules}
     hidden = runs["SGD"].layer_names[:-1]
     told = "; ".join(f"{name} {common.mean(each)}" for name, each in whole.items())
-    print(table(runs))
-    faster = {name: np.log2(reached["SGD"] / each) for name, each in reached.items()}
-    times = "; ".join(f"{name} {common.mean(each)}" for name, each in faster.items() if name != "SGD")
-    alone = {name: common.mean(kept(runs[name])[:, 0]) for name in BESIDE if "alone" in name}
+    noisy = NOISY if NOISY in runs else "SGD"
+
+    def of(name: str) -> str:
+        return f"`{RULES[name]}`"
+
+    def more(name: str, than: str) -> Values:
+        return np.asarray(whole[name] - whole[than])
+
     return [
         Evidence(
             "relax_monte_carlo",
-            whole["Metropolis"] - whole["SGD"],
-            detail=f"`{CHOSEN['Metropolis']}`. Falls at equal cost, bits, mean of the hidden layers: {told}.",
+            more("Metropolis", "SGD"),
+            detail=f"{of('Metropolis')}. Falls at equal cost, bits, mean of the hidden layers: {told}.",
         ),
         Evidence(
             "relax_information",
-            whole["information"] - whole["SGD"],
-            detail=f"`{CHOSEN['information']}`. Its fall less that of Metropolis, which has the same walk on the loss "
-            f"alone: {common.mean(whole['information'] - whole['Metropolis'])} bits.",
+            more("information", "SGD"),
+            detail=f"{of('information')}. Its fall less that of the same walk with a strength of 0, so on the loss "
+            f"alone: {common.mean(more('information', 'information, strength 0'))} bits.",
         ),
-        Evidence(
-            "relax_diffusion",
-            fall["constrained"],
-            hidden,
-            f"`{CHOSEN['constrained']}`. Falls: {common.describe(fall['constrained'], hidden)}; I(T;Y) of the last "
-            f"hidden layer gained: {common.mean(kept(runs['constrained'])[:, 0])} bits.",
-        ),
+        diffusion(runs, fall, hidden),
         Evidence(
             "relax_noise",
-            whole["full batch"] / whole["SGD"],
-            detail=f"`{CHOSEN['full batch']}`. By layer: {common.describe(fall['full batch'], hidden)}; by SGD: "
-            f"{common.describe(fall['SGD'], hidden)}.",
+            whole["full batch"] / whole[noisy],
+            detail=f"{of('full batch')} over {of(noisy)}. By layer: {common.describe(fall['full batch'], hidden)}; "
+            f"with minibatches: {common.describe(fall[noisy], hidden)}.",
         ),
-        Evidence(
-            "relax_bottleneck",
-            faster["bottleneck"],
-            detail=f"`{CHOSEN['bottleneck']}`. The measure of every rule: {times}. Gain of I(T;Y) of the last hidden "
-            f"layer without the loss's gradient: {'; '.join(f'{name} {gain}' for name, gain in alone.items())} bits.",
-        ),
-        Evidence(
-            "relax_bottleneck_falls",
-            whole["bottleneck"] - whole["SGD"],
-            detail=f"By layer: {common.describe(fall['bottleneck'] - fall['SGD'], hidden)}. Test accuracy less SGD's, "
-            f"points: {common.mean(100 * (kept(runs['bottleneck'])[:, 1] - kept(runs['SGD'])[:, 1]))}.",
-        ),
+        *bottleneck(runs, fall, hidden),
         boltzmann(runs),
     ]
+
+
+def diffusion(runs: Runs, fall: Mapping[str, Values], hidden: Sequence[str]) -> Evidence:
+    """The falls of free diffusion, in the layers that SGD compresses by 0.1 bits or more."""
+    falling = [row for row, bits in enumerate(common.known_mean(fall["SGD"], 0)) if bits >= 0.1] or [len(hidden) - 1]
+    run = runs["constrained"]
+    at, settings = switched(run), of_words(CHOSEN["constrained"]).settings
+    assert isinstance(settings, Constrained)
+    within = np.mean(run.train_loss[run.healthy, at:] <= settings.bound, axis=0)
+    half = costs(run)[at:][np.argmax(within >= 0.5)] if (within >= 0.5).any() else np.inf
+    return Evidence(
+        "relax_diffusion",
+        fall["constrained"][:, falling],
+        [hidden[row] for row in falling],
+        f"`{CHOSEN['constrained']}`. Half of the networks are within the bound from a cost of {half:,.0f} on. Falls of "
+        f"all layers: {common.describe(fall['constrained'], hidden)}; I(T;Y) of the last hidden layer gained: "
+        f"{common.mean(kept(run)[:, 0])} bits. From the end of SGD (`{BOUND_AT_THE_END}`): "
+        f"{common.describe(fall[AT_THE_END], hidden)}; I(T;Y) {common.mean(kept(runs[AT_THE_END])[:, 0])} bits.",
+    )
+
+
+def bottleneck(runs: Runs, fall: Mapping[str, Values], hidden: Sequence[str]) -> list[Evidence]:
+    """Whether bottleneck iterations make training faster, and compress, and whether that is the bottleneck's doing."""
+    reached = {name: halving(runs[name]) for name in RULES if name in runs}
+    speeds = {name: np.log2(reached["SGD, fastest"] / each) for name, each in reached.items()}
+    told = "; ".join(f"{name} {common.mean(each)}" for name, each in speeds.items() if name != "SGD, fastest")
+    quick, control = "bottleneck, fastest", "bottleneck, beta 0"
+    alone = {name: common.mean(kept(runs[name])[:, 0]) for name in runs if "alone" in name}
+    gains = "; ".join(f"{name} {gain}" for name, gain in alone.items())
+    more = fall["bottleneck"] - fall["SGD"]
+    points = 100 * (kept(runs["bottleneck"])[:, 1] - kept(runs["SGD"])[:, 1])
+    found = [
+        Evidence(
+            "relax_bottleneck_falls",
+            common.known_mean(more, 1),
+            detail=f"`{CHOSEN['bottleneck']}`. By layer: {common.describe(more, hidden)}. Test accuracy less SGD's, "
+            f"points: {common.mean(points)}. Gain of I(T;Y) of the last hidden layer without the loss's gradient: "
+            f"{gains or 'not trained'}, bits.",
+        )
+    ]
+    if quick in runs:
+        by = f"`{RULES[quick]}` and `{RULES['SGD, fastest']}`. Every rule by this measure: {told}."
+        found.append(Evidence("relax_bottleneck", speeds[quick], detail=by))
+    if control in runs:
+        difference = fall["bottleneck"] - fall[control]
+        by = (
+            f"`{RULES[control]}`. By layer: {common.describe(difference, hidden)}. Networks that forgot under the "
+            f"control: {int((~has_learned(runs[control])).sum())} of {runs[control].seeds.size}; its gain of I(T;Y) of "
+            f"the last hidden layer: {common.mean(kept(runs[control])[:, 0])} bits."
+        )
+        found.append(Evidence("relax_pull", common.known_mean(difference, 1), detail=by))
+    return found
 
 
 def halving(run: Trajectory) -> Values:
@@ -363,24 +443,32 @@ def halving(run: Trajectory) -> Values:
 def boltzmann(runs: Runs) -> Evidence:
     """I(X;T) of the temperature that has SGD's training loss, less that of SGD, where both starts have met."""
     ends = {label: run for label, run in runs.items() if label.startswith("T = ")}
-    sgd = runs["SGD"].of_seeds(next(iter(ends.values())).seeds)
-    hidden, names = sgd.layer_names[:-1], list(STARTS)
+    sgd, names = runs["SGD"], list(STARTS)
+    hidden, goal = sgd.layer_names[:-1], _log_loss(sgd)
     means = {label: _log_loss(run) for label, run in ends.items()}
-    goal = _log_loss(sgd)
     known = [t for t in TEMPERATURES if bath(t, names[0]) in runs]
-    nearest = min(known, key=lambda t: abs(means[bath(t, names[0])] - goal))
-    early, late = (ends[bath(nearest, start)] for start in names)
-    apart = np.abs(common.known_mean(_end(early) - _end(late), 0))
-    difference = np.where(apart < MET, _end(early) - _end(sgd), np.nan)
+    pairs = {t: [means[bath(t, start)] for start in names] for t in known}
+    met = [t for t, (a, b) in pairs.items() if abs(a - b) <= np.log10(MET["factor"])]
     losses = ", ".join(f"{label} {10**value:.2g}" for label, value in means.items())
     each = "; ".join(f"{label}: {common.describe(_end(run), hidden)}" for label, run in ends.items())
-    shapes = [stats.ks_2samp(a, b).statistic for a, b in zip(_known(early).T, _known(sgd).T, strict=True)]
-    detail = (
-        f"T = {nearest:g}; the two starts are {', '.join(f'{a:.2f}' for a in apart)} bits apart in the hidden layers, "
-        f"and a layer counts below {MET}. Training losses, nats (geometric means): SGD {10**goal:.2g}, {losses}. "
-        f"Largest difference of the distributions over networks from SGD's (Kolmogorov & Smirnov), layer by layer: "
-        f"{', '.join(f'{shape:.2f}' for shape in shapes)}. "
+    told = (
+        f"Training losses, nats (geometric means): SGD {10**goal:.2g}, {losses}. "
         f"I(X;T), bits, SGD: {common.describe(_end(sgd), hidden)}; {each}."
+    )
+    if not met:
+        return Evidence.unmeasurable("relax_boltzmann", f"The losses of the two starts meet nowhere. {told}")
+    nearest = min(met, key=lambda t: abs(np.mean(pairs[t]) - goal))
+    early, late = (ends[bath(nearest, start)] for start in names)
+    apart = np.abs(common.known_mean(_end(early) - _end(late), 0))
+    difference = np.where(apart < MET["bits"], (_end(early) + _end(late)) / 2 - _end(sgd), np.nan)
+    shapes = [stats.ks_2samp(a, b).statistic for a, b in zip(_known(late).T, _known(sgd).T, strict=True)]
+    loss = stats.ks_2samp(late.train_loss[late.healthy, -1], sgd.train_loss[sgd.healthy, -1]).statistic
+    detail = (
+        f"T = {nearest:g}, of {', '.join(f'{t:g}' for t in met)}, where the losses of both starts have met; these are "
+        f"{', '.join(f'{a:.2f}' for a in apart)} bits apart in the hidden layers, and a layer counts below "
+        f"{MET['bits']}. Largest difference of the distributions over networks, from the end of SGD and after the "
+        f"bath that began there (Kolmogorov & Smirnov): I(X;T), layer by layer, "
+        f"{', '.join(f'{shape:.2f}' for shape in shapes)}; training loss {loss:.2f}. {told}"
     )
     if np.isnan(difference).all():
         return Evidence.unmeasurable("relax_boltzmann", f"The two starts do not meet in any layer. {detail}")
@@ -407,8 +495,9 @@ def table(runs: Runs) -> str:
     """What each rule did at equal cost, as Markdown: means over networks."""
     heads = ("rule", "setting", "forgot", "fall", "I(T;Y)", "test accuracy", "above the curve", "entropy", "half loss")
     lines = [" | ".join(heads), " | ".join(["---"] * len(heads))]
-    for name in (name for name in RULES if name in runs):
-        run, words = runs[name], RULES[name]
+    for name, words in {**RULES, AT_THE_END: BOUND_AT_THE_END}.items():
+        if (run := runs.get(name)) is None:
+            continue
         fall, gained = common.mean(common.known_mean(falls(run), 1)), kept(run)
         row = [
             name,
@@ -429,43 +518,42 @@ def figure(runs: Runs) -> Figure:
     """Compression and relevance over the cost, by layer, and the heat baths."""
     whole, panels = figures.side_by_side(4, height=3.1, columns=2)
     with figures.style():
-        for ax, name, values in (
-            (panels[0], "$I(X;T)$, mean of the hidden layers [bits]", lambda run: run.i_xt[:, :, :-1].mean(axis=2)),
-            (panels[1], "$I(T;Y)$ of the last hidden layer [bits]", lambda run: run.i_ty[:, :, -2]),
-        ):
-            for label in SHOWN:
-                draw_over_cost(ax, runs[label], values(runs[label]), label)
-            ax.set_ylabel(name)
-            legend_below(ax, columns=3)
+        for label in LOOKS:
+            run = runs[label]
+            draw_over_cost(panels[0], run, run.i_xt[:, :, :-1].mean(axis=2), label)
+            draw_over_cost(panels[1], run, run.i_ty[:, :, -2], label, band=label in ("SGD", "Metropolis", "bottleneck"))
+        panels[0].set_ylabel("$I(X;T)$, mean of the hidden layers [bits]")
+        panels[1].set_ylabel("$I(T;Y)$ of the last hidden layer [bits]")
         names = runs["SGD"].layer_names[:-1]
-        for number, label in enumerate(SHOWN):
+        for number, (label, (colour, line)) in enumerate(LOOKS.items()):
             middle = np.array([common.mean(column) for column in falls(runs[label]).T])
-            colour, line = LOOKS[label]
-            at = np.arange(len(names)) + 0.06 * (number - len(SHOWN) / 2)
-            draw_means(panels[2], at, middle, color=colour, ls=line, lw=0.8, marker="o", ms=3, label=label)
+            at = np.arange(len(names)) + 0.09 * (number - (len(LOOKS) - 1) / 2)
+            draw_means(panels[2], at, middle, color=colour, ls=line, lw=0.6, marker="o", ms=2.5, label=label)
         panels[2].axhline(0, color="0.5", lw=0.7, zorder=0)
         panels[2].set_ylabel("fall of $I(X;T)$ [bits]")
         layer_axis(panels[2], names)
         panels[2].set_xlabel("hidden layer")
-        legend_below(panels[2], columns=3)
         draw_baths(panels[3], runs)
+        for panel in panels[:3]:
+            legend_below(panel, columns=3)
     return whole
 
 
-def draw_over_cost(ax: Axes, run: Trajectory, values: npt.NDArray[Any], label: str) -> None:
+def draw_over_cost(ax: Axes, run: Trajectory, values: npt.NDArray[Any], label: str, *, band: bool = True) -> None:
     """(S, E) over the cost since the switch, mean and 95% band."""
     cost, at = costs(run), switched(run) + 1
     mean, (colour, line) = mean_over_seeds(run, values), LOOKS[label]
     ax.plot(cost[at:], mean.mean[at:], color=colour, ls=line, label=label)
-    fill_band(ax, cost[at:], mean.low[at:], mean.high[at:], colour)
+    if band:
+        fill_band(ax, cost[at:], mean.low[at:], mean.high[at:], colour)
     ax.set_xscale("log")
-    ax.set_xlabel(f"cost since epoch {run.epochs[at - 1]} [passes forward]")
+    ax.set_xlabel(f"passes of the training set since epoch {run.epochs[at - 1]}")
 
 
 def draw_baths(ax: Axes, runs: Runs) -> None:
     """I(X;T) of three hidden layers over the training loss: the way of SGD, and where heat baths end."""
     sgd = runs["SGD"]
-    marked = [(t, marker) for t, marker in zip(TEMPERATURES, "os^", strict=True) if bath(t, "the switch") in runs]
+    marked = [(t, marker) for t, marker in zip(TEMPERATURES, "oDs^", strict=True) if bath(t, "the switch") in runs]
     hidden = len(sgd.layer_names) - 1
     for place in range(hidden)[::-2][:3]:
         _, colour, _ = layer_looks(sgd.layer_names)[place]
@@ -476,16 +564,19 @@ def draw_baths(ax: Axes, runs: Runs) -> None:
         for temperature, marker in marked:
             ends = [runs[bath(temperature, start)] for start in STARTS]
             x = [10 ** _log_loss(run) for run in ends]
-            y = [run.i_xt[run.healthy, -1, place].mean() for run in ends]
-            ax.plot(x, y, color=colour, lw=0.6, ls=":")
+            y = np.array([common.mean(_end(run)[:, place]) for run in ends])
+            ax.plot(x, y[:, 0], color=colour, lw=0.6, ls=":")
             for value, bits, face in zip(x, y, (colour, "white"), strict=True):
-                ax.plot(value, bits, marker, color=colour, mfc=face, ms=4.5)
+                draw_means(ax, [value], bits[None], color=colour, marker=marker, mfc=face, ms=4.5, ls="")
     for temperature, marker in marked:
-        ax.plot([], [], marker, color="0.4", ms=4.5, label=f"T = {temperature:g}")
-    ax.plot([], [], "o", color="0.4", mfc="white", ms=4.5, label="from the end of SGD")
+        power = f"{temperature:.0e}".split("e")
+        label = f"$T = {power[0]}\\cdot10^{{{int(power[1])}}}$"
+        ax.plot([], [], marker, color="0.4", ms=4.5, ls="", label=label)
+    for label, face in (("from epoch 300", "0.4"), ("from the end of SGD", "white")):
+        ax.plot([], [], "o", color="0.4", mfc=face, ms=4.5, label=label)
     ax.set_xscale("log")
     ax.invert_xaxis()
-    ax.set_xlabel("training loss [nats]")
+    ax.set_xlabel("training loss, falling to the right [nats]")
     ax.set_ylabel("$I(X;T)$ [bits]")
     legend_below(ax, columns=2)
 
