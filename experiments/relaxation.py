@@ -57,6 +57,8 @@ SWITCH, END = 300, 3000
 BUDGET = 3 * (END - SWITCH)
 """Forward passes of each training pattern after the switch; a backward pass counts as two."""
 LOGS = 24  # after the switch
+RACE = ("SGD", "SGD, momentum", "bottleneck")
+"""Whose settings are compared by speed as well."""
 NOISY = "SGD, momentum"
 """The rule with minibatches and without further noise that compresses most in the search."""
 UNSEEN = 3000
@@ -272,8 +274,9 @@ def search(plan: Plan, out: Path) -> None:
             run = common.run_or_load(wanted, common.run_file(wanted, out))
             fall = float(common.known_mean(common.known_mean(falls(run), 1), 0))
             least, gained = lowest(run), common.known_mean(kept(run), 0)[1]
-            row = {"fall": fall, "half": common.known_mean(halving(run), 0), "i_ty": least, "test_accuracy": gained}
-            row |= {"learned": int(has_learned(run).sum())}
+            row = {"fall": fall, "i_ty": least, "test_accuracy": gained, "learned": int(has_learned(run).sum())}
+            if name in RACE:
+                row["half"] = float(common.known_mean(halving(run), 0))
             found.setdefault(name, {})[words] = {
                 key: round(float(value), 4) if np.isfinite(value) else None for key, value in row.items()
             }
@@ -305,9 +308,9 @@ def best(found: Found) -> dict[str, str]:
 
 def fastest(found: Found) -> dict[str, str]:
     """Of SGD, with momentum or without, and of the bottleneck rule the sound setting that halves the loss first."""
-    descent = {**found["SGD"], **found["SGD, momentum"]}
     chosen = {}
-    for name, settings in {"SGD": descent, "bottleneck": found["bottleneck"]}.items():
+    for name, runners in {"SGD": RACE[:2], "bottleneck": RACE[2:]}.items():
+        settings = {words: row for runner in runners for words, row in found[runner].items()}
         chosen[name] = min(sound(settings), key=lambda words: settings[words]["half"])
     return chosen
 
