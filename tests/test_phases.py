@@ -37,7 +37,7 @@ from ibjax.training.rules.bottleneck import Bottleneck, Cells, iterate
 from ibjax.training.rules.constrained import Constrained
 from ibjax.training.rules.descent import GradientDescent
 from ibjax.training.rules.langevin import Langevin
-from ibjax.training.rules.metropolis import Metropolis, groups_of
+from ibjax.training.rules.metropolis import Metropolis, groups_of, mean_loss
 from ibjax.training.schedule import epochs_of_the_first
 
 TINY = Config(seeds=3, epochs=30, logged_epochs=(0, 5, 10, 15, 20, 25, 30), hidden_widths=(6, 4, 3), store_weights=True)
@@ -421,6 +421,40 @@ class TestMetropolis:
             # The seed is fixed; at the level 1e-4 one in ten thousand right rules would fail.
             assert stats.chisquare(counts, share / share.sum() * chains).pvalue > 1e-4
 
+    def test_samples_that_of_a_network(self) -> None:
+        """Weight and bias of one unit, learning labels that no line parts: the density over a grid, by cells of it."""
+        temperature, chains = 0.2, 4000
+        x, y = np.array([[-1.0, 1.0, -1.0, 1.5, 9.0]]), np.array([0, 1, 1, 0, 1])
+        present = jnp.arange(5) < 4  # nobody learns the last pattern
+        model = Perceptron((1, 1)).model
+
+        def mean(tree: Any, labels: jax.Array) -> tuple[jax.Array, None]:
+            losses = cross_entropy(model.forward(tree, jnp.asarray(x, jnp.float32))[0], labels)
+            return jnp.sum(jnp.where(present, losses, 0)) / 4, None
+
+        batch = Batch(jnp.asarray(x), jnp.asarray(y), present, mean)
+        rule = Metropolis(mean_loss(model.unravel), temperature, 1.0, 600, 0.25, 0, None)
+
+        def walked(key: jax.Array) -> jax.Array:
+            start = jnp.zeros(2)
+            return rule.step(key, start, rule.init(start), batch)[0]
+
+        last = jax.jit(jax.vmap(walked))(jax.random.split(jax.random.key(0), chains))
+        tree = jax.vmap(model.unravel)(last)[0]
+        found = [np.asarray(tree[name]).reshape(-1) for name in ("kernel", "bias")]
+
+        grid = np.linspace(-25, 25, 1001)
+        odds = grid[:, None, None] * x[0, :4] + grid[None, :, None]  # of each pattern, at weight and bias
+        energy = np.mean(np.logaddexp(0, odds) - odds * y[:4], axis=2)
+        density = np.exp(-energy / temperature)
+        edges = np.array([-np.inf, -1.5, -0.75, -0.25, 0.25, 0.75, 1.5, np.inf])
+        cells = np.digitize(grid, edges[1:-1])
+        share = np.zeros((7, 7))
+        np.add.at(share, (cells[:, None], cells[None, :]), density)
+        counts, expected = np.histogram2d(found[0], found[1], bins=[edges, edges])[0], share / share.sum() * chains
+        assert expected.min() > 5
+        assert stats.chisquare(counts.ravel(), expected.ravel()).pvalue > 1e-4
+
     def test_is_reversible(self) -> None:
         """In equilibrium a jump between two wells is as frequent as the jump back."""
         path = np.asarray(chain(metropolis(double_well, moves=1), double_well, jnp.ones((2000, 1)), 400)[0])[200:, :, 0]
@@ -529,6 +563,13 @@ class TestLangevin:
         one, other = (chain(rule, double_well, start, 20)[0] for rule in (langevin, descent))
         np.testing.assert_allclose(one, other, rtol=1e-6)
 
+    def test_at_temperature_zero_with_less_friction_is_momentum(self) -> None:
+        langevin = Langevin(0.01, 0.0, 0.1, lambda params: params)
+        descent = GradientDescent(optax.sgd(0.01, momentum=0.9), lambda params: params, elementwise=True)
+        start = jnp.full((2, 3), 1.7)
+        one, other = (chain(rule, double_well, start, 20)[0] for rule in (langevin, descent))
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=2e-6)
+
 
 class TestNoise:
     def test_on_labels_and_weights(self) -> None:
@@ -575,7 +616,14 @@ class TestBottleneck:
         curve = ibjax.information_curve(self.JOINT)
         p_x = self.JOINT.sum(axis=1)
         rows = self.JOINT / p_x[:, None]
+        anywhere = np.random.default_rng(0).dirichlet(np.ones(6)).reshape(3, 2)
         with jax.enable_x64(True):
+            cells = Cells(jnp.asarray(anywhere.sum(axis=1)), jnp.asarray(anywhere))
+            found, after = iterate(cells, jnp.asarray(rows), jnp.asarray(p_x), 4.0)
+            expected = encoder(anywhere, rows, 4.0)
+            np.testing.assert_allclose(found, expected, atol=1e-12)
+            np.testing.assert_allclose(after.p_ty, expected.T @ self.JOINT, atol=1e-12)
+            np.testing.assert_allclose(after.p_t, p_x @ expected, atol=1e-12)
             for number in range(0, len(curve.beta), 16):
                 p_ty = curve.p_ty[number]
                 found, after = iterate(
