@@ -4,8 +4,10 @@
 
 A sweep proposes 100 moves to every network and computes the training loss of each, on all 3,481 training patterns. It
 is compared with as many forward passes, mean loss included, of the same networks at weights that change from pass to
-pass, in programs of ten networks as in a run; with the steps of full-batch descent, which go there and back; and with
-moves whose energy holds the information of a layer, for which cells are counted at every move.
+pass, in programs of ten networks as in a run; with as many epochs of descent, of all patterns at once and of batches of
+256, and of bottleneck iterations beside it, which go there and back; and with moves whose energy holds the information
+of a layer, for which cells are counted at every move. A counted pass is that of `experiments/relaxation.py`: a backward
+pass counts as two forward ones.
 
 Checked: the loss at the weights after the sweep is that of the model evaluated there, and a part of the moves was
 accepted.
@@ -28,6 +30,8 @@ from jax import Array
 import ibjax
 from ibjax.ensemble.assemble import assemble
 from ibjax.ensemble.program import Program
+from ibjax.schedule.phases import of_words
+from ibjax.training.schedule import passes
 
 NETWORKS, TOGETHER = 50, 10
 RULES = {
@@ -38,13 +42,22 @@ RULES = {
     "constrained, a unit": "constrained:proposal=unit:scale=0.03",
     "information, a unit": "information:proposal=unit:scale=0.03:layer=hidden_5",
     "descent": "sgd:batch_size=all",
+    "descent, batches of 256": "sgd",
+    "bottleneck, batches of 256": "bottleneck:layer=hidden_5:batch_size=256:learning_rate=0.01:loss_weight=10.0",
 }
 
 
 def program_of(words: str, moves: int) -> Program:
-    """A run of one phase in which an epoch is a sweep, or a step of descent."""
-    walk = "" if words.startswith("sgd") else f":moves={moves}:warmup=0"
+    """A run of one phase in which an epoch is a sweep, or goes once there and back."""
+    walk = f":moves={moves}:warmup=0" if of_words(words).settings.walks else ""
     return assemble(dataclasses.replace(ibjax.PRESETS["paper"], seeds=TOGETHER, phases=(words + walk,)))
+
+
+def counted(program: Program, moves: int) -> float:
+    """Forward passes of the training patterns in what is timed, a backward one counted as two."""
+    phase = program.config.schedule[0]
+    forward, backward = passes(phase, program.model)
+    return (forward + 2 * backward) * (1 if phase.settings.walks else moves)
 
 
 def sweep(program: Program, steps: int) -> Callable[[Any, Any], Any]:
@@ -101,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         seeds = jnp.arange(TOGETHER, dtype=jnp.uint32)
         sample, state = jax.jit(program.start)(seeds, jnp.asarray(program.inputs), jnp.asarray(program.conditional))
         plain = forward_passes(program, moves) if name == "forward passes" else None
-        run = plain or sweep(program, moves if name == "descent" else 1)
+        run = plain or sweep(program, 1 if of_words(words).settings.walks else moves)
         work[name] = functools.partial(blocks, run, sample, state)
         of[name] = program, sample
     timings = take_turns(work, repeats)
@@ -117,6 +130,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "seconds": timing.seconds,
                 "ms/move, 50 networks": timing.seconds / moves * 1e3,
                 "ratio": timing.seconds / base,
+                "ms/counted pass": timing.seconds
+                / (moves if name == "forward passes" else counted(program, moves))
+                * 1e3,
                 "slowest/fastest": max(timing.turns) / min(timing.turns),
                 "agrees": agrees,
             }
