@@ -62,6 +62,7 @@ def test_chosen_by_the_search() -> None:
     assert stored["fastest"] == relaxation.fastest(stored["settings"]) == dict(relaxation.FASTEST)
     falls = {name: stored["settings"][name][words]["fall"] for name, words in relaxation.CHOSEN.items()}
     assert falls[relaxation.NOISY] == max(falls["SGD"], falls["SGD, momentum"])
+    assert falls[relaxation.DESCENT] == max(falls[relaxation.NOISY], falls["full batch"])
 
 
 def test_controls_differ_in_one_option() -> None:
