@@ -160,7 +160,7 @@ class DeviceProgram:
                 self._wait(*calls.pop(0), began)
             if stop.is_set() and block.epoch < target:
                 return block
-        record = self._measure(block.sample, block.state, moments)
+        record = measured = self._measure(block.sample, block.state, moments)
         parts = []
         for first in range(0, block.n_seeds if self.n_estimates else 0, self.networks_per_estimate):
             if stop.is_set():
@@ -169,7 +169,8 @@ class DeviceProgram:
         if parts:
             record = record._replace(estimates=np.concatenate(parts))
         if "watch" in self._programs:
-            watched = self._programs["watch"](block.sample, block.state, record, self.put(np.int32(target)))
+            # By what was measured of all K: further estimates are of the networks without those that fill the block.
+            watched = self._programs["watch"](block.sample, block.state, measured, self.put(np.int32(target)))
             block = block._replace(state=watched)
         block = block._replace(n_logged=block.n_logged + 1)
         store(block, jax.tree.map(np.asarray, record))
