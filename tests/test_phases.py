@@ -80,6 +80,18 @@ class TestWords:
         ended = Phase(rule, until="loss<0.25", batch_size=16)
         assert of_words(ended.words) == ended
 
+    def test_keep_the_name_of_a_layer(self) -> None:
+        phase = Phase("information", layer="Dense_0", batch_size="all")
+        assert of_words(phase.words) == phase
+
+    def test_that_are_replaced(self) -> None:
+        phase = dataclasses.replace(Phase("metropolis", until=5, moves=3), until=6, temperature=0.5)
+        assert phase == Phase("metropolis", until=6, moves=3, temperature=0.5)
+        with pytest.raises(
+            TypeError, match=r"settings = Metropolis\(.* of 'sgd'; allowed: an ibjax.Phase\('sgd', ...\)"
+        ):
+            dataclasses.replace(phase, rule="sgd")
+
     def test_hold_what_differs(self) -> None:
         phase = Phase("metropolis", until=400, batch_size="all", temperature=1e-3, proposal="unit")
         assert phase.words == "metropolis:until=400:batch_size=all:proposal=unit:temperature=0.001"
@@ -103,7 +115,11 @@ class TestWords:
             (("sgd:learning_rate=x",), "learning_rate = 'x' in the phase"),
             (("sgd:learning_rate=1:learning_rate=1",), "learning_rate more than once"),
             (("sgd:momentum",), "'momentum' in the phase 'sgd:momentum'"),
-            (("sgd:batch_size=0",), "batch_size = 0"),
+            (("sgd:batch_size=0",), "batch_size = 0; allowed: an integer from 1 to 1000000000, or 'all' training"),
+            (
+                ("information:layer=out:1",),
+                "'1' in the phase 'information:layer=out:1'; allowed: information:OPTION=VALUE",
+            ),
             (("metropolis:until=snr<1", "sgd"), "which takes no gradient"),
             (("metropolis:temperature=-1",), "temperature = -1"),
             (("information:strength=-1",), "strength = -1"),
@@ -115,6 +131,10 @@ class TestWords:
     def test_that_are_not_allowed(self, phases: tuple[str, ...], words: str) -> None:
         with pytest.raises(ValueError, match=re.escape(words)):
             dataclasses.replace(TINY, phases=phases)
+
+    def test_cannot_hold_a_colon(self) -> None:
+        with pytest.raises(ValueError, match="layer = 'out:1'; allowed: a name without ':'"):
+            Phase("information", layer="out:1")
 
     @pytest.mark.parametrize("phases", ["sgd", (3,), 7, (None,)])
     def test_of_another_type(self, phases: Any) -> None:
@@ -248,6 +268,12 @@ class TestConditions:
                     ended = epoch
                     break
             assert phase.tolist() == [0] * (ended + 1) + [1] * (30 - ended)
+
+    def test_rise_beside_a_further_estimator(self) -> None:
+        """Of a block that is not full, whose estimates are of fewer networks than it has."""
+        phases = ("sgd:until=i_ty_rise<0.9", "adam")
+        found = run(*phases, hidden_widths=(3,), epochs=8, logged_epochs=(0, 4, 8), estimators=("histogram", "kde"))
+        assert found.extras["phase"].tolist() == [[0, 0, 1]] * 3
 
     def test_that_never_holds_is_said(self) -> None:
         with pytest.warns(RuntimeWarning, match=r"'sgd:until=loss<1e-09' never ended.*3 of 3 networks"):
@@ -435,6 +461,13 @@ class TestMetropolis:
         assert values[-1].max() < 1 < 0.1 * float(double_well(jnp.full(3, 2.0)))
         assert ((state.accepted > 0) & (state.accepted < state.moves)).all()
 
+    @pytest.mark.parametrize("temperature", [0.0, 1e-60, 1e-4])
+    def test_a_level_move_is_accepted_at_any_temperature(self, temperature: float) -> None:
+        """Also at one that float32 rounds to 0."""
+        rule, energy = metropolis(double_well, temperature=temperature), jnp.float32(1.0)
+        assert bool(rule.accepts(jax.random.key(0), energy, energy))
+        assert not bool(rule.accepts(jax.random.key(0), energy, energy + 1))
+
     def test_refuses_and_counts_what_is_not_finite(self) -> None:
         def cliff(x: jax.Array) -> jax.Array:
             return jnp.where(x[0] > 0, jnp.nan, x[0] ** 2)
@@ -475,8 +508,22 @@ class TestMetropolis:
         assert np.array_equal(layer["kernel"], np.tile(layer["bias"], (3, 1)))
 
     def test_of_layers_that_are_not_known(self) -> None:
-        with pytest.raises(ValueError, match="proposal = 'unit' with network"):
-            groups_of("unit", 3, {"a": np.arange(3)})
+        kernel, bias = np.arange(6).reshape(2, 3), np.arange(6, 9)
+        known = {"kernel": kernel, "bias": bias}
+        groups = groups_of("unit", 9, [known])
+        assert groups is not None
+        assert groups.tolist() == [0, 1, 2] * 3
+        others: list[Any] = [
+            {"a": bias},
+            [known | {"scale": np.arange(9, 12)}],  # whose groups would be whatever the memory held
+            [{"kernel": kernel}],
+            [{"kernel": kernel, "bias": bias[:2]}],
+            [(kernel, bias)],
+            [known, bias],
+        ]
+        for places in others:
+            with pytest.raises(ValueError, match="proposal = 'unit' with network=...; allowed: 'all' or 'weight'"):
+                groups_of("unit", 12, places)
 
 
 class TestConstrained:
