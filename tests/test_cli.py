@@ -533,7 +533,7 @@ def test_a_printed_configuration_is_read_back(no_training: None, capsys: pytest.
     values = tomllib.loads(capsys.readouterr().out)
     assert (values["epochs"], values["batch_size"], values["hidden_widths"]) == (9, "all", [3, 2])
     assert values["seeds"] == ibjax.PRESETS["quick"].seeds
-    phases = tuple(f"information:until={end}:layer=layer {'with a long name ' * 5}" for end in (5, 6, 7)) + ("sgd",)
+    phases = (*(f"information:until={end}:layer=layer {'with a long name ' * 5}" for end in (5, 6, 7)), "sgd")
     printed = toml(dataclasses.replace(ibjax.PRESETS["paper"], phases=phases))
     assert tuple(tomllib.loads(printed)["phases"]) == phases  # broken between items, not in them
 

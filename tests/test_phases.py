@@ -85,7 +85,8 @@ class TestWords:
         assert of_words(phase.words) == phase
 
     def test_that_are_replaced(self) -> None:
-        phase = dataclasses.replace(Phase("metropolis", until=5, moves=3), until=6, temperature=0.5)
+        changes: dict[str, Any] = {"until": 6, "temperature": 0.5}
+        phase = dataclasses.replace(Phase("metropolis", until=5, moves=3), **changes)
         assert phase == Phase("metropolis", until=6, moves=3, temperature=0.5)
         with pytest.raises(
             TypeError, match=r"settings = Metropolis\(.* of 'sgd'; allowed: an ibjax.Phase\('sgd', ...\)"
@@ -132,6 +133,25 @@ class TestWords:
         with pytest.raises(ValueError, match=re.escape(words)):
             dataclasses.replace(TINY, phases=phases)
 
+    @pytest.mark.parametrize(
+        ("phases", "changes", "words"),
+        [
+            (("sgd",), {"optimizer": "adam"}, "optimizer = 'adam' with phases = ('sgd',), which train in its place"),
+            (("adam:until=3", "metropolis"), {"momentum": 0.9}, "momentum = 0.9 with phases"),
+            (("langevin",), {"weight_decay": 0.1}, "weight_decay = 0.1 with phases = ('langevin',); allowed: 0, or"),
+            (("metropolis",), {"learning_rate": (0.1, 0.2, 0.3)}, "learning_rate holds one number a seed, with phases"),
+            (("sgd:learning_rate=0.1",), {"learning_rate": (0.1, 0.2, 0.3)}, "none of which takes it; allowed: one"),
+        ],
+    )
+    def test_that_do_not_take_a_setting(self, phases: tuple[str, ...], changes: dict[str, Any], words: str) -> None:
+        with pytest.raises(ValueError, match=re.escape(words)):
+            dataclasses.replace(TINY, phases=phases, **changes)
+        dataclasses.replace(TINY, phases=("sgd:until=2", "adam:until=3", *phases[-1:]), **changes)
+
+    def test_of_a_preset_of_another_optimizer(self) -> None:
+        for phases, changes in ((("adam:until=3", "langevin"), {}), (("metropolis",), {"optimizer": "sgd"})):
+            assert dataclasses.replace(ibjax.PRESETS["saxe"], phases=phases, **changes).phases == phases
+
     def test_cannot_hold_a_colon(self) -> None:
         with pytest.raises(ValueError, match="layer = 'out:1'; allowed: a name without ':'"):
             Phase("information", layer="out:1")
@@ -152,6 +172,20 @@ class TestRefusals:
             (("bottleneck:layer=output",), {}, "layer = 'output'; allowed: hidden_1, hidden_2, hidden_3"),
             (("metropolis",), {"noise": 0.1}, "with noise, dropout or batch norm"),
             (("bottleneck",), {"loss": "mean_squared_error"}, "loss = 'cross_entropy'"),
+            (("sgd:until=snr<1:batch_size=all", "sgd"), {}, "batch_size = all, one batch an epoch"),
+            (("sgd:until=snr<1:batch_size=3481", "sgd"), {}, "batch_size = 3481, one batch an epoch"),
+            (("bottleneck:until=snr<1", "sgd"), {}, "allowed: fewer than the 3481 training patterns, or another until"),
+            (("sgd:until=snr<1", "sgd"), {"batch_size": None}, "batch_size = all, one batch an epoch"),
+            (
+                ("sgd:until=10", "metropolis:moves=1000000:batch_size=1700"),
+                {"epochs": 10**4},
+                "moves = 1000000 for each of 3 batches an epoch, in up to 9990 epochs; allowed: at most 2147483647",
+            ),
+            (
+                ("metropolis:until=loss<1:moves=1000000", "constrained:moves=1000000"),
+                {"epochs": 1200},
+                "up to 1200 epochs",
+            ),
         ],
     )
     def test_before_compiling(self, phases: tuple[str, ...], changes: dict[str, Any], words: str) -> None:
@@ -522,7 +556,7 @@ class TestMetropolis:
             [known, bias],
         ]
         for places in others:
-            with pytest.raises(ValueError, match="proposal = 'unit' with network=...; allowed: 'all' or 'weight'"):
+            with pytest.raises(ValueError, match=r"proposal = 'unit' with network=\.\.\.; allowed: 'all' or 'weight'"):
                 groups_of("unit", 12, places)
 
 

@@ -88,6 +88,12 @@ class Phase:
                 f"until = 'snr<{self.until.value:g}' of {rule!r}, which takes no gradient; allowed: {_UNTIL}"
             )
 
+    def batch_of(self, of_run: int | None) -> int | None:
+        """Patterns of a batch, where those of the run's are so many; None for all of them."""
+        if self.batch_size is None:  # what takes no gradient of a batch has a distribution only if all patterns decide
+            return of_run if self.settings.gradient and self.rule != "bottleneck" else None
+        return None if isinstance(self.batch_size, str) else self.batch_size
+
     @property
     def words(self) -> str:
         """What `of_words` reads: the rule, and what differs from its defaults."""
@@ -151,7 +157,7 @@ def of_words(text: str) -> Phase:
     for name, equals, value in (part.partition("=") for part in parts):
         if not equals:
             raise ValueError(
-                f"{name!r} in the phase {text!r}; allowed: {rule}:OPTION=VALUE:OPTION=VALUE ..., no value with ':' in it"
+                f"{name!r} in the phase {text!r}; allowed: {rule}:OPTION=VALUE:OPTION=VALUE ..., none with ':' in it"
             )
         if name in options:
             raise ValueError(f"{name} more than once in the phase {text!r}; allowed: each at most once")
