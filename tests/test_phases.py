@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conftest import synthetic_trajectory
 from scipy import stats
 
 import ibjax
@@ -27,6 +28,7 @@ from ibjax.bottleneck.curve import encoder
 from ibjax.cli.main import main
 from ibjax.ensemble.assemble import assemble
 from ibjax.ensemble.blocks import DeviceProgram
+from ibjax.ensemble.results import Doubts
 from ibjax.networks.perceptron import Perceptron
 from ibjax.schedule.phases import of_words
 from ibjax.schedule.settings import RULES
@@ -42,7 +44,7 @@ from ibjax.training.schedule import epochs_of_the_first
 
 TINY = Config(seeds=3, epochs=30, logged_epochs=(0, 5, 10, 15, 20, 25, 30), hidden_widths=(6, 4, 3), store_weights=True)
 MEASURES = ("i_xt", "i_ty", "train_loss", "test_loss", "gradient_mean", "gradient_std", "weight_norm")
-TOLD = ("phase", "cost_forward", "cost_backward", "acceptance", "not_finite", "move_scale")
+TOLD = ("phase", "phase_began", "cost_forward", "cost_backward", "acceptance", "not_finite", "move_scale")
 
 
 def run(*phases: str | Phase, **changes: Any) -> ibjax.Trajectory:
@@ -241,6 +243,8 @@ class TestSchedule:
         loaded = ibjax.load(tmp_path / "walked.npz")
         n = walked.train_mask[0].sum()
         assert loaded.extras["phase"][0].tolist() == [0, 0, 0, 1, 1, 1, 1]
+        assert loaded.extras["phase_began"].tolist() == [[0, 10]] * 3
+        assert loaded.to_xarray()["phase_began"].dims == ("seed", "training_phase")
         assert np.array_equal(loaded.extras["cost_backward"][0], n * np.array([0, 5, 10, 10, 10, 10, 10]))
         assert np.array_equal(loaded.extras["cost_forward"][0], n * np.array([0, 5, 10, 40, 70, 100, 130]))
         assert np.isnan(loaded.extras["acceptance"][:, :3]).all()
@@ -306,8 +310,9 @@ class TestConditions:
     def test_rise_beside_a_further_estimator(self) -> None:
         """Of a block that is not full, whose estimates are of fewer networks than it has."""
         phases = ("sgd:until=i_ty_rise<0.9", "adam")
-        found = run(*phases, hidden_widths=(3,), epochs=8, logged_epochs=(0, 4, 8), estimators=("histogram", "kde"))
-        assert found.extras["phase"].tolist() == [[0, 0, 1]] * 3
+        found = run(*phases, hidden_widths=(3,), epochs=4, logged_epochs=(0, 4), estimators=("histogram", "kde"))
+        assert found.extras["phase"].tolist() == [[0, 0]] * 3
+        assert found.extras["phase_began"].tolist() == [[0, 4]] * 3  # at the last log, and no warning says never
 
     def test_that_never_holds_is_said(self) -> None:
         with pytest.warns(RuntimeWarning, match=r"'sgd:until=loss<1e-09' never ended.*3 of 3 networks"):
@@ -318,6 +323,68 @@ class TestConditions:
             run("metropolis:scale=100:warmup=0:temperature=1e-9:moves=50")
         with pytest.warns(RuntimeWarning, match="more than 99% of the moves are accepted"):
             run("metropolis:scale=1e-9:warmup=0:temperature=100")
+
+
+class TestWarnings:
+    """Of runs that are made up: three networks, logged at five epochs."""
+
+    def told(self, *phases: str, began: Any, acceptance: Any = None, every: int = 100) -> list[str]:
+        made = synthetic_trajectory(3)
+        made = made.of_epochs(made.epochs[:5])
+        config = made.config | {"config": {"phases": list(phases), "batch_size": 256}}
+        extras = {"phase_began": np.broadcast_to(np.array(began, np.int32), (3, len(phases)))}
+        if acceptance is not None:
+            extras["acceptance"] = np.broadcast_to(acceptance, (3, 5))
+        doubts = Doubts()
+        doubts.add(dataclasses.replace(made, config=config, epochs=every * np.arange(5), extras=extras))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            doubts.warn(stacklevel=1)
+        return [str(warning.message) for warning in caught]
+
+    def test_two_phases_of_the_same_words(self) -> None:
+        words = "sgd:until=loss<0.1"
+        found = self.told(words, words, "sgd", began=[[0, -1, -1], [0, 7, -1], [0, 7, 9]])
+        assert [text.partition(";")[0] for text in found] == [
+            f"phase {words!r} (phases[0]) never ended",
+            f"phase {words!r} (phases[1]) never ended",
+        ]
+        assert [text.partition(": 1 of")[2] for text in found] == [" 3 networks (seeds 0)", " 3 networks (seeds 1)"]
+
+    def test_a_condition_that_holds_at_the_last_epoch(self) -> None:
+        assert self.told("sgd:until=loss<0.1", "sgd", began=[0, 400]) == []
+
+    def test_an_end_that_had_passed(self) -> None:
+        found = self.told(
+            "sgd:until=loss<0.1", "adam:until=200", "sgd", began=[[0, 200, 201], [0, 199, 200], [0, 9, 200]]
+        )
+        assert found == [
+            "phase 'adam:until=200' began after its end, and lasted one epoch; allowed: a later end: 1 of 3 networks "
+            "(seeds 0)"
+        ]
+
+    @pytest.mark.parametrize(
+        ("acceptance", "every", "words"),
+        [
+            ([math.nan, 1, 1, 0.5, 0], 100, ""),  # what it does in the warm-up, and at the end alone, says nothing
+            ([math.nan, 0, 0, 0, 0], 25, ""),  # warm-up, but for the last 25 moves
+            ([math.nan, 0.5, 0.5, 0, 0], 100, "fewer than 1% of the moves are accepted"),
+            ([math.nan, 0.5, 0.5, 1, 1], 100, "more than 99% of the moves are accepted"),
+        ],
+    )
+    def test_a_walk_is_judged_by_its_moves_after_the_warm_up(self, acceptance: Any, every: int, words: str) -> None:
+        warmup = 150 if every == 100 else 75
+        phase = f"metropolis:moves=1:warmup={warmup}"
+        found = self.told(phase, began=[0], acceptance=acceptance, every=every)
+        assert len(found) == bool(words)
+        assert all(text.startswith(f"phase {phase!r}: {words}") for text in found)
+
+    def test_an_earlier_walk_is_named(self) -> None:
+        phases = ("metropolis:until=200:moves=1:warmup=0", "constrained:moves=2:warmup=0")
+        (found,) = self.told(*phases, began=[0, 200], acceptance=[math.nan, 0, 0, 0.5, 0.5])
+        assert found.startswith(f"phase {phases[0]!r}: fewer than 1%")
+        # Moves of both in between two logs are of neither: they are not told apart.
+        assert self.told(*phases, began=[0, 150], acceptance=[math.nan, 0.5, 0, 0.5, 0.5]) == []
 
 
 class TestForecast:

@@ -172,6 +172,10 @@ class DeviceProgram:
             # By what was measured of all K: further estimates are of the networks without those that fill the block.
             watched = self._programs["watch"](block.sample, block.state, measured, self.put(np.int32(target)))
             block = block._replace(state=watched)
+            # Phases that begin here are told at this log, which may be the last.
+            began, stages = np.asarray(watched.stage.began), np.array(record.stages)
+            stages[:, : began.shape[1]] = began
+            record = record._replace(stages=stages)
         block = block._replace(n_logged=block.n_logged + 1)
         store(block, jax.tree.map(np.asarray, record))
         return block if block.n_logged < len(logged) else None
