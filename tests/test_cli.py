@@ -572,6 +572,18 @@ def test_a_wrong_file_of_a_configuration_is_refused(
     assert words in capsys.readouterr().err
 
 
+def test_figures_of_gradients_that_no_phase_takes_are_left_out(
+    trajectory: ibjax.Trajectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nothing = np.full_like(trajectory.gradient_mean, np.nan)
+    config = trajectory.config | {"config": {"phases": ["metropolis"]}}
+    dataclasses.replace(trajectory, config=config, gradient_mean=nothing, gradient_std=nothing).save("walk.npz")
+    assert main(["plot", "walk.npz"]) == 0
+    assert "gradients left out: no phase takes a gradient" in capsys.readouterr().err
+    assert Path("walk_accuracy.png").exists()
+    assert not Path("walk_gradients.png").exists()
+
+
 def test_figures_have_the_format_and_the_width_asked_for(made_up: Path) -> None:
     assert main(["plot", str(made_up), "--format", "svg", "--width", "170mm"]) == 0
     narrow, wide = (Path(f"{made_up.stem}_{name}.svg").read_text() for name in ("snapshots", "information"))
