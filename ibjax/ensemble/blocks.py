@@ -175,8 +175,8 @@ class DeviceProgram:
             watched = self._programs["watch"](block.sample, block.state, measured, self.put(np.int32(target)))
             block = block._replace(state=watched)
             # Phases that begin here are told at this log, which may be the last.
-            began, stages = np.asarray(watched.stage.began), np.asarray(record.stages)
-            record = record._replace(stages=np.concatenate([began, stages[:, began.shape[1] :]], axis=1))
+            at, stages = np.asarray(watched.stage.began), np.asarray(record.stages)
+            record = record._replace(stages=np.concatenate([at, stages[:, at.shape[1] :]], axis=1))
         block = block._replace(n_logged=block.n_logged + 1)
         store(block, jax.tree.map(np.asarray, record))
         return block if block.n_logged < len(logged) else None

@@ -92,11 +92,10 @@ def check_moves(phases: tuple[Phase, ...], epochs: int, of_run: int | None, n_tr
         end = phase.until if isinstance(phase.until, int) else epochs  # a condition may hold at any time, or never
         if isinstance(phase.settings, Walk):
             steps = -(-n_train // (phase.batch_of(of_run) or n_train))
-            found.append((phase.settings.moves * steps * (end - begin), steps, end - begin, phase))
+            each = f"moves = {phase.settings.moves} for each of {steps} batches an epoch, in up to {end - begin} epochs"
+            found.append((phase.settings.moves * steps * (end - begin), f"phase {phase.words!r}: {each}"))
         begin = phase.until if isinstance(phase.until, int) else begin
-    if sum(moves for moves, *_ in found) > MOST_MOVES:
-        _, steps, longest, phase = max(found, key=lambda entry: entry[0])
+    if sum(moves for moves, _ in found) > MOST_MOVES:
         raise ValueError(
-            f"phase {phase.words!r}: moves = {phase.settings.moves} for each of {steps} batches an epoch, in up to "
-            f"{longest} epochs; allowed: at most {MOST_MOVES} in all walks of a run: fewer moves or epochs"
+            f"{max(found)[1]}; allowed: at most {MOST_MOVES} in all walks of a run: fewer moves, batches or epochs"
         )
