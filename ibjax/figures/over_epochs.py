@@ -67,9 +67,9 @@ def gradients(trajectory: Trajectory, *, phase: bool = True, ax: Axes | None = N
     Raises:
       TrajectoryError: no network has gradients.
     """
+    mean, std = normalised_gradients(trajectory)
     check_gradients(trajectory)
     with canvas(ax, height=3.0) as ax:
-        mean, std = normalised_gradients(trajectory)
         _layers(ax, trajectory, mean, geometric=True)
         _layers(ax, trajectory, std, geometric=True, linestyle=DASHED, named=False)
         ax.set_ylabel("gradient norm / weight norm")
