@@ -20,6 +20,7 @@ from ibjax import _checks, _fields
 from ibjax._fields import option
 from ibjax.data.spherical import DATASETS
 from ibjax.information.estimator import COMPATS, ESTIMATORS, MOST_BINS, Estimator, of_specification, specifications
+from ibjax.schedule.checks import check_all_used
 from ibjax.schedule.phases import Phase, of_words, phases
 from ibjax.schedule.settings import RULES
 
@@ -227,6 +228,13 @@ class Config:
                 )
         if self.phases and self.backend == "fused":
             raise ValueError("phases with backend = 'fused'; allowed: 'plain' or 'auto', or no phases")
+        check_all_used(
+            self.schedule,
+            optimizer=self.optimizer,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            learning_rate=self.learning_rate,
+        )
 
     @property
     def schedule(self) -> tuple[Phase, ...]:

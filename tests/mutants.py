@@ -439,8 +439,8 @@ MUTANTS = (
     ),
     Mutant(
         "ensemble/blocks.py",
-        "np.int32(1), np.False_)",
-        "np.int32(1), np.True_)",
+        "self._passes_at_first, np.False_)",
+        "self._passes_at_first, np.True_)",
         "test_ensemble.py::test_logging_does_not_change_the_training",
     ),
     Mutant(

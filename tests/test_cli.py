@@ -23,6 +23,7 @@ from conftest import synthetic_trajectory
 
 import ibjax
 from ibjax.cli.main import main
+from ibjax.cli.options import toml
 from ibjax.cli.output import prepare_compiler
 from ibjax.cluster.engine import connect
 from ibjax.information.estimator import ESTIMATORS
@@ -532,6 +533,9 @@ def test_a_printed_configuration_is_read_back(no_training: None, capsys: pytest.
     values = tomllib.loads(capsys.readouterr().out)
     assert (values["epochs"], values["batch_size"], values["hidden_widths"]) == (9, "all", [3, 2])
     assert values["seeds"] == ibjax.PRESETS["quick"].seeds
+    phases = (*(f"information:until={end}:layer=layer {'with a long name ' * 5}" for end in (5, 6, 7)), "sgd")
+    printed = toml(dataclasses.replace(ibjax.PRESETS["paper"], phases=phases))
+    assert tuple(tomllib.loads(printed)["phases"]) == phases  # broken between items, not in them
 
 
 def test_a_run_takes_its_configuration_from_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -566,6 +570,18 @@ def test_a_wrong_file_of_a_configuration_is_refused(
         Path("mine.toml").write_text(text, encoding="utf-8")
     assert main(["run", "--config", "mine.toml"]) == (1 if text is None else 2)
     assert words in capsys.readouterr().err
+
+
+def test_figures_of_gradients_that_no_phase_takes_are_left_out(
+    trajectory: ibjax.Trajectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nothing = np.full_like(trajectory.gradient_mean, np.nan)
+    config = trajectory.config | {"config": {"phases": ["metropolis"]}}
+    dataclasses.replace(trajectory, config=config, gradient_mean=nothing, gradient_std=nothing).save("walk.npz")
+    assert main(["plot", "walk.npz"]) == 0
+    assert "gradients left out: no phase takes a gradient" in capsys.readouterr().err
+    assert Path("walk_accuracy.png").exists()
+    assert not Path("walk_gradients.png").exists()
 
 
 def test_figures_have_the_format_and_the_width_asked_for(made_up: Path) -> None:

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conftest import synthetic_trajectory
 from scipy import stats
 
 import ibjax
@@ -27,6 +28,7 @@ from ibjax.bottleneck.curve import encoder
 from ibjax.cli.main import main
 from ibjax.ensemble.assemble import assemble
 from ibjax.ensemble.blocks import DeviceProgram
+from ibjax.ensemble.results import Doubts
 from ibjax.networks.perceptron import Perceptron
 from ibjax.schedule.phases import of_words
 from ibjax.schedule.settings import RULES
@@ -42,7 +44,7 @@ from ibjax.training.schedule import epochs_of_the_first
 
 TINY = Config(seeds=3, epochs=30, logged_epochs=(0, 5, 10, 15, 20, 25, 30), hidden_widths=(6, 4, 3), store_weights=True)
 MEASURES = ("i_xt", "i_ty", "train_loss", "test_loss", "gradient_mean", "gradient_std", "weight_norm")
-TOLD = ("phase", "cost_forward", "cost_backward", "acceptance", "not_finite", "move_scale")
+TOLD = ("phase", "phase_began", "cost_forward", "cost_backward", "acceptance", "not_finite", "move_scale")
 
 
 def run(*phases: str | Phase, **changes: Any) -> ibjax.Trajectory:
@@ -80,6 +82,19 @@ class TestWords:
         ended = Phase(rule, until="loss<0.25", batch_size=16)
         assert of_words(ended.words) == ended
 
+    def test_keep_the_name_of_a_layer(self) -> None:
+        phase = Phase("information", layer="Dense_0", batch_size="all")
+        assert of_words(phase.words) == phase
+
+    def test_that_are_replaced(self) -> None:
+        changes: dict[str, Any] = {"until": 6, "temperature": 0.5}
+        phase = dataclasses.replace(Phase("metropolis", until=5, moves=3), **changes)
+        assert phase == Phase("metropolis", until=6, moves=3, temperature=0.5)
+        with pytest.raises(
+            TypeError, match=r"settings = Metropolis\(.* of 'sgd'; allowed: an ibjax.Phase\('sgd', ...\)"
+        ):
+            dataclasses.replace(phase, rule="sgd")
+
     def test_hold_what_differs(self) -> None:
         phase = Phase("metropolis", until=400, batch_size="all", temperature=1e-3, proposal="unit")
         assert phase.words == "metropolis:until=400:batch_size=all:proposal=unit:temperature=0.001"
@@ -103,7 +118,11 @@ class TestWords:
             (("sgd:learning_rate=x",), "learning_rate = 'x' in the phase"),
             (("sgd:learning_rate=1:learning_rate=1",), "learning_rate more than once"),
             (("sgd:momentum",), "'momentum' in the phase 'sgd:momentum'"),
-            (("sgd:batch_size=0",), "batch_size = 0"),
+            (("sgd:batch_size=0",), "batch_size = 0; allowed: an integer from 1 to 1000000000, or 'all' training"),
+            (
+                ("information:layer=out:1",),
+                "'1' in the phase 'information:layer=out:1'; allowed: information:OPTION=VALUE",
+            ),
             (("metropolis:until=snr<1", "sgd"), "which takes no gradient"),
             (("metropolis:temperature=-1",), "temperature = -1"),
             (("information:strength=-1",), "strength = -1"),
@@ -115,6 +134,30 @@ class TestWords:
     def test_that_are_not_allowed(self, phases: tuple[str, ...], words: str) -> None:
         with pytest.raises(ValueError, match=re.escape(words)):
             dataclasses.replace(TINY, phases=phases)
+
+    @pytest.mark.parametrize(
+        ("phases", "changes", "words"),
+        [
+            (("sgd",), {"optimizer": "adam"}, "optimizer = 'adam' with phases = ('sgd',), which train in its place"),
+            (("adam:until=3", "metropolis"), {"momentum": 0.9}, "momentum = 0.9 with phases"),
+            (("langevin",), {"weight_decay": 0.1}, "weight_decay = 0.1 with phases = ('langevin',); allowed: 0, or"),
+            (("metropolis",), {"learning_rate": (0.1, 0.2, 0.3)}, "learning_rate holds one number a seed, with phases"),
+            (("sgd:learning_rate=0.1",), {"learning_rate": (0.1, 0.2, 0.3)}, "none of which takes it; allowed: one"),
+        ],
+    )
+    def test_that_do_not_take_a_setting(self, phases: tuple[str, ...], changes: dict[str, Any], words: str) -> None:
+        with pytest.raises(ValueError, match=re.escape(words)):
+            dataclasses.replace(TINY, phases=phases, **changes)
+        dataclasses.replace(TINY, phases=("sgd:until=2", "adam:until=3", *phases[-1:]), **changes)
+
+    def test_of_a_preset_of_another_optimizer(self) -> None:
+        saxe = ibjax.PRESETS["saxe"]
+        assert len(dataclasses.replace(saxe, phases=("adam:until=3", "langevin")).schedule) == 2
+        assert len(dataclasses.replace(saxe, phases=("metropolis",), optimizer="sgd").schedule) == 1
+
+    def test_cannot_hold_a_colon(self) -> None:
+        with pytest.raises(ValueError, match="layer = 'out:1'; allowed: a name without ':'"):
+            Phase("information", layer="out:1")
 
     @pytest.mark.parametrize("phases", ["sgd", (3,), 7, (None,)])
     def test_of_another_type(self, phases: Any) -> None:
@@ -132,6 +175,20 @@ class TestRefusals:
             (("bottleneck:layer=output",), {}, "layer = 'output'; allowed: hidden_1, hidden_2, hidden_3"),
             (("metropolis",), {"noise": 0.1}, "with noise, dropout or batch norm"),
             (("bottleneck",), {"loss": "mean_squared_error"}, "loss = 'cross_entropy'"),
+            (("sgd:until=snr<1:batch_size=all", "sgd"), {}, "batch_size = all, one batch an epoch"),
+            (("sgd:until=snr<1:batch_size=3481", "sgd"), {}, "batch_size = 3481, one batch an epoch"),
+            (("bottleneck:until=snr<1", "sgd"), {}, "allowed: fewer than the 3481 training patterns, or another until"),
+            (("sgd:until=snr<1", "sgd"), {"batch_size": None}, "batch_size = all, one batch an epoch"),
+            (
+                ("sgd:until=10", "metropolis:moves=1000000:batch_size=1700"),
+                {"epochs": 10**4},
+                "moves = 1000000 for each of 3 batches an epoch, in up to 9990 epochs; allowed: at most 2147483647",
+            ),
+            (
+                ("metropolis:until=loss<1:moves=1000000", "constrained:moves=1000000"),
+                {"epochs": 1200},
+                "up to 1200 epochs",
+            ),
         ],
     )
     def test_before_compiling(self, phases: tuple[str, ...], changes: dict[str, Any], words: str) -> None:
@@ -187,6 +244,8 @@ class TestSchedule:
         loaded = ibjax.load(tmp_path / "walked.npz")
         n = walked.train_mask[0].sum()
         assert loaded.extras["phase"][0].tolist() == [0, 0, 0, 1, 1, 1, 1]
+        assert loaded.extras["phase_began"].tolist() == [[0, 10]] * 3
+        assert loaded.to_xarray()["phase_began"].dims == ("seed", "training_phase")
         assert np.array_equal(loaded.extras["cost_backward"][0], n * np.array([0, 5, 10, 10, 10, 10, 10]))
         assert np.array_equal(loaded.extras["cost_forward"][0], n * np.array([0, 5, 10, 40, 70, 100, 130]))
         assert np.isnan(loaded.extras["acceptance"][:, :3]).all()
@@ -249,6 +308,13 @@ class TestConditions:
                     break
             assert phase.tolist() == [0] * (ended + 1) + [1] * (30 - ended)
 
+    def test_rise_beside_a_further_estimator(self) -> None:
+        """Of a block that is not full, whose estimates are of fewer networks than it has."""
+        phases = ("sgd:until=i_ty_rise<0.9", "adam")
+        found = run(*phases, hidden_widths=(3,), epochs=4, logged_epochs=(0, 4), estimators=("histogram", "kde"))
+        assert found.extras["phase"].tolist() == [[0, 0]] * 3
+        assert found.extras["phase_began"].tolist() == [[0, 4]] * 3  # at the last log, and no warning says never
+
     def test_that_never_holds_is_said(self) -> None:
         with pytest.warns(RuntimeWarning, match=r"'sgd:until=loss<1e-09' never ended.*3 of 3 networks"):
             run("sgd:until=loss<1e-09", "sgd")
@@ -258,6 +324,85 @@ class TestConditions:
             run("metropolis:scale=100:warmup=0:temperature=1e-9:moves=50")
         with pytest.warns(RuntimeWarning, match="more than 99% of the moves are accepted"):
             run("metropolis:scale=1e-9:warmup=0:temperature=100")
+
+
+def test_before_training_no_move_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There are no gradients to be taken, for which a pass without learning is made of other rules."""
+    seen: list[tuple[int, int]] = []
+
+    def spied(*arguments: Any) -> Any:
+        seen.append((int(arguments[3]), int(arguments[4])))
+        return arguments[1], None
+
+    for phases in (("sgd",), ("metropolis",), ("metropolis:until=5", "sgd")):
+        device = DeviceProgram(
+            assemble(dataclasses.replace(TINY, phases=phases)), 3, jax.devices()[0], train=False, measure=False
+        )
+        monkeypatch.setitem(device._programs, "train", spied)
+        device.train(device.start(0, np.arange(3, dtype=np.uint32)), 0)
+    assert seen == [(0, 1), (0, 0), (0, 0)]
+
+
+class TestWarnings:
+    """Of runs that are made up: three networks, logged at five epochs."""
+
+    def told(self, *phases: str, began: Any, acceptance: Any = None, every: int = 100) -> list[str]:
+        made = synthetic_trajectory(3)
+        made = made.of_epochs(made.epochs[:5])
+        config = made.config | {"config": {"phases": list(phases), "batch_size": 256}}
+        extras = {"phase_began": np.broadcast_to(np.array(began, np.int32), (3, len(phases)))}
+        if acceptance is not None:
+            extras["acceptance"] = np.broadcast_to(acceptance, (3, 5))
+        doubts = Doubts()
+        doubts.add(dataclasses.replace(made, config=config, epochs=every * np.arange(5), extras=extras))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            doubts.warn(stacklevel=1)
+        return [str(warning.message) for warning in caught]
+
+    def test_two_phases_of_the_same_words(self) -> None:
+        words = "sgd:until=loss<0.1"
+        found = self.told(words, words, "sgd", began=[[0, -1, -1], [0, 7, -1], [0, 7, 9]])
+        assert [text.partition(";")[0] for text in found] == [
+            f"phase {words!r} (phases[0]) never ended",
+            f"phase {words!r} (phases[1]) never ended",
+        ]
+        assert [text.partition(": 1 of")[2] for text in found] == [" 3 networks (seeds 0)", " 3 networks (seeds 1)"]
+
+    def test_a_condition_that_holds_at_the_last_epoch(self) -> None:
+        assert self.told("sgd:until=loss<0.1", "sgd", began=[0, 400]) == []
+
+    def test_an_end_that_had_passed(self) -> None:
+        found = self.told(
+            "sgd:until=loss<0.1", "adam:until=200", "sgd", began=[[0, 200, 201], [0, 199, 200], [0, 9, 200]]
+        )
+        assert found == [
+            "phase 'adam:until=200' began after its end, and lasted one epoch; allowed: a later end: 1 of 3 networks "
+            "(seeds 0)"
+        ]
+
+    @pytest.mark.parametrize(
+        ("acceptance", "every", "words"),
+        [
+            ([math.nan, 1, 1, 0.5, 0], 100, ""),  # what it does in the warm-up, and at the end alone, says nothing
+            ([math.nan, 0, 0, 0, 0], 25, ""),  # warm-up, but for the last 25 moves
+            ([math.nan, 0.5, 0.5, 0, 0], 100, "fewer than 1% of the moves are accepted"),
+            ([math.nan, 0.5, 0.5, 1, 1], 100, "more than 99% of the moves are accepted"),
+        ],
+    )
+    def test_a_walk_is_judged_by_its_moves_after_the_warm_up(self, acceptance: Any, every: int, words: str) -> None:
+        warmup = 150 if every == 100 else 75
+        phase = f"metropolis:moves=1:warmup={warmup}"
+        found = self.told(phase, began=[0], acceptance=acceptance, every=every)
+        assert len(found) == bool(words)
+        assert all(text.startswith(f"phase {phase!r}: {words}") for text in found)
+
+    def test_an_earlier_walk_is_named(self) -> None:
+        phases = ("metropolis:until=200:moves=1:warmup=0", "constrained:moves=2:warmup=0")
+        (found,) = self.told(*phases, began=[0, 200], acceptance=[math.nan, 0, 0, 0.5, 0.5])
+        assert found.startswith(f"phase {phases[0]!r}: fewer than 1%")
+        # Moves of both in between two logs are of neither: they are not told apart.
+        assert self.told(*phases, began=[0, 150], acceptance=[math.nan, 0.5, 0, 0.5, 0.5]) == []
 
 
 class TestForecast:
@@ -469,6 +614,13 @@ class TestMetropolis:
         assert values[-1].max() < 1 < 0.1 * float(double_well(jnp.full(3, 2.0)))
         assert ((state.accepted > 0) & (state.accepted < state.moves)).all()
 
+    @pytest.mark.parametrize("temperature", [0.0, 1e-60, 1e-4])
+    def test_a_level_move_is_accepted_at_any_temperature(self, temperature: float) -> None:
+        """Also at one that float32 rounds to 0."""
+        rule, energy = metropolis(double_well, temperature=temperature), jnp.float32(1.0)
+        assert bool(rule.accepts(jax.random.key(0), energy, energy))
+        assert not bool(rule.accepts(jax.random.key(0), energy, energy + 1))
+
     def test_refuses_and_counts_what_is_not_finite(self) -> None:
         def cliff(x: jax.Array) -> jax.Array:
             return jnp.where(x[0] > 0, jnp.nan, x[0] ** 2)
@@ -509,8 +661,22 @@ class TestMetropolis:
         assert np.array_equal(layer["kernel"], np.tile(layer["bias"], (3, 1)))
 
     def test_of_layers_that_are_not_known(self) -> None:
-        with pytest.raises(ValueError, match="proposal = 'unit' with network"):
-            groups_of("unit", 3, {"a": np.arange(3)})
+        kernel, bias = np.arange(6).reshape(2, 3), np.arange(6, 9)
+        known = {"kernel": kernel, "bias": bias}
+        groups = groups_of("unit", 9, [known])
+        assert groups is not None
+        assert groups.tolist() == [0, 1, 2] * 3
+        others: list[Any] = [
+            {"a": bias},
+            [known | {"scale": np.arange(9, 12)}],  # whose groups would be whatever the memory held
+            [{"kernel": kernel}],
+            [{"kernel": kernel, "bias": bias[:2]}],
+            [(kernel, bias)],
+            [known, bias],
+        ]
+        for places in others:
+            with pytest.raises(ValueError, match=r"proposal = 'unit' with network=\.\.\.; allowed: 'all' or 'weight'"):
+                groups_of("unit", 12, places)
 
 
 class TestConstrained:

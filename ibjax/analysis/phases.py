@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ibjax.analysis.statistics import Estimate, Values, check_options, mean_over_seeds, streamed_mean
+from ibjax.trajectory.schema import TrajectoryError
 from ibjax.trajectory.trajectory import Trajectory
 
 
@@ -39,6 +40,19 @@ def snr(trajectory: Trajectory) -> Values:
     mean, std = trajectory.require("gradient_mean"), trajectory.require("gradient_std")
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.divide(mean, std, dtype=np.float64), np.float64)
+
+
+def check_gradients(trajectory: Trajectory) -> None:
+    """Refuse a trajectory of healthy networks that hold no gradient at any epoch.
+
+    Raises:
+      TrajectoryError: says why, where the configuration tells.
+    """
+    healthy = trajectory.healthy
+    if not healthy.any() or np.isfinite(trajectory.require("gradient_mean")[healthy]).any():
+        return
+    phases = trajectory.config.get("config", {}).get("phases")
+    raise TrajectoryError("no phase takes a gradient" if phases else "gradient_mean holds no number")
 
 
 def normalised_gradients(trajectory: Trajectory) -> NormalisedGradients:

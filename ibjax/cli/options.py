@@ -114,10 +114,16 @@ def toml(config: Config) -> str:
     wrap = partial(textwrap.wrap, break_long_words=False, break_on_hyphens=False)
     for field in dataclasses.fields(Config):
         value = getattr(config, field.name)
+        value = _none(field.name) if value is None else value
         lines += wrap(field.metadata["help"], 78, initial_indent="# ", subsequent_indent="# ")
-        # JSON's numbers, texts and lists are TOML's; lists may have several lines.
-        text = f"{field.name} = {json.dumps(_none(field.name) if value is None else value)}"
-        lines += [text] if len(text) <= 80 else wrap(text, 78, subsequent_indent="    ")
+        # JSON's numbers, texts and lists are TOML's; lists may have several lines, texts and assignments may not: only
+        # spaces between the items of a list are for the wrapping to see, the others a character JSON never has.
+        several = isinstance(value, tuple)
+        items = [json.dumps(item).replace(" ", "\0") for item in (value if several else (value,))]
+        text = ", ".join(items)
+        text = f"{field.name}\0=\0{f'[{text}]' if several else text}"
+        wrapped = [text] if len(text) <= 80 else wrap(text, 78, subsequent_indent="    ")
+        lines += [line.replace("\0", " ") for line in wrapped]
     return "\n".join(lines) + "\n"
 
 

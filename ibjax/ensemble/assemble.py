@@ -24,6 +24,7 @@ from ibjax.information.estimator import Estimator, make
 from ibjax.networks.adapter import as_model
 from ibjax.networks.perceptron import Perceptron
 from ibjax.networks.protocol import Model
+from ibjax.schedule.checks import check_batches, check_moves
 from ibjax.training.fused import WIDEST, FusedTrainer, launch_on, supports
 from ibjax.training.loss import LOSSES
 from ibjax.training.ptx import NoKernelError
@@ -183,20 +184,14 @@ def _trainers_of_phases(
     """
     if config.phases and optimizer is not None and not any(phase.rule == "optax" for phase in config.schedule):
         raise ValueError(f"optimizer=... with phases = {config.phases}; allowed: one of them 'optax', which it is")
+    check_moves(config.schedule, config.epochs, config.batch_size, trainer.n_train)
     n_classes = None if _n_targets(config, dataset) else dataset.n_classes
     found = []
     for phase in config.schedule:
-        size = phase.batch_size
-        if size is None:  # what takes no gradient of a batch has a distribution only if all patterns decide
-            own = phase.settings.gradient and phase.rule != "bottleneck"
-            size = trainer.batch_size if own else "all"
-        if isinstance(size, int) and size > fewest:
-            raise ValueError(
-                f"phase {phase.words!r}: batch_size = {size}; allowed: at most the {fewest} training patterns"
-            )
+        size = phase.batch_of(config.batch_size)
+        check_batches(phase, size, fewest)
         make = of_phase(phase, config, network, trainer.model, trainer.loss, n_classes, optimizer)
-        batch = trainer.n_train if size == "all" else int(size)
-        found.append(dataclasses.replace(trainer, make_rule=make, batch_size=batch))
+        found.append(dataclasses.replace(trainer, make_rule=make, batch_size=size or trainer.n_train))
     return tuple(found)
 
 

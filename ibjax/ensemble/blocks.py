@@ -124,6 +124,8 @@ class DeviceProgram:
         compiled = _compile(list(lowered.values()), device)
         self._programs = dict(zip(lowered, compiled, strict=True))
         self._in_phases = program.schedule is not None
+        schedule = program.config.schedule
+        self._passes_at_first = np.int32(not schedule or schedule[0].settings.gradient)
         self._slowdown = 1.0 if program.schedule is None else slowdown(program.schedule.phases)
         self.n_estimates = len(program.measurements)
         self.networks_per_estimate = networks_per_estimate(device, size)
@@ -160,7 +162,7 @@ class DeviceProgram:
                 self._wait(*calls.pop(0), began)
             if stop.is_set() and block.epoch < target:
                 return block
-        record = self._measure(block.sample, block.state, moments)
+        record = measured = self._measure(block.sample, block.state, moments)
         parts = []
         for first in range(0, block.n_seeds if self.n_estimates else 0, self.networks_per_estimate):
             if stop.is_set():
@@ -169,8 +171,12 @@ class DeviceProgram:
         if parts:
             record = record._replace(estimates=np.concatenate(parts))
         if "watch" in self._programs:
-            watched = self._programs["watch"](block.sample, block.state, record, self.put(np.int32(target)))
+            # By what was measured of all K: further estimates are of the networks without those that fill the block.
+            watched = self._programs["watch"](block.sample, block.state, measured, self.put(np.int32(target)))
             block = block._replace(state=watched)
+            # Phases that begin here are told at this log, which may be the last.
+            at, stages = np.asarray(watched.stage.began), np.asarray(record.stages)
+            record = record._replace(stages=np.concatenate([at, stages[:, at.shape[1] :]], axis=1))
         block = block._replace(n_logged=block.n_logged + 1)
         store(block, jax.tree.map(np.asarray, record))
         return block if block.n_logged < len(logged) else None
@@ -187,8 +193,10 @@ class DeviceProgram:
         first, last = block.epoch, min(block.epoch + self._epochs_per_call, target)
         if self.n_estimates and first < target - 1:
             last = min(last, target - 1)
-        # Before any update there is no epoch to take gradients of: one pass is made without updates.
-        epochs = (np.int32(first), np.int32(last), np.bool_(learn)) if last else (np.int32(0), np.int32(1), np.False_)
+        # Before any update there is no epoch to take gradients of: one pass is made without updates, if there are any.
+        epochs = (np.int32(first), np.int32(last), np.bool_(learn))
+        if not last:
+            epochs = (np.int32(0), self._passes_at_first, np.False_)
         arguments = self._data[0], *self.put(epochs), self._targets
         state, moments = self._programs["train"](block.sample, block.state, *arguments)
         return block._replace(epoch=last, state=state), moments

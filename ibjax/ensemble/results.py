@@ -17,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ibjax.analysis.bounds import check_bounds
+from ibjax.analysis.stages import astray
 from ibjax.config import Config
 from ibjax.ensemble.blocks import precision
 from ibjax.ensemble.program import Program
 from ibjax.information.estimator import describe
 from ibjax.networks.protocol import Model
 from ibjax.progress import Progress
-from ibjax.schedule.phases import of_words
 from ibjax.training.schedule import costs, phases_at
 from ibjax.trajectory.provenance import origin
 from ibjax.trajectory.trajectory import Trajectory
@@ -137,7 +137,7 @@ class Doubts:
     def __init__(self) -> None:
         self._lost = self._total = 0
         self._bounds = ""
-        self._phases: dict[str, list[int]] = {}
+        self._phases: dict[tuple[int, str], list[int]] = {}  # two phases may have the same words
 
     def add(self, trajectory: Trajectory) -> None:
         """Look at a part of the run, or at all of it."""
@@ -145,15 +145,15 @@ class Doubts:
         self._total += trajectory.seeds.size
         if not self._bounds and not (bounds := check_bounds(trajectory)).ok:
             self._bounds = str(bounds)
-        for text, seeds in _stuck(trajectory).items():
-            self._phases.setdefault(text, []).extend(seeds)
+        for what, seeds in astray(trajectory).items():
+            self._phases.setdefault(what, []).extend(seeds)
 
     def warn(self, stacklevel: int) -> None:
         """Say so, to the function so many calls above.
 
         Warns:
           RuntimeWarning: some networks diverged; information values break their bounds; phases that networks never
-            left; walks that hardly move, or move too freely.
+            left, or came to after their end; walks that hardly move, or move too freely.
         """
         if self._lost:
             text = f"{self._lost} of {self._total} networks diverged: their entries are NaN from there on"
@@ -161,28 +161,11 @@ class Doubts:
         if self._bounds:
             text = f"information values break their bounds; do not trust them\n{self._bounds}"
             warnings.warn(text, RuntimeWarning, stacklevel=stacklevel)
-        for text, seeds in self._phases.items():
+        for (_, text), seeds in sorted(self._phases.items()):
             some = ", ".join(map(str, seeds[:10])) + ", ..." * (len(seeds) > 10)
             warnings.warn(
                 f"{text}: {len(seeds)} of {self._total} networks (seeds {some})", RuntimeWarning, stacklevel=stacklevel
             )
-
-
-def _stuck(trajectory: Trajectory) -> dict[str, list[int]]:
-    """Seeds of which something is to be said, by what: their phase did not end, or their walk does not walk."""
-    config = trajectory.config["config"]
-    schedule = [of_words(text) for text in config["phases"]]
-    found: dict[str, npt.NDArray[np.bool_]] = {}
-    for number, phase in enumerate(schedule[:-1]):
-        text = f"phase {phase.words!r} never ended; allowed: a condition that comes true, or more epochs"
-        found[text] = trajectory.extras["phase"][:, -1] == number
-    if (share := trajectory.extras.get("acceptance")) is not None:
-        walked = np.isfinite(share)
-        last = share[np.arange(len(share)), share.shape[1] - 1 - np.argmax(walked[:, ::-1], axis=1)]
-        change = "another scale, or a longer warm-up that adapts it"
-        found[f"fewer than 1% of the moves are accepted; try a higher temperature or bound, {change}"] = last < 0.01
-        found[f"more than 99% of the moves are accepted; try {change}"] = last > 0.99
-    return {text: trajectory.seeds[where & trajectory.healthy].tolist() for text, where in found.items() if where.any()}
 
 
 def _extras(
@@ -209,7 +192,7 @@ def _phase_extras(
     schedule, epochs = config.schedule, np.array(config.logged)
     began, moves = stages[:, -1, : len(schedule)], stages[:, :, len(schedule) :].astype(np.int64)
     forward, backward = costs(schedule, began, epochs, mask.sum(axis=1), model)
-    found: dict[str, npt.NDArray[Any]] = {"phase": phases_at(began, epochs)}
+    found: dict[str, npt.NDArray[Any]] = {"phase": phases_at(began, epochs), "phase_began": began}
     found |= {"cost_forward": forward, "cost_backward": backward}
     if any(phase.settings.walks for phase in schedule):
         proposed, accepted, refused = np.moveaxis(np.diff(moves, axis=1, prepend=0), 2, 0)

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from ibjax import _checks
-from ibjax.analysis.phases import normalised_gradients, phase_change
+from ibjax.analysis.phases import check_gradients, normalised_gradients, phase_change
 from ibjax.analysis.phases import snr as signal_to_noise
 from ibjax.analysis.statistics import geometric_mean_over_seeds, mean_over_seeds
 from ibjax.figures.style import (
@@ -63,9 +63,13 @@ def gradients(trajectory: Trajectory, *, phase: bool = True, ax: Axes | None = N
 
     Figure 4 of arXiv 1703.00810; geometric means over networks. With `phase` the grey line is the whole network's
     change from drift to diffusion, the grey band its 95% interval over seeds.
+
+    Raises:
+      TrajectoryError: no network has gradients.
     """
+    mean, std = normalised_gradients(trajectory)
+    check_gradients(trajectory)
     with canvas(ax, height=3.0) as ax:
-        mean, std = normalised_gradients(trajectory)
         _layers(ax, trajectory, mean, geometric=True)
         _layers(ax, trajectory, std, geometric=True, linestyle=DASHED, named=False)
         ax.set_ylabel("gradient norm / weight norm")

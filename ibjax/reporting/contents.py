@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ibjax.analysis.bounds import further_estimators, informations
-from ibjax.analysis.phases import normalised_gradients, phase_change
+from ibjax.analysis.phases import check_gradients, normalised_gradients, phase_change
 from ibjax.analysis.statistics import Estimate, Values, geometric_mean_over_seeds, mean_over_seeds
 from ibjax.bottleneck.curve import Curve
 from ibjax.figures.style import layer_colours, layer_markers
@@ -150,6 +150,7 @@ def _gradients(trajectory: Trajectory) -> dict[str, Any]:
     """Geometric means of the gradients' norms, over that of the weights if it is there, and the phase change."""
     normalised = "weight_norm" not in trajectory.absent
     try:
+        check_gradients(trajectory)
         if normalised:
             mean, std = normalised_gradients(trajectory)
         else:

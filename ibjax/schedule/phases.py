@@ -50,7 +50,7 @@ class Phase:
       rule: how weights are updated, a name of `RULES`.
       until: the epoch after which it ends, a `Condition` of each network, or None for the end of the run.
       batch_size: patterns of a batch, "all" of them, or None for that of the run.
-      settings: the rule's options.
+      settings: the rule's options, each of which `Phase` takes by name.
 
     Raises:
       ValueError, TypeError: a rule or an option that there is not, or a value that is not allowed.
@@ -67,6 +67,7 @@ class Phase:
         *,
         until: int | str | Condition | None = None,
         batch_size: int | str | None = None,
+        settings: Settings | None = None,
         **options: Any,
     ) -> None:
         known = tuple(kinds(settings_of(rule)))
@@ -76,14 +77,22 @@ class Phase:
         put = object.__setattr__  # the class is frozen
         put(self, "rule", rule)
         put(self, "until", _until(until))
-        if batch_size is not None and batch_size != "all":
-            batch_size = _checks.integer("batch_size", batch_size, 1, 10**9)
-        put(self, "batch_size", batch_size)
+        put(self, "batch_size", _batch_size(batch_size))
+        if settings is not None:  # of the phase that `dataclasses.replace` copies
+            if type(settings) is not settings_of(rule):
+                raise TypeError(f"settings = {settings!r} of {rule!r}; allowed: an ibjax.Phase({rule!r}, ...) anew")
+            options = {name: getattr(settings, name) for name in known} | options
         put(self, "settings", settings_of(rule)(**options))
         if isinstance(self.until, Condition) and self.until.quantity == SNR and not self.settings.gradient:
             raise ValueError(
                 f"until = 'snr<{self.until.value:g}' of {rule!r}, which takes no gradient; allowed: {_UNTIL}"
             )
+
+    def batch_of(self, of_run: int | None) -> int | None:
+        """Patterns of a batch, where those of the run's are so many; None for all of them."""
+        if self.batch_size is None:  # what takes no gradient of a batch has a distribution only if all patterns decide
+            return of_run if self.settings.gradient and self.rule != "bottleneck" else None
+        return None if isinstance(self.batch_size, str) else self.batch_size
 
     @property
     def words(self) -> str:
@@ -97,7 +106,23 @@ class Phase:
             for name in kinds(settings_of(self.rule))
             if getattr(self.settings, name) != getattr(default, name)
         }
-        return ":".join([self.rule, *(f"{name}={str(value).lower()}" for name, value in given.items())])
+        return ":".join([self.rule, *(f"{name}={_word(value)}" for name, value in given.items())])
+
+
+def _word(value: Any) -> str:
+    """A value of an option; names stay as they are."""
+    return value if isinstance(value, str) else str(value).lower()
+
+
+def _batch_size(value: Any) -> int | str | None:
+    if value is None:
+        return None
+    if isinstance(value, str) and value == "all":
+        return "all"
+    try:
+        return _checks.integer("batch_size", value, 1, 10**9)
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"{error}, or 'all' training patterns") from None
 
 
 def _until(value: Any) -> int | Condition | None:
@@ -131,7 +156,9 @@ def of_words(text: str) -> Phase:
     options: dict[str, Any] = {}
     for name, equals, value in (part.partition("=") for part in parts):
         if not equals:
-            raise ValueError(f"{name!r} in the phase {text!r}; allowed: {rule}:OPTION=VALUE:OPTION=VALUE ...")
+            raise ValueError(
+                f"{name!r} in the phase {text!r}; allowed: {rule}:OPTION=VALUE:OPTION=VALUE ..., none with ':' in it"
+            )
         if name in options:
             raise ValueError(f"{name} more than once in the phase {text!r}; allowed: each at most once")
         if name == "batch_size":

@@ -17,8 +17,10 @@ PROPOSALS = ("all", "layer", "unit", "weight")
 
 
 def _layer(field: str, value: Any) -> str:
-    if not isinstance(value, str) or not value or ":" in value:
+    if not isinstance(value, str) or not value:
         raise TypeError(f"{field} = {value!r}; allowed: the name of a layer, such as 'hidden_5'")
+    if ":" in value:
+        raise ValueError(f"{field} = {value!r}; allowed: a name without ':', which stands between a phase's options")
     return value
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Arrays = Mapping[str, npt.NDArray[Any]]
 """What a file holds, by key (`Trajectory.arrays`)."""
 
-_DIMENSIONS = {"S": "seed", "E": "epoch", "L": "layer", "N": "pattern", "P": "parameter"}
+_DIMENSIONS = {"S": "seed", "E": "epoch", "L": "layer", "N": "pattern", "P": "parameter", "R": "training_phase"}
 _NAMES = {
     "i_xt": ("I(X;T)", "bits"),
     "i_ty": ("I(T;Y)", "bits"),

@@ -3,8 +3,8 @@
 Schema 1 has every array of `AXES`. Schema 2 may lack those of `OPTIONAL`, which not every training loop can give; a
 trajectory that lacks none is written as schema 1.
 
-Shapes: S seeds, E logged epochs, L layers (hidden layers in order, then the output), N input patterns, P parameters;
-* any further axes.
+Shapes: S seeds, E logged epochs, L layers (hidden layers in order, then the output), N input patterns, P parameters,
+R phases; * any further axes.
 """
 
 import json
@@ -48,6 +48,7 @@ _EXTRAS = {
     "i_xt_error": "SEL",
     "i_ty_error": "SEL",
     "phase": "SE",
+    "phase_began": "SR",
     "cost_forward": "SE",
     "cost_backward": "SE",
     "acceptance": "SE",

@@ -101,9 +101,11 @@ class Metropolis:
         """Whether a move from one energy to another, finite one is accepted, () bool."""
         if self.temperature == 0:
             return new <= energy
-        # From an energy that is not finite every finite one is a way out.
         ratio = jnp.exp(-(new - energy) / self.temperature)
-        return (jax.random.uniform(key, (), energy.dtype) < ratio) | ~jnp.isfinite(energy)
+        chance = jax.random.uniform(key, (), energy.dtype) < ratio
+        # A move that does not rise is always taken: said here too, as a temperature that the precision rounds to 0
+        # makes the ratio of a level one 0/0. From an energy that is not finite every finite one is a way out.
+        return (new <= energy) | chance | ~jnp.isfinite(energy)
 
     def count(self, walk: Walk, accept: Array, finite: Array) -> Walk:
         """The walk after one more move."""
@@ -142,15 +144,23 @@ def groups_of(proposal: str, n_params: int, places: Any) -> npt.NDArray[np.int32
         return None
     if proposal == "weight":
         return np.arange(n_params, dtype=np.int32)
-    if not isinstance(places, list):
+    if not isinstance(places, list) or not all(map(_is_dense, places)):
         raise ValueError(
             f"proposal = {proposal!r} with network=...; allowed: 'all' or 'weight', or the built-in network, whose "
             "layers ibjax knows"
         )
-    groups, first = np.empty(n_params, np.int32), 0
+    groups, first = np.full(n_params, -1, np.int32), 0
     for layer in places:
         units = np.arange(len(layer["bias"])) if proposal == "unit" else np.zeros(len(layer["bias"]), int)
         groups[layer["bias"]] = first + units
         groups[layer["kernel"]] = first + units  # the last axis of a kernel is that of the units
         first += int(units.max()) + 1
     return groups
+
+
+def _is_dense(layer: Any) -> bool:
+    """Whether these are the places of a kernel, whose last axis is that of the units, and of their biases alone."""
+    if not isinstance(layer, dict) or layer.keys() != {"kernel", "bias"}:
+        return False
+    shapes = [np.shape(layer[part]) for part in ("kernel", "bias")]
+    return len(shapes[0]) > 0 and shapes[0][-1:] == shapes[1]
