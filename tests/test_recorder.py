@@ -295,22 +295,44 @@ def test_what_only_some_logs_were_given_is_nan_in_the_others() -> None:
     assert "train_accuracy" in traj.absent
 
 
-def test_activations_that_are_not_finite_count_as_diverged() -> None:
-    recorder = Recorder(LABELS, seeds=2)
+def test_activations_that_are_not_finite_count_as_diverged(tmp_path: Path) -> None:
+    """The flag says so; nothing is lost but what cannot be measured, the layer at that log."""
+    path = tmp_path / "mine.npz"
+    recorder = Recorder(LABELS, seeds=2, estimators=("histogram", "kde"), path=path)
     both = {name: np.stack([array, array]) for name, array in layers().items()}
     recorder.log(0, both)
     broken = {name: array.copy() for name, array in both.items()}
     broken["last"][1, 3, 0] = np.nan
-    with pytest.warns(RuntimeWarning, match=r"epoch 1: activations of last are not finite; 1 of 2 networks"):
-        recorder.log(1, broken, loss=[0.1, 0.2])
+    with pytest.warns(RuntimeWarning, match=r"epoch 1: not finite: activations of last; 1 of 2 networks count as div"):
+        recorder.log(1, broken, loss=[0.1, 0.2], accuracy=0.5 * np.ones(2))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         recorder.log(2, broken, loss=[0.1, 0.2])  # said once
-    traj = recorder.trajectory()
-    assert traj.diverged.tolist() == [False, True]
-    assert np.isnan(traj.i_xt[1, 1:]).all()
-    assert np.isnan(traj.train_loss[1, 1:]).all()
-    assert np.isfinite(traj.i_xt[0]).all()
+        again = Recorder(LABELS, seeds=2, estimators=("histogram", "kde"), path=path)
+        again.log(3, both, loss=[0.1, 0.2])
+    for traj in (again.trajectory(), ibjax.load(path)):
+        assert traj.diverged.tolist() == [False, True]
+        np.testing.assert_array_equal(traj.train_loss, [[np.nan, 0.1, 0.1, 0.1], [np.nan, 0.2, 0.2, 0.2]])
+        for values in (traj.i_xt, traj.i_ty, *(traj.extras[key] for key in ("i_xt_kde", "singleton_share"))):
+            assert np.isnan(values[1]).tolist() == [[False, False], [False, True], [False, True], [False, False]]
+            assert np.isfinite(values[0]).all()
+    again.rewind(0)
+    assert not again.trajectory().diverged.any()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_loss_that_is_not_finite_counts_as_diverged(tmp_path: Path, value: float) -> None:
+    path = tmp_path / "mine.npz"
+    recorder = Recorder(LABELS, path=path)
+    recorder.log(0, layers())  # without a loss, which says nothing
+    with pytest.warns(RuntimeWarning, match=r"epoch 1: not finite: test_loss; 1 of 1 networks count as diverged"):
+        recorder.log(1, layers(), loss={"train": 1.0, "test": value})
+    recorder.log(2, layers(), loss=1.0)
+    traj = ibjax.load(path)
+    assert traj.diverged.all()
+    assert np.isfinite(traj.i_xt).all()
+    np.testing.assert_array_equal(traj.train_loss, [[np.nan, 1, 1]])
+    np.testing.assert_array_equal(traj.test_loss, [[np.nan, value, np.nan]])
 
 
 def test_a_file_is_continued(tmp_path: Path) -> None:

@@ -20,12 +20,13 @@ from ibjax.data.dataset import Dataset
 from ibjax.information.estimator import Estimator, describe
 from ibjax.probability import FloatArray
 from ibjax.recorder.arrays import as_array
+from ibjax.recorder.complaints import divergence
 from ibjax.trajectory.provenance import differing_entries, origin
 from ibjax.trajectory.schema import AXES, extra_axes
 from ibjax.trajectory.trajectory import Trajectory
 
 Log = dict[str, npt.NDArray[Any]]
-"""What is measured at one epoch, by the trajectory's keys: (S,) or (S, L) each."""
+"""What is measured at one epoch, by the trajectory's keys, (S,) or (S, L) each; "diverged": whether it shows there."""
 
 
 def rows(inputs: Any) -> npt.NDArray[np.float64] | None:
@@ -103,11 +104,8 @@ def to_trajectory(
       data: `p_y_given_x` and `p_x` for the file.
       entropies: those of `entropies`.
     """
-    keys = dict.fromkeys(key for log in logs for key in log)
+    keys = dict.fromkeys(key for log in logs for key in log if key != "diverged")
     arrays = {key: np.stack(_filled(key, logs), axis=1) for key in keys}
-    lost = np.logical_or.accumulate(~np.isfinite(arrays["i_xt"]).all(axis=2), axis=1)  # once diverged, diverged
-    for array in arrays.values():
-        array[lost] = np.nan
     estimators = recorder["estimators"]
     first = next(iter(estimators))
     measured = {} if first == "histogram" else {"measured": {"estimator": first, **estimators[first]}}
@@ -123,7 +121,7 @@ def to_trajectory(
         epochs=np.array(epochs, np.int64),
         layer_names=tuple(widths),
         layer_widths=tuple(widths.values()),
-        diverged=lost[:, -1],
+        diverged=np.logical_or.reduce([log["diverged"] for log in logs]),  # once diverged, diverged
         extras={**{key: array for key, array in arrays.items() if key not in AXES}, **data},
         **fields,
     )
@@ -150,4 +148,7 @@ def from_trajectory(trajectory: Trajectory, recorder: Mapping[str, Any]) -> list
     every = {key: getattr(trajectory, key) for key in AXES if key not in trajectory.absent} | dict(trajectory.extras)
     axes = {key: AXES.get(key) or extra_axes(key, names) for key in every}
     over_epochs = [key for key in every if axes[key].startswith("SE")]
-    return [{key: np.array(every[key][:, place]) for key in over_epochs} for place in range(trajectory.epochs.size)]
+    logs = [{key: np.array(every[key][:, place]) for key in over_epochs} for place in range(trajectory.epochs.size)]
+    for log, signs in zip(logs, divergence(logs), strict=True):
+        log["diverged"] = signs & trajectory.diverged
+    return logs

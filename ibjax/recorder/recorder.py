@@ -19,6 +19,7 @@ from ibjax.analysis.bounds import check_bounds
 from ibjax.recorder import assembly
 from ibjax.recorder.arrays import as_array, as_layer, checked_names, conditional, halves, layers_of, numbers
 from ibjax.recorder.assembly import Log
+from ibjax.recorder.complaints import lost, warn_diverged
 from ibjax.recorder.gradients import GradientSpread, kernel_norms, stacked
 from ibjax.recorder.measurement import LayerMeasurement, estimators_of
 from ibjax.trajectory.reading import load
@@ -162,7 +163,7 @@ class Recorder:
           OSError: `path` cannot be written, or has been changed by somebody else; the same log can be tried again.
 
         Warns:
-          RuntimeWarning: activations that are not finite; the network counts as diverged from here on.
+          RuntimeWarning: activations or a loss that are not finite; the network counts as diverged.
         """
         epoch = self._check_epoch(epoch)
         layers = layers_of(activations, self._names)
@@ -176,7 +177,9 @@ class Recorder:
         for number, (name, array) in enumerate(arrays.items()):
             for key, value in self._measure(array, (epoch, number), bounded=self._is_bounded(name)).items():
                 record.setdefault(key, np.full((size, len(arrays)), np.nan, value.dtype))[:, number] = value
-        self._warn_diverged(epoch, arrays, record)
+        record["diverged"] = lost(record)
+        before = np.logical_or.reduce([log["diverged"] for log in self._logs] or [np.zeros(size, bool)])
+        warn_diverged(epoch, tuple(arrays), record, before)
         self._widths = {name: array.shape[2] for name, array in arrays.items()}
         self._epochs.append(epoch)
         self._logs.append(record)
@@ -285,16 +288,3 @@ class Recorder:
 
     def _is_bounded(self, name: str) -> bool:
         return self._bounded if isinstance(self._bounded, bool) else name in self._bounded
-
-    def _warn_diverged(self, epoch: int, arrays: Mapping[str, Any], record: Log) -> None:
-        lost = ~np.isfinite(record["i_xt"])
-        before = self._logs[-1]["i_xt"] if self._logs else np.zeros_like(record["i_xt"])
-        fresh = lost.any(axis=1) & np.isfinite(before).all(axis=1)
-        if fresh.any():
-            layers = [name for place, name in enumerate(arrays) if lost[fresh, place].any()]
-            warnings.warn(
-                f"epoch {epoch}: activations of {', '.join(layers)} are not finite; {int(fresh.sum())} of "
-                f"{len(self._seeds)} networks count as diverged from here on",
-                RuntimeWarning,
-                stacklevel=3,
-            )
