@@ -112,6 +112,17 @@ def test_labels_of_every_kind(labels: Any, same: bool) -> None:
     assert np.array_equal(traj.i_xt, expected.i_xt)
 
 
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_probabilities_of_few_bits_sum_to_one(dtype: Any) -> None:
+    """Their rows miss 1 by what their type rounds to."""
+    p = jax.nn.softmax(jnp.asarray(RNG.normal(size=(N, 5))), axis=1).astype(dtype)
+    assert abs(np.asarray(p, np.float64).sum(axis=1) - 1).max() > 1e-6
+    for recorder in (Recorder(p), Recorder(p_y_given_x=p)):
+        rows = recorded(recorder, 1).extras["p_y_given_x"]
+        np.testing.assert_allclose(rows.sum(axis=1), 1, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(rows, np.asarray(p, np.float64), rtol=0.02)
+
+
 def test_real_labels_are_put_into_cells_of_equal_population() -> None:
     y = RNG.normal(size=N)
     traj = recorded(Recorder(y, label_cells=4), 1)
@@ -172,6 +183,12 @@ class OnAccelerator(ByDlpack):
 
     def cpu(self) -> ByDlpack:
         return ByDlpack(self._array)
+
+
+class Sparse:
+    """As a tensor of PyTorch in another layout."""
+
+    is_sparse = True
 
 
 class OnlyGet(Exported):
@@ -320,6 +337,17 @@ def test_activations_that_are_not_finite_count_as_diverged(tmp_path: Path) -> No
     assert not again.trajectory().diverged.any()
 
 
+def test_a_layer_that_is_not_bounded_is_told_once() -> None:
+    recorder = Recorder(LABELS, bounded=True)
+    wide = np.tile(np.array([0.5, 2.0], np.float32), (N, 1))
+    with pytest.warns(RuntimeWarning, match=r"layer 'wide' is bounded, but 0.5 of its activations lie outside") as told:
+        recorder.log(0, {"wide": wide, "within": wide / 2})
+    assert len(told) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        recorder.log(1, {"wide": wide, "within": wide / 2})
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_loss_that_is_not_finite_counts_as_diverged(tmp_path: Path, value: float) -> None:
     path = tmp_path / "mine.npz"
@@ -372,6 +400,13 @@ def test_a_log_that_cannot_be_written_can_be_tried_again(tmp_path: Path) -> None
     folder.mkdir()
     recorder.log(0, layers())
     assert ibjax.load(folder / "mine.npz").gradient_mean[0, 0, 0] == pytest.approx(6**0.5)
+
+
+def test_no_gradients_and_no_kernels_are_as_none_given() -> None:
+    recorder = Recorder(LABELS)
+    recorder.add_gradients({})
+    recorder.log(0, layers(), gradients={}, weights={})
+    assert {"gradient_mean", "weight_norm"} <= set(recorder.trajectory().absent)
 
 
 def test_two_recorders_do_not_write_one_file(tmp_path: Path) -> None:
@@ -469,6 +504,13 @@ def test_the_trajectory_is_taken_by_the_commands(tmp_path: Path, capsys: pytest.
             ValueError,
             r"estimators\[0\] = 'kd'; .*mean 'kde'",
         ),
+        ({"labels": "labels.npy"}, TypeError, r"labels are of type builtins.str; allowed: an array or a list"),
+        ({"labels": b"labels.npy"}, TypeError, r"labels are of type builtins.bytes; allowed"),
+        ({"labels": {"a": 1, "b": 0}}, TypeError, r"labels are of type builtins.dict; allowed"),
+        ({"labels": [1, "a"] * 30}, TypeError, r"labels hold names and 1; allowed: all names, or all numbers"),
+        ({"labels": np.array(["a", "b", None] * 20, object)}, TypeError, r"labels hold names and None"),
+        ({"labels": np.array(["a", "b", np.nan] * 20, object)}, TypeError, r"labels hold names and nan"),
+        ({"labels": np.full((N, 3), 0.4, np.float16)}, ValueError, r"p_y_given_x sums to 1.1997.* in row 0"),
         ({"labels": np.array([np.inf, 1.0] * 30)}, ValueError, r"labels hold NaN or infinite values; allowed: whole"),
         ({"p_y_given_x": [0.5]}, ValueError, r"p_y_given_x has shape \(1,\); allowed: .* at least 2 patterns"),
         ({"labels": LABELS, "bins": 1}, ValueError, r"bins = 1; allowed: an integer from 2 to 4096"),
@@ -503,8 +545,9 @@ def test_wrong_arguments_are_refused(options: dict[str, Any], error: type[Except
             r"activations are of 1, '1'; allowed: different names",
         ),
         ({}, 0, layers(), {"accuracy": 57.0}, r"train_accuracy = 57; allowed: 0 to 1"),
-        ({}, 0, layers(), {"weights": [np.ones(3)]}, r"weights = .*; allowed: a dict of at least one array, by layer"),
-        ({}, 0, layers(), {"gradients": {}}, r"gradients = {}; allowed: a dict of at least one array, by layer"),
+        ({}, 0, layers(), {"weights": [np.ones(3)]}, r"weights = .*; allowed: a dict of arrays, by layer"),
+        ({}, 0, [np.zeros((3, N, 2))], {}, r"is the first axis that of networks\? Recorder\(\.\.\., seeds=3\)"),
+        ({}, 0, [Sparse()], {}, r"layer 'layer_1' is of .*Sparse, sparse; allowed: a dense array"),
         ({}, 0, np.zeros((N, 2)), {}, r"activations are of type numpy.ndarray; allowed: a dict or a list of arrays"),
         (
             {},

@@ -59,3 +59,25 @@ def warn_diverged(
         RuntimeWarning,
         stacklevel=3,
     )
+
+
+def warn_outside(name: str, array: Any) -> bool:
+    """Says, to the caller of the method that calls this, which share of a bounded layer lies outside [-1, 1].
+
+    Args:
+      name: of the layer.
+      array: (S, N, U).
+
+    Returns:
+      Whether there was something to say.
+    """
+    count = int(((array > 1.0) | (array < -1.0)).sum())
+    if count:
+        share = f"{count / array.size:.2g} of its activations"
+        warnings.warn(
+            f"layer {name!r} is bounded, but {share} lie outside [-1, 1], and count in the "
+            " outermost cells; allowed: bounded only for layers within [-1, 1]",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return bool(count)

@@ -19,8 +19,8 @@ from ibjax.analysis.bounds import check_bounds
 from ibjax.recorder import assembly
 from ibjax.recorder.arrays import as_array, as_layer, checked_names, conditional, halves, layers_of, numbers
 from ibjax.recorder.assembly import Log
-from ibjax.recorder.complaints import lost, warn_diverged
-from ibjax.recorder.gradients import GradientSpread, kernel_norms, stacked
+from ibjax.recorder.complaints import lost, warn_diverged, warn_outside
+from ibjax.recorder.gradients import GradientSpread, by_layer, kernel_norms, stacked
 from ibjax.recorder.measurement import LayerMeasurement, estimators_of
 from ibjax.trajectory.reading import load
 from ibjax.trajectory.trajectory import Trajectory
@@ -103,6 +103,7 @@ class Recorder:
         self._epochs: list[int] = []
         self._logs: list[Log] = []
         self._widths: dict[str, int] = {}
+        self._told: set[str] = set()  # bounded layers of which it has been said that they are not
         self._path = None if path is None else Path(path)
         if self._path is not None:
             check_target(Path(os.path.realpath(self._path)), overwrite=True)
@@ -153,7 +154,7 @@ class Recorder:
           loss: of the training patterns, nats, a number or (S,); or {"train": ..., "test": ...}, either.
           accuracy: likewise, in 0..1.
           gradients: by layer, the minibatch gradients of its kernel since the log before, (M, ...) of M minibatches,
-            (S, M, ...) with `seeds`; those given by `add_gradients` need not be given here.
+            (S, M, ...) with `seeds`; those given by `add_gradients` need not be given here. None and {} are the same.
           weights: by layer, its kernel, (...) or (S, ...) with `seeds`, whose norm is stored.
 
         Raises:
@@ -163,7 +164,8 @@ class Recorder:
           OSError: `path` cannot be written, or has been changed by somebody else; the same log can be tried again.
 
         Warns:
-          RuntimeWarning: activations or a loss that are not finite; the network counts as diverged.
+          RuntimeWarning: activations or a loss that are not finite; the network counts as diverged. Once for each
+            layer: it is `bounded`, and has activations outside [-1, 1].
         """
         epoch = self._check_epoch(epoch)
         layers = layers_of(activations, self._names)
@@ -175,6 +177,8 @@ class Recorder:
         record = self._given_values(arrays, loss, accuracy, gradients, weights)
         size = len(self._seeds)
         for number, (name, array) in enumerate(arrays.items()):
+            if self._is_bounded(name) and name not in self._told and warn_outside(name, array):
+                self._told.add(name)
             for key, value in self._measure(array, (epoch, number), bounded=self._is_bounded(name)).items():
                 record.setdefault(key, np.full((size, len(arrays)), np.nan, value.dtype))[:, number] = value
         record["diverged"] = lost(record)
@@ -194,7 +198,8 @@ class Recorder:
     def _given_values(self, arrays: Mapping[str, Any], loss: Any, accuracy: Any, gradients: Any, weights: Any) -> Log:
         """What `log` was given beside the activations."""
         size, record = len(self._seeds), Log()
-        spread = self._gradients if gradients is None else stacked(gradients, size, seed_axis=self._seed_axis)
+        together = by_layer("gradients", gradients)
+        spread = stacked(together, size, seed_axis=self._seed_axis) if together else self._gradients
         for field, value in (("loss", loss), ("accuracy", accuracy)):
             if value is not None:
                 record |= halves(field, value, size)
@@ -204,8 +209,8 @@ class Recorder:
             except ValueError:
                 self._gradients.clear()  # of layers that are not there: others would be refused beside them
                 raise
-        if weights is not None:
-            record["weight_norm"] = kernel_norms(weights, tuple(arrays), size, seed_axis=self._seed_axis)
+        if kernels := by_layer("weights", weights):
+            record["weight_norm"] = kernel_norms(kernels, tuple(arrays), size, seed_axis=self._seed_axis)
         return record
 
     def add_gradients(self, gradients: Mapping[str, Any]) -> None:
