@@ -269,7 +269,7 @@ def test_an_estimator_that_needs_the_inputs(tmp_path: Path) -> None:
             assert traj.extras[f"{row}_edge"][0, 0, place] == pytest.approx(float(value), abs=1e-6)
     with pytest.raises(TypeError, match="inputs = None; allowed for 'edge': the patterns themselves"):
         Recorder(LABELS, estimators=("histogram", "edge"))
-    with pytest.raises(ValueError, match="inputs_sha256"):
+    with pytest.raises(ValueError, match="it is of another recorder; other inputs; allowed"):
         Recorder(LABELS, estimators=("histogram", "edge"), inputs=inputs[::-1], path=path)
 
 
@@ -382,9 +382,10 @@ def test_a_file_is_continued(tmp_path: Path) -> None:
 
 def test_a_file_is_continued_whatever_the_order_of_names(tmp_path: Path) -> None:
     path = tmp_path / "mine.npz"
-    Recorder(LABELS, path=path, bounded=("first", "last")).log(0, layers())
+    within = {name: array / 8 for name, array in layers().items()}
+    Recorder(LABELS, path=path, bounded=("first", "last")).log(0, within)
     again = Recorder(LABELS, path=path, bounded=["last", "first"])
-    again.log(1, layers(1))
+    again.log(1, within)
     assert again.epochs == (0, 1)
 
 
@@ -409,6 +410,22 @@ def test_no_gradients_and_no_kernels_are_as_none_given() -> None:
     assert {"gradient_mean", "weight_norm"} <= set(recorder.trajectory().absent)
 
 
+@pytest.mark.parametrize(
+    ("path", "error", "message"),
+    [
+        (
+            "nodir/mine.npz",
+            FileNotFoundError,
+            r"path = 'nodir/mine.npz' cannot be written: there is no folder '.*nodir'",
+        ),
+        (".", IsADirectoryError, r"path = '.' cannot be written: Is a directory"),
+    ],
+)
+def test_a_path_that_cannot_be_written_is_refused_at_once(path: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        Recorder(LABELS, path=path)
+
+
 def test_two_recorders_do_not_write_one_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.npz"
     first, second = Recorder(LABELS, path=path), Recorder(LABELS, path=path)
@@ -417,6 +434,13 @@ def test_two_recorders_do_not_write_one_file(tmp_path: Path) -> None:
         second.log(0, layers())
     first.log(1, layers(1))
     assert ibjax.load(path).epochs.tolist() == [0, 1]
+
+
+def test_a_recorder_tells_what_it_holds(tmp_path: Path) -> None:
+    recorder = Recorder(LABELS, path=tmp_path / "mine.npz")
+    assert repr(recorder).startswith("Recorder(0 logged epochs, layers not known yet, path '")
+    recorded(recorder, 3)
+    assert repr(recorder).startswith("Recorder(3 logged epochs 0..2, layers first last, path '")
 
 
 def test_rewind_forgets(tmp_path: Path) -> None:
@@ -453,7 +477,9 @@ def test_numbers_that_name_classes_may_be_large() -> None:
         ({"bounded": True}, r"bounded: False, here True"),
         ({"seed": 3}, r"seeds: \[0\], here \[3\]"),
         ({"layer_names": ("last", "first")}, r"it holds the layers first, last; allowed: those of layer_names"),
-        ({"labels": LABELS[::-1]}, r"labels_sha256"),
+        ({"labels": LABELS[::-1]}, r"it is of another recorder; other labels; allowed: an equal one"),
+        ({"labels": LABELS // 2}, r"it is of another recorder; other labels; allowed: an equal one"),
+        ({"estimators": ("kde",)}, r"it is of another recorder; estimators histogram, here kde; allowed"),
         ({"inputs": np.arange(N)[:, None] // 2}, r"h_x: 5.9"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
@@ -485,6 +511,26 @@ def test_the_trajectory_is_taken_by_the_commands(tmp_path: Path, capsys: pytest.
     assert f"{np.log2(3):.2f}"[:3] in capsys.readouterr().out
 
 
+def test_a_file_has_no_weights_to_measure_and_nothing_to_repeat(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.npz"
+    recorded(Recorder(LABELS, path=path), 1)
+    for command in (["measure", str(path), "--estimator", "kde"], ["rerun", str(path)]):
+        assert main(command) == 2
+        told = capsys.readouterr().err
+        assert str(path) in told
+        assert "it is of a recorder, which keeps no weights" in told.replace("' is of", "' it is of")
+
+
+def test_a_loss_that_one_of_two_was_given_is_named_as_absent() -> None:
+    pieces = [recorded(Recorder(LABELS), 1), recorded(Recorder(LABELS, seed=1), 1, loss=0.5)]
+    for order in (1, -1):
+        absent = "0" if order == 1 else "1"
+        with pytest.raises(ibjax.TrajectoryError, match=rf"differ in train_loss \(absent in {absent}\)"):
+            ibjax.concatenate(pieces[::order])
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
@@ -494,7 +540,11 @@ def test_the_trajectory_is_taken_by_the_commands(tmp_path: Path, capsys: pytest.
         ({"labels": np.zeros(N, int)}, ValueError, r"labels names one class, 0"),
         ({"labels": np.zeros((N, 2, 2))}, ValueError, r"labels have shape \(60, 2, 2\); allowed: \(N,\)"),
         ({"labels": np.ones(N) + 1j}, TypeError, r"labels"),
-        ({"labels": np.full((N, 2), 0.7)}, ValueError, r"p_y_given_x sums to 1.4 in row 0"),
+        (
+            {"labels": np.full((N, 2), 0.7)},
+            ValueError,
+            r"labels of shape \(60, 2\), as p\(y\|x\), sums to 1.4 in row 0",
+        ),
         ({"p_y_given_x": LABELS == 0, "label_cells": 2}, TypeError, r"label_cells = 2 with p_y_given_x; allowed: None"),
         ({"labels": LABELS, "label_cells": 1}, ValueError, r"label_cells = 1; allowed: an integer from 2 to 4096"),
         ({"labels": np.full(N, 0.5), "label_cells": 3}, ValueError, r"labels are all 0.5; allowed: at least 2"),
@@ -504,13 +554,24 @@ def test_the_trajectory_is_taken_by_the_commands(tmp_path: Path, capsys: pytest.
             ValueError,
             r"estimators\[0\] = 'kd'; .*mean 'kde'",
         ),
+        (
+            {"labels": LABELS, "estimators": {"kde": {}, "compressed": {"neighbors": 2, "samples": 2}}},
+            ValueError,
+            r"estimators\['compressed'\]: neighbors = 2; allowed",
+        ),
+        (
+            {"labels": LABELS, "estimators": {"histogram": {"bins": 10}}},
+            ValueError,
+            r"allowed: the argument bins, which the histogram takes",
+        ),
+        ({"labels": LABELS, "inputs": np.ones((N - 1, 2))}, ValueError, r"inputs have shape \(59, 2\); allowed: \(60,"),
         ({"labels": "labels.npy"}, TypeError, r"labels are of type builtins.str; allowed: an array or a list"),
         ({"labels": b"labels.npy"}, TypeError, r"labels are of type builtins.bytes; allowed"),
         ({"labels": {"a": 1, "b": 0}}, TypeError, r"labels are of type builtins.dict; allowed"),
         ({"labels": [1, "a"] * 30}, TypeError, r"labels hold names and 1; allowed: all names, or all numbers"),
         ({"labels": np.array(["a", "b", None] * 20, object)}, TypeError, r"labels hold names and None"),
         ({"labels": np.array(["a", "b", np.nan] * 20, object)}, TypeError, r"labels hold names and nan"),
-        ({"labels": np.full((N, 3), 0.4, np.float16)}, ValueError, r"p_y_given_x sums to 1.1997.* in row 0"),
+        ({"labels": np.full((N, 3), 0.4, np.float16)}, ValueError, r"labels of .* sums to 1.1997.* in row 0"),
         ({"labels": np.array([np.inf, 1.0] * 30)}, ValueError, r"labels hold NaN or infinite values; allowed: whole"),
         ({"p_y_given_x": [0.5]}, ValueError, r"p_y_given_x has shape \(1,\); allowed: .* at least 2 patterns"),
         ({"labels": LABELS, "bins": 1}, ValueError, r"bins = 1; allowed: an integer from 2 to 4096"),

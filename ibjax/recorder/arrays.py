@@ -96,7 +96,11 @@ def conditional(labels: Any, p_y_given_x: Any, label_cells: int | None) -> npt.N
     if array.ndim == 2:
         if label_cells is not None:
             raise ValueError(f"label_cells = {label_cells} for labels of shape {array.shape}; allowed: None")
-        return checked_conditional(_rows_of_one(array), len(array))
+        try:
+            return checked_conditional(_rows_of_one(array), len(array))
+        except ValueError as error:  # which speaks of what the labels are taken for
+            words = f"labels of shape {array.shape}, as p(y|x),"
+            raise ValueError(str(error).replace("p_y_given_x", words, 1)) from None
     if label_cells is not None:
         return _cells(array, integer("label_cells", label_cells, 2, 4096))
     if array.dtype.kind == "f" and not np.array_equal(array, np.round(array)):

@@ -76,7 +76,7 @@ def warn_outside(name: str, array: Any) -> bool:
         share = f"{count / array.size:.2g} of its activations"
         warnings.warn(
             f"layer {name!r} is bounded, but {share} lie outside [-1, 1], and count in the "
-            " outermost cells; allowed: bounded only for layers within [-1, 1]",
+            "outermost cells; allowed: bounded only for layers within [-1, 1]",
             RuntimeWarning,
             stacklevel=3,
         )

@@ -41,7 +41,7 @@ def estimators_of(value: Any, bins: int) -> tuple[Estimator, ...]:
       ValueError, TypeError: unknown ones, or options that are not allowed.
     """
     histogram = Histogram(bins=bins)
-    found = specifications("estimators", value)
+    found = specifications("estimators", value, histogram="the argument bins, which the histogram takes")
     if not found:
         raise ValueError("estimators is empty; allowed: at least one, such as ('histogram',)")
     return tuple(histogram if text == "histogram" else of_specification(text) for text in found)

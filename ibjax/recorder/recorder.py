@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from ibjax import _checks, probability
-from ibjax._files import check_target
 from ibjax.analysis.bounds import check_bounds
 from ibjax.recorder import assembly
 from ibjax.recorder.arrays import as_array, as_layer, checked_names, conditional, halves, layers_of, numbers
@@ -88,7 +87,7 @@ class Recorder:
         n = len(self._given)
         p_y_given = probability.checked_conditional(self._given, n)
         self._p_x = None if p_x is None else probability.checked_marginal(np.asarray(as_array("p_x", p_x)), n)
-        inputs = assembly.rows(inputs)
+        inputs = assembly.rows(inputs, n)
         self._entropies = assembly.entropies(p_y_given, self._p_x, inputs)
         estimators = estimators_of(estimators, bins)
         self._names = None if layer_names is None else checked_names("layer_names", layer_names)
@@ -106,8 +105,7 @@ class Recorder:
         self._told: set[str] = set()  # bounded layers of which it has been said that they are not
         self._path = None if path is None else Path(path)
         if self._path is not None:
-            check_target(Path(os.path.realpath(self._path)), overwrite=True)
-            self._seen = assembly.signature(self._path)
+            self._seen = assembly.checked_path(self._path)
             if self._seen is not None:
                 self._continue(self._path)
 
@@ -125,6 +123,12 @@ class Recorder:
             raise ValueError(f"path = {str(path)!r}: {error}") from error
         self._epochs = trajectory.epochs.tolist()
         self._widths = dict(zip(trajectory.layer_names, trajectory.layer_widths, strict=True))
+
+    def __repr__(self) -> str:
+        layers = " ".join(self.layer_names) if self.layer_names else "not known yet"
+        epochs = f" {self._epochs[0]}..{self._epochs[-1]}" if self._epochs else ""
+        path = "" if self._path is None else f", path {str(self._path)!r}"
+        return f"Recorder({len(self._epochs)} logged epochs{epochs}, layers {layers}{path})"
 
     @property
     def epochs(self) -> tuple[int, ...]:
