@@ -340,7 +340,7 @@ def test_restricted_entropies_are_those_of_the_smaller_set() -> None:
 
 
 def test_a_data_set_tells_what_it_is_in_a_line() -> None:
-    data = ibjax.Dataset(np.eye(4), np.array([0, 1, 0, 1]))
+    data = Dataset(np.eye(4), np.array([0, 1, 0, 1]))
     assert repr(data) == "Dataset(inputs (4, 4), p_y_given_x (4,), I(X;Y) 1 bits)"
-    weighted = ibjax.Dataset.from_targets(np.eye(4), [0.0, 1.0, 2.0, 3.0], bins=2, p_x=np.full(4, 0.25))
+    weighted = Dataset.from_targets(np.eye(4), [0.0, 1.0, 2.0, 3.0], bins=2, p_x=np.full(4, 0.25))
     assert "p_x given, targets (4, 1), I(X;Y) 1 bits" in repr(weighted)
