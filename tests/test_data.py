@@ -337,3 +337,10 @@ def test_restricted_entropies_are_those_of_the_smaller_set() -> None:
         part = Dataset(inputs[mask], task.p_y_given_x[mask], p_x[mask] / p_x[mask].sum())
         assert h == pytest.approx(part.h_x, abs=1e-12)
         assert i == pytest.approx(part.information, abs=1e-12)
+
+
+def test_a_data_set_tells_what_it_is_in_a_line() -> None:
+    data = Dataset(np.eye(4), np.array([0, 1, 0, 1]))
+    assert repr(data) == "Dataset(inputs (4, 4), p_y_given_x (4,), I(X;Y) 1 bits)"
+    weighted = Dataset.from_targets(np.eye(4), [0.0, 1.0, 2.0, 3.0], bins=2, p_x=np.full(4, 0.25))
+    assert "p_x given, targets (4, 1), I(X;Y) 1 bits" in repr(weighted)

@@ -146,7 +146,7 @@ class TestWatch:
                 twice(X)
             with pytest.raises(ValueError, match="layer '1' was called 2 times in 1 forward passes; allowed: once"):
                 activations["1"]
-        with watch(net) as activations:
+        with watch(net, ["fc1", "act1"]) as activations:
             net.fc2(net.fc1(X))
         with pytest.raises(ValueError, match="layer 'act1' was called 0 times in 1 forward passes"):
             dict(activations)
@@ -155,7 +155,7 @@ class TestWatch:
 
     def test_layers_that_return_no_tensor_of_patterns(self) -> None:
         net = nn.Sequential(OrderedDict(rnn=nn.LSTM(3, 2)))
-        with watch(net), pytest.raises(TypeError, match="layer 'rnn' returns a tuple; allowed: a tensor"):
+        with watch(net, ["rnn"]), pytest.raises(TypeError, match="layer 'rnn' returns a tuple; allowed: a tensor"):
             net(X)
         assert hooks_of(net) == 0
 
@@ -166,6 +166,30 @@ class TestWatch:
         net = nn.Sequential(OrderedDict(total=Total()))
         with watch(net), pytest.raises(ValueError, match="layer 'total' returns a tensor without axes"):
             net(X)
+
+    def test_without_names_what_is_no_layer_is_left_out(self) -> None:
+        class Mixed(nn.Module):  # type: ignore[misc]  # torch is not typed here
+            def __init__(self) -> None:
+                super().__init__()
+                self.unused, self.rnn, self.last = nn.Linear(3, 2), nn.LSTM(3, 2), nn.Linear(2, 2)
+
+            def forward(self, x: Any) -> Any:
+                return self.last(self.rnn(x)[0])
+
+        net = Mixed()
+        with watch(net) as activations:
+            net(X)
+        assert len(activations) == 1
+        recorder = ibjax.Recorder(torch.arange(10) % 2)
+        with pytest.warns(
+            RuntimeWarning, match=r"the layers 'unused' \(never called\), 'rnn' \(returns a tuple\)"
+        ) as told:
+            recorder.log(0, activations)
+        assert len(told) == 1
+        assert list(activations) == ["last"]  # said once
+        assert recorder.layer_names == ("last",)
+        with pytest.raises(ValueError, match="layer 'rnn' returns a tuple; allowed: layers that return a tensor"):
+            activations["rnn"]
 
     def test_passes_of_other_widths(self) -> None:
         net = nn.Sequential(nn.ReLU())

@@ -384,6 +384,18 @@ class TestCapture:
         with pytest.raises(ValueError, match=message):
             model_of(capture(LinenLogits(), layers), 5)
 
+    def test_a_part_called_twice_is_told_as_such(self) -> None:
+        """That what it returns is an array, as it should be, is not."""
+
+        class Tied(linen.Module):  # type: ignore[misc]  # flax is not typed here
+            @linen.compact  # type: ignore[untyped-decorator]
+            def __call__(self, x: jax.Array) -> Any:
+                tied = linen.Dense(5, name="tied")
+                return tied(jnp.tanh(tied(x)))
+
+        with pytest.raises(ValueError, match=r"layers = 'tied', which is called 2 times; allowed: parts called once"):
+            model_of(capture(Tied(), ["tied"]), 5)
+
     @pytest.mark.parametrize(
         ("layers", "error"), [("hidden", TypeError), (3, TypeError), ((), ValueError), (("a", "a"), ValueError)]
     )

@@ -112,6 +112,17 @@ def test_labels_of_every_kind(labels: Any, same: bool) -> None:
     assert np.array_equal(traj.i_xt, expected.i_xt)
 
 
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_probabilities_of_few_bits_sum_to_one(dtype: Any) -> None:
+    """Their rows miss 1 by what their type rounds to."""
+    p = jax.nn.softmax(jnp.asarray(RNG.normal(size=(N, 5))), axis=1).astype(dtype)
+    assert abs(np.asarray(p, np.float64).sum(axis=1) - 1).max() > 1e-6
+    for recorder in (Recorder(p), Recorder(p_y_given_x=p)):
+        rows = recorded(recorder, 1).extras["p_y_given_x"]
+        np.testing.assert_allclose(rows.sum(axis=1), 1, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(rows, np.asarray(p, np.float64), rtol=0.02)
+
+
 def test_real_labels_are_put_into_cells_of_equal_population() -> None:
     y = RNG.normal(size=N)
     traj = recorded(Recorder(y, label_cells=4), 1)
@@ -172,6 +183,12 @@ class OnAccelerator(ByDlpack):
 
     def cpu(self) -> ByDlpack:
         return ByDlpack(self._array)
+
+
+class Sparse:
+    """As a tensor of PyTorch in another layout."""
+
+    is_sparse = True
 
 
 class OnlyGet(Exported):
@@ -252,7 +269,7 @@ def test_an_estimator_that_needs_the_inputs(tmp_path: Path) -> None:
             assert traj.extras[f"{row}_edge"][0, 0, place] == pytest.approx(float(value), abs=1e-6)
     with pytest.raises(TypeError, match="inputs = None; allowed for 'edge': the patterns themselves"):
         Recorder(LABELS, estimators=("histogram", "edge"))
-    with pytest.raises(ValueError, match="inputs_sha256"):
+    with pytest.raises(ValueError, match="it is of another recorder; other inputs; allowed"):
         Recorder(LABELS, estimators=("histogram", "edge"), inputs=inputs[::-1], path=path)
 
 
@@ -295,22 +312,55 @@ def test_what_only_some_logs_were_given_is_nan_in_the_others() -> None:
     assert "train_accuracy" in traj.absent
 
 
-def test_activations_that_are_not_finite_count_as_diverged() -> None:
-    recorder = Recorder(LABELS, seeds=2)
+def test_activations_that_are_not_finite_count_as_diverged(tmp_path: Path) -> None:
+    """The flag says so; nothing is lost but what cannot be measured, the layer at that log."""
+    path = tmp_path / "mine.npz"
+    recorder = Recorder(LABELS, seeds=2, estimators=("histogram", "kde"), path=path)
     both = {name: np.stack([array, array]) for name, array in layers().items()}
     recorder.log(0, both)
     broken = {name: array.copy() for name, array in both.items()}
     broken["last"][1, 3, 0] = np.nan
-    with pytest.warns(RuntimeWarning, match=r"epoch 1: activations of last are not finite; 1 of 2 networks"):
-        recorder.log(1, broken, loss=[0.1, 0.2])
+    with pytest.warns(RuntimeWarning, match=r"epoch 1: not finite: activations of last; 1 of 2 networks count as div"):
+        recorder.log(1, broken, loss=[0.1, 0.2], accuracy=0.5 * np.ones(2))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         recorder.log(2, broken, loss=[0.1, 0.2])  # said once
-    traj = recorder.trajectory()
-    assert traj.diverged.tolist() == [False, True]
-    assert np.isnan(traj.i_xt[1, 1:]).all()
-    assert np.isnan(traj.train_loss[1, 1:]).all()
-    assert np.isfinite(traj.i_xt[0]).all()
+        again = Recorder(LABELS, seeds=2, estimators=("histogram", "kde"), path=path)
+        again.log(3, both, loss=[0.1, 0.2])
+    for traj in (again.trajectory(), ibjax.load(path)):
+        assert traj.diverged.tolist() == [False, True]
+        np.testing.assert_array_equal(traj.train_loss, [[np.nan, 0.1, 0.1, 0.1], [np.nan, 0.2, 0.2, 0.2]])
+        for values in (traj.i_xt, traj.i_ty, *(traj.extras[key] for key in ("i_xt_kde", "singleton_share"))):
+            assert np.isnan(values[1]).tolist() == [[False, False], [False, True], [False, True], [False, False]]
+            assert np.isfinite(values[0]).all()
+    again.rewind(0)
+    assert not again.trajectory().diverged.any()
+
+
+def test_a_layer_that_is_not_bounded_is_told_once() -> None:
+    recorder = Recorder(LABELS, bounded=True)
+    wide = np.tile(np.array([0.5, 2.0], np.float32), (N, 1))
+    with pytest.warns(RuntimeWarning, match=r"layer 'wide' is bounded, but 0.5 of its activations lie outside") as told:
+        recorder.log(0, {"wide": wide, "within": wide / 2})
+    assert len(told) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        recorder.log(1, {"wide": wide, "within": wide / 2})
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_loss_that_is_not_finite_counts_as_diverged(tmp_path: Path, value: float) -> None:
+    path = tmp_path / "mine.npz"
+    recorder = Recorder(LABELS, path=path)
+    recorder.log(0, layers())  # without a loss, which says nothing
+    with pytest.warns(RuntimeWarning, match=r"epoch 1: not finite: test_loss; 1 of 1 networks count as diverged"):
+        recorder.log(1, layers(), loss={"train": 1.0, "test": value})
+    recorder.log(2, layers(), loss=1.0)
+    traj = ibjax.load(path)
+    assert traj.diverged.all()
+    assert np.isfinite(traj.i_xt).all()
+    np.testing.assert_array_equal(traj.train_loss, [[np.nan, 1, 1]])
+    np.testing.assert_array_equal(traj.test_loss, [[np.nan, value, np.nan]])
 
 
 def test_a_file_is_continued(tmp_path: Path) -> None:
@@ -332,9 +382,10 @@ def test_a_file_is_continued(tmp_path: Path) -> None:
 
 def test_a_file_is_continued_whatever_the_order_of_names(tmp_path: Path) -> None:
     path = tmp_path / "mine.npz"
-    Recorder(LABELS, path=path, bounded=("first", "last")).log(0, layers())
+    within = {name: array / 8 for name, array in layers().items()}
+    Recorder(LABELS, path=path, bounded=("first", "last")).log(0, within)
     again = Recorder(LABELS, path=path, bounded=["last", "first"])
-    again.log(1, layers(1))
+    again.log(1, within)
     assert again.epochs == (0, 1)
 
 
@@ -352,6 +403,29 @@ def test_a_log_that_cannot_be_written_can_be_tried_again(tmp_path: Path) -> None
     assert ibjax.load(folder / "mine.npz").gradient_mean[0, 0, 0] == pytest.approx(6**0.5)
 
 
+def test_no_gradients_and_no_kernels_are_as_none_given() -> None:
+    recorder = Recorder(LABELS)
+    recorder.add_gradients({})
+    recorder.log(0, layers(), gradients={}, weights={})
+    assert {"gradient_mean", "weight_norm"} <= set(recorder.trajectory().absent)
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "message"),
+    [
+        (
+            "nodir/mine.npz",
+            FileNotFoundError,
+            r"path = 'nodir/mine.npz' cannot be written: there is no folder '.*nodir'",
+        ),
+        (".", IsADirectoryError, r"path = '.' cannot be written: Is a directory"),
+    ],
+)
+def test_a_path_that_cannot_be_written_is_refused_at_once(path: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        Recorder(LABELS, path=path)
+
+
 def test_two_recorders_do_not_write_one_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.npz"
     first, second = Recorder(LABELS, path=path), Recorder(LABELS, path=path)
@@ -360,6 +434,13 @@ def test_two_recorders_do_not_write_one_file(tmp_path: Path) -> None:
         second.log(0, layers())
     first.log(1, layers(1))
     assert ibjax.load(path).epochs.tolist() == [0, 1]
+
+
+def test_a_recorder_tells_what_it_holds(tmp_path: Path) -> None:
+    recorder = Recorder(LABELS, path=tmp_path / "mine.npz")
+    assert repr(recorder).startswith("Recorder(0 logged epochs, layers not known yet, path '")
+    recorded(recorder, 3)
+    assert repr(recorder).startswith("Recorder(3 logged epochs 0..2, layers first last, path '")
 
 
 def test_rewind_forgets(tmp_path: Path) -> None:
@@ -396,7 +477,9 @@ def test_numbers_that_name_classes_may_be_large() -> None:
         ({"bounded": True}, r"bounded: False, here True"),
         ({"seed": 3}, r"seeds: \[0\], here \[3\]"),
         ({"layer_names": ("last", "first")}, r"it holds the layers first, last; allowed: those of layer_names"),
-        ({"labels": LABELS[::-1]}, r"labels_sha256"),
+        ({"labels": LABELS[::-1]}, r"it is of another recorder; other labels; allowed: an equal one"),
+        ({"labels": LABELS // 2}, r"it is of another recorder; other labels; allowed: an equal one"),
+        ({"estimators": ("kde",)}, r"it is of another recorder; estimators histogram, here kde; allowed"),
         ({"inputs": np.arange(N)[:, None] // 2}, r"h_x: 5.9"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
@@ -428,6 +511,26 @@ def test_the_trajectory_is_taken_by_the_commands(tmp_path: Path, capsys: pytest.
     assert f"{np.log2(3):.2f}"[:3] in capsys.readouterr().out
 
 
+def test_a_file_has_no_weights_to_measure_and_nothing_to_repeat(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.npz"
+    recorded(Recorder(LABELS, path=path), 1)
+    for command in (["measure", str(path), "--estimator", "kde"], ["rerun", str(path)]):
+        assert main(command) == 2
+        told = capsys.readouterr().err
+        assert str(path) in told
+        assert "it is of a recorder, which keeps no weights" in told.replace("' is of", "' it is of")
+
+
+def test_a_loss_that_one_of_two_was_given_is_named_as_absent() -> None:
+    pieces = [recorded(Recorder(LABELS), 1), recorded(Recorder(LABELS, seed=1), 1, loss=0.5)]
+    for order in (1, -1):
+        absent = "0" if order == 1 else "1"
+        with pytest.raises(ibjax.TrajectoryError, match=rf"differ in train_loss \(absent in {absent}\)"):
+            ibjax.concatenate(pieces[::order])
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
@@ -437,7 +540,11 @@ def test_the_trajectory_is_taken_by_the_commands(tmp_path: Path, capsys: pytest.
         ({"labels": np.zeros(N, int)}, ValueError, r"labels names one class, 0"),
         ({"labels": np.zeros((N, 2, 2))}, ValueError, r"labels have shape \(60, 2, 2\); allowed: \(N,\)"),
         ({"labels": np.ones(N) + 1j}, TypeError, r"labels"),
-        ({"labels": np.full((N, 2), 0.7)}, ValueError, r"p_y_given_x sums to 1.4 in row 0"),
+        (
+            {"labels": np.full((N, 2), 0.7)},
+            ValueError,
+            r"labels of shape \(60, 2\), as p\(y\|x\), sums to 1.4 in row 0",
+        ),
         ({"p_y_given_x": LABELS == 0, "label_cells": 2}, TypeError, r"label_cells = 2 with p_y_given_x; allowed: None"),
         ({"labels": LABELS, "label_cells": 1}, ValueError, r"label_cells = 1; allowed: an integer from 2 to 4096"),
         ({"labels": np.full(N, 0.5), "label_cells": 3}, ValueError, r"labels are all 0.5; allowed: at least 2"),
@@ -447,6 +554,24 @@ def test_the_trajectory_is_taken_by_the_commands(tmp_path: Path, capsys: pytest.
             ValueError,
             r"estimators\[0\] = 'kd'; .*mean 'kde'",
         ),
+        (
+            {"labels": LABELS, "estimators": {"kde": {}, "compressed": {"neighbors": 2, "samples": 2}}},
+            ValueError,
+            r"estimators\['compressed'\]: neighbors = 2; allowed",
+        ),
+        (
+            {"labels": LABELS, "estimators": {"histogram": {"bins": 10}}},
+            ValueError,
+            r"allowed: the argument bins, which the histogram takes",
+        ),
+        ({"labels": LABELS, "inputs": np.ones((N - 1, 2))}, ValueError, r"inputs have shape \(59, 2\); allowed: \(60,"),
+        ({"labels": "labels.npy"}, TypeError, r"labels are of type builtins.str; allowed: an array or a list"),
+        ({"labels": b"labels.npy"}, TypeError, r"labels are of type builtins.bytes; allowed"),
+        ({"labels": {"a": 1, "b": 0}}, TypeError, r"labels are of type builtins.dict; allowed"),
+        ({"labels": [1, "a"] * 30}, TypeError, r"labels hold names and 1; allowed: all names, or all numbers"),
+        ({"labels": np.array(["a", "b", None] * 20, object)}, TypeError, r"labels hold names and None"),
+        ({"labels": np.array(["a", "b", np.nan] * 20, object)}, TypeError, r"labels hold names and nan"),
+        ({"labels": np.full((N, 3), 0.4, np.float16)}, ValueError, r"labels of .* sums to 1.1997.* in row 0"),
         ({"labels": np.array([np.inf, 1.0] * 30)}, ValueError, r"labels hold NaN or infinite values; allowed: whole"),
         ({"p_y_given_x": [0.5]}, ValueError, r"p_y_given_x has shape \(1,\); allowed: .* at least 2 patterns"),
         ({"labels": LABELS, "bins": 1}, ValueError, r"bins = 1; allowed: an integer from 2 to 4096"),
@@ -481,8 +606,9 @@ def test_wrong_arguments_are_refused(options: dict[str, Any], error: type[Except
             r"activations are of 1, '1'; allowed: different names",
         ),
         ({}, 0, layers(), {"accuracy": 57.0}, r"train_accuracy = 57; allowed: 0 to 1"),
-        ({}, 0, layers(), {"weights": [np.ones(3)]}, r"weights = .*; allowed: a dict of at least one array, by layer"),
-        ({}, 0, layers(), {"gradients": {}}, r"gradients = {}; allowed: a dict of at least one array, by layer"),
+        ({}, 0, layers(), {"weights": [np.ones(3)]}, r"weights = .*; allowed: a dict of arrays, by layer"),
+        ({}, 0, [np.zeros((3, N, 2))], {}, r"is the first axis that of networks\? Recorder\(\.\.\., seeds=3\)"),
+        ({}, 0, [Sparse()], {}, r"layer 'layer_1' is of .*Sparse, sparse; allowed: a dense array"),
         ({}, 0, np.zeros((N, 2)), {}, r"activations are of type numpy.ndarray; allowed: a dict or a list of arrays"),
         (
             {},

@@ -62,7 +62,8 @@ class TestDataset:
         [
             (np.ones(59), 4, ValueError, ["targets has shape (59,)", "(60,) or (60, D)"]),
             (np.full(60, np.nan), 4, ValueError, ["targets holds 60 NaN"]),
-            (np.ones(60), 4, ValueError, ["bins = 4 leave all targets in one cell"]),
+            (np.ones(60), 4, ValueError, ["targets are all [1.0]; allowed: at least 2 different ones"]),
+            (TARGETS, [1e9], ValueError, ["bins = [1000000000.0] leave all targets in one cell"]),
             (TARGETS, 1, ValueError, ["bins = 1", "at least 2"]),
             (TARGETS, [2.0, 1.0], ValueError, ["bins = [2.0, 1.0]", "increasing order"]),
             (TARGETS, "ten", TypeError, ["bins = 'ten'", "integer"]),

@@ -228,6 +228,11 @@ def measure(arguments: argparse.Namespace) -> int:
     trajectory = load_trajectory(arguments.file)
     path = Path(arguments.out or f"{Path(arguments.file).stem}_{name}.npz")
     check_output(path, force=arguments.force)
+    if "recorder" in trajectory.config:
+        raise UsageError(
+            f"{arguments.file!r} is of a recorder, which keeps no weights; allowed: the file of a run with "
+            "--store-weights (a recorder measures with further ones itself: Recorder(estimators=...))"
+        )
     if missing := [part for part in ("dataset", "network") if part in trajectory.config.get("custom", [])]:
         raise UsageError(
             f"{arguments.file!r} was trained with a custom {' and '.join(missing)}, which no file holds; allowed: "

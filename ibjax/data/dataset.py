@@ -21,7 +21,7 @@ from ibjax._checks import floats
 from ibjax.probability import FloatArray
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """Input patterns with p(y|x) and p(x).
 
@@ -64,6 +64,14 @@ class Dataset:
         for name, array in arrays.items():
             array.flags.writeable = False
             object.__setattr__(self, name, array)
+
+    def __repr__(self) -> str:
+        weights = "" if self.p_x is None else ", p_x given"
+        targets = "" if self.targets is None else f", targets {self.targets.shape}"
+        return (
+            f"Dataset(inputs {self.inputs.shape}, p_y_given_x {self.p_y_given_x.shape}{weights}{targets}, "
+            f"I(X;Y) {self.information:.4g} bits)"
+        )
 
     @classmethod
     def from_log_odds(cls, inputs: npt.ArrayLike, log_odds: npt.ArrayLike, p_x: npt.ArrayLike | None = None) -> Dataset:
@@ -113,6 +121,8 @@ class Dataset:
           TypeError, ValueError: as `Dataset` does; bins that are neither, or leave all patterns in one cell.
         """
         numbers = _checked_targets(targets, len(np.asarray(inputs)))
+        if (numbers == numbers[0]).all():
+            raise ValueError(f"targets are all {numbers[0].tolist()}; allowed: at least 2 different ones")
         edges = tuple(_inner_edges(column, bins) for column in numbers.T)
         cells = np.stack(
             [np.searchsorted(inner, column, side="right") for inner, column in zip(edges, numbers.T, strict=True)], 1

@@ -225,12 +225,15 @@ def of_specification(text: str) -> Estimator:
     return make(name, **options)
 
 
-def specifications(field: str, value: Any) -> tuple[str, ...]:
+def specifications(
+    field: str, value: Any, *, histogram: str = "the fields bins and compat, which the histogram takes"
+) -> tuple[str, ...]:
     """The estimators of a configuration, however they were given, as their specifications; each name at most once.
 
     Args:
       field: of the configuration.
       value: names or specifications and estimators of `make`, or a mapping of names to options.
+      histogram: where the options of the histogram go instead, for the message.
 
     Raises:
       ValueError, TypeError: another value, or options of the histogram, which are fields of the configuration.
@@ -240,7 +243,7 @@ def specifications(field: str, value: Any) -> tuple[str, ...]:
         raise TypeError(f"{field} = {value!r}; allowed: a tuple of {allowed} to options")
     found: list[str] = []
     for number, item in enumerate(value):
-        place = f"{field}[{number}]"
+        place = f"{field}[{item!r}]" if isinstance(value, Mapping) else f"{field}[{number}]"
         try:
             if isinstance(value, Mapping):
                 options = value[item]
@@ -258,8 +261,6 @@ def specifications(field: str, value: Any) -> tuple[str, ...]:
         else:
             raise TypeError(f"{place} = {item!r}; allowed: {allowed} to options")
     if options := [text for text in found if text.startswith("histogram:")]:
-        raise ValueError(
-            f"{field} holds {options[0]!r}; allowed: the fields bins and compat, which the histogram takes"
-        )
+        raise ValueError(f"{field} holds {options[0]!r}; allowed: {histogram}")
     distinct(field, tuple(text.partition(":")[0] for text in found))
     return tuple(found)

@@ -6,6 +6,7 @@ Shapes: N patterns of all passes together; ... further axes.
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -21,7 +22,8 @@ Layers = Iterable[str] | Mapping[str, str] | None
 class Passes(Mapping[str, Any]):
     """What layers returned, by name: tensors (N, ...), each layer's passes one after the other.
 
-    Layers come in the order they were asked for; where all were, in the order in which they were first called.
+    Layers come in the order they were asked for; where all were, in the order in which they were first called, without
+    those that were never called or return no tensor.
     """
 
     def __init__(self, names: Iterable[str], *, as_called: bool) -> None:
@@ -29,6 +31,8 @@ class Passes(Mapping[str, Any]):
         self._calls = dict.fromkeys(self._parts, 0)
         self._as_called = as_called
         self._passes = 0
+        self._others: dict[str, str] = {}  # layers that return no tensor, and what they do return
+        self._told = False
 
     def count(self, *_: object) -> None:
         """A hook for the module as a whole."""
@@ -36,6 +40,9 @@ class Passes(Mapping[str, Any]):
 
     def keep(self, name: str, _module: object, _inputs: object, output: Any) -> None:
         """A hook for a layer: keeps a copy, as what follows may change the tensor in place."""
+        if self._as_called and not isinstance(output, torch.Tensor):
+            self._others[name] = type(output).__name__
+            return
         if not isinstance(output, torch.Tensor):
             raise TypeError(f"layer {name!r} returns a {type(output).__name__}; allowed: a tensor (layers=... chooses)")
         if not output.ndim:
@@ -46,14 +53,28 @@ class Passes(Mapping[str, Any]):
         self._parts[name].append(output.detach().clone())
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._parts)
+        left_out = self._left_out()
+        if left_out and not self._told:
+            self._told = True
+            words = ", ".join(f"{name!r} ({why})" for name, why in left_out.items())
+            warnings.warn(f"left out are the layers {words}; allowed: layers=... chooses", RuntimeWarning, stacklevel=2)
+        return iter([name for name in self._parts if name not in left_out])
 
     def __len__(self) -> int:
-        return len(self._parts)
+        return len(self._parts) - len(self._left_out())
+
+    def _left_out(self) -> dict[str, str]:
+        """Where all layers were asked for, those that a pass left without a tensor, and why; before any pass none."""
+        if not self._as_called or not (self._passes or any(self._calls.values())):
+            return {}
+        never = {name: "never called" for name, calls in self._calls.items() if not calls}
+        return never | {name: f"returns a {kind}" for name, kind in self._others.items()}
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._parts:
             raise KeyError(unknown("layer", name, tuple(self._parts)))
+        if name in self._others:
+            raise ValueError(f"layer {name!r} returns a {self._others[name]}; allowed: layers that return a tensor")
         passes = self._passes or max(self._calls.values())
         if not passes:
             raise ValueError("no layer has been called; allowed: a forward pass within the block, then its activations")
@@ -89,7 +110,8 @@ def watch(module: torch.nn.Module, layers: Layers = None) -> Iterator[Mapping[st
     Args:
       module: the network, on any device, in any mode and of any precision.
       layers: names as of `module.named_modules()`, in the order from the input on; or a mapping with such a name for
-        each name that is to be recorded; None for all submodules that have none themselves.
+        each name that is to be recorded; None for all submodules that have none themselves, but for those that are
+        never called or return no tensor.
 
     Yields:
       A mapping for `Recorder.log`: detached tensors (N, ...) on the module's device, by layer. Passes with parts of the
@@ -98,7 +120,10 @@ def watch(module: torch.nn.Module, layers: Layers = None) -> Iterator[Mapping[st
     Raises:
       ValueError: names that are not there; tells which are. From the mapping: a layer that was not called once in each
         pass. From the pass: a layer returns a tensor without axes.
-      TypeError: no module, no names. From the pass: a layer returns no tensor.
+      TypeError: no module, no names. From the pass: a layer that is named returns no tensor.
+
+    Warns:
+      RuntimeWarning: from the mapping, once: which layers are left out where none are named.
     """
     chosen = _chosen(module, layers)
     found = Passes(chosen, as_called=layers is None)

@@ -102,10 +102,12 @@ class Captured:
         for name in names:
             if name not in calls:
                 raise ValueError(unknown("layers", name, tuple(calls)))
-            if len(calls[name]) != 1 or not isinstance(calls[name][0], jax.Array):
+            faults = [f"is called {len(calls[name])} times"] if len(calls[name]) != 1 else []
+            if not isinstance(output := calls[name][0], jax.Array):
+                faults.append(f"returns a {type(output).__name__}")
+            if faults:
                 raise ValueError(
-                    f"layers = {name!r}, which is called {len(calls[name])} times and returns "
-                    f"{type(calls[name][0]).__name__}; allowed: parts called once that return an array"
+                    f"layers = {name!r}, which {' and '.join(faults)}; allowed: parts called once that return an array"
                 )
         self.found[:] = [*names, _OUTPUT]
         if self.numbers:

@@ -17,6 +17,8 @@ from ibjax._checks import distinct, integer, integers, unknown
 from ibjax.probability import checked_conditional, one_hot, within_unit
 
 _MOST_SEEDS = 10**6
+_EXACT = 1e-6  # what any p(y|x) may miss 1 by
+_MOST_ROUNDING = 0.05  # by which rows of few bits may miss 1, however many classes
 _CPU = 1  # the device type of DLPack
 
 
@@ -28,6 +30,8 @@ def as_array(field: str, value: Any) -> Any:
     Raises:
       TypeError: it is no array of real numbers.
     """
+    if getattr(value, "is_sparse", False) or getattr(value, "is_sparse_csr", False) or hasattr(value, "todense"):
+        raise TypeError(f"{field} is of {_kind(value)}, sparse; allowed: a dense array, such as of .to_dense()")
     array = value if isinstance(value, jax.Array | np.ndarray) else _foreign(value)
     if not any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
         raise TypeError(f"{field} is of {_kind(value)} with dtype {array.dtype}; allowed: an array of real numbers")
@@ -80,17 +84,11 @@ def conditional(labels: Any, p_y_given_x: Any, label_cells: int | None) -> npt.N
         if label_cells is not None:
             raise TypeError(f"label_cells = {label_cells} with p_y_given_x; allowed: None, or labels=...")
         given = np.array(as_array("p_y_given_x", p_y_given_x))  # a copy: the caller may use theirs again
-        given = given.astype(np.float64) if given.dtype.kind not in "biu" else given
+        given = _rows_of_one(given) if given.dtype.kind not in "biu" else given
         if given.ndim == 0 or len(given) < 2:
             raise ValueError(f"p_y_given_x has shape {given.shape}; allowed: (N,) or (N, C) of at least 2 patterns")
         return given
-    if np.dtype(object) == getattr(labels, "dtype", None):  # names, as pandas gives them
-        labels = np.asarray(labels).tolist()
-    if isinstance(labels, Iterable) and not hasattr(labels, "shape"):
-        labels = np.asarray(list(labels))
-    if isinstance(labels, np.ndarray) and labels.dtype.kind in "US":
-        labels = np.unique(labels, return_inverse=True)[1]
-    array = np.asarray(as_array("labels", labels))
+    array = _numbered(labels)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim not in (1, 2) or 0 in array.shape:
@@ -98,7 +96,11 @@ def conditional(labels: Any, p_y_given_x: Any, label_cells: int | None) -> npt.N
     if array.ndim == 2:
         if label_cells is not None:
             raise ValueError(f"label_cells = {label_cells} for labels of shape {array.shape}; allowed: None")
-        return checked_conditional(array.astype(np.float64), len(array))
+        try:
+            return checked_conditional(_rows_of_one(array), len(array))
+        except ValueError as error:  # which speaks of what the labels are taken for
+            words = f"labels of shape {array.shape}, as p(y|x),"
+            raise ValueError(str(error).replace("p_y_given_x", words, 1)) from None
     if label_cells is not None:
         return _cells(array, integer("label_cells", label_cells, 2, 4096))
     if array.dtype.kind == "f" and not np.array_equal(array, np.round(array)):
@@ -111,6 +113,40 @@ def conditional(labels: Any, p_y_given_x: Any, label_cells: int | None) -> npt.N
     ids = np.unique(array, return_inverse=True)[1].reshape(-1)
     one_hot("labels", ids)  # whether there are classes, and not too many
     return array.astype(np.float64) if within_unit(array) else ids
+
+
+def _numbered(labels: Any) -> npt.NDArray[Any]:
+    """Labels as numbers: those given, or those of names in alphabetical order.
+
+    Raises:
+      TypeError: one text or a mapping, which has no labels in order; names beside numbers, or beside missing ones.
+    """
+    allowed = "allowed: an array or a list of whole numbers, of names, or of rows of probabilities"
+    if isinstance(labels, str | bytes | bytearray | Mapping | set | frozenset):
+        raise TypeError(f"labels are of {_kind(labels)}; {allowed}")
+    if np.dtype(object) == getattr(labels, "dtype", None):  # names, as pandas gives them
+        labels = np.asarray(labels).tolist()
+    if isinstance(labels, Iterable) and not hasattr(labels, "shape"):
+        labels = list(labels)
+        is_name = [isinstance(label, str | bytes) for label in labels]
+        if any(is_name) and not all(is_name):  # NumPy would make names of the others
+            other = labels[is_name.index(False)]
+            raise TypeError(f"labels hold names and {other!r}; allowed: all names, or all numbers, none missing")
+        labels = np.asarray(labels)
+    if isinstance(labels, np.ndarray) and labels.dtype.kind in "US":
+        labels = np.unique(labels, return_inverse=True)[1]
+    return np.asarray(as_array("labels", labels))
+
+
+def _rows_of_one(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """p(y|x) as float64; rows (N, C) whose sums miss 1 by no more than their type rounds to are divided by them."""
+    p = values.astype(np.float64)
+    if p.ndim == 2 and jnp.issubdtype(values.dtype, jnp.floating):
+        sums = p.sum(axis=1, keepdims=True)
+        most = min(p.shape[1] * float(jnp.finfo(values.dtype).eps), _MOST_ROUNDING)
+        gap = np.abs(sums - 1)
+        p = np.where((gap > _EXACT) & (gap <= most), p / np.where(sums > 0, sums, 1.0), p)
+    return p
 
 
 def _cells(values: npt.NDArray[Any], cells: int) -> npt.NDArray[np.int64]:
@@ -172,10 +208,12 @@ def as_layer(name: str, value: Any, n_seeds: int, n_patterns: int, *, seed_axis:
     if array.shape[: len(wanted)] != wanted or 0 in array.shape:
         count = array.shape[len(wanted) - 1] if array.ndim >= len(wanted) else 0
         passes = count // n_patterns if count and count % n_patterns == 0 else 1
-        several = f" (these are {passes} passes of them: one block of watch for each log)" if passes > 1 else ""
+        hint = f" (these are {passes} passes of them: one block of watch for each log)" if passes > 1 else ""
+        if not seed_axis and array.ndim > 2 and array.shape[1] == n_patterns:
+            hint = f" (or is the first axis that of networks? Recorder(..., seeds={array.shape[0]}))"
         raise ValueError(
             f"layer {name!r} has shape {array.shape}; allowed: {axes} = ({', '.join(map(str, wanted))}, ...), as many "
-            f"patterns as there are labels{several}"
+            f"patterns as there are labels{hint}"
         )
     return array.reshape(n_seeds, n_patterns, -1)
 

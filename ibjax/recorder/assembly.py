@@ -8,6 +8,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import math
+import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,23 +18,33 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
+from ibjax._files import check_target
 from ibjax.data.dataset import Dataset
 from ibjax.information.estimator import Estimator, describe
 from ibjax.probability import FloatArray
 from ibjax.recorder.arrays import as_array
+from ibjax.recorder.complaints import divergence
 from ibjax.trajectory.provenance import differing_entries, origin
 from ibjax.trajectory.schema import AXES, extra_axes
 from ibjax.trajectory.trajectory import Trajectory
 
 Log = dict[str, npt.NDArray[Any]]
-"""What is measured at one epoch, by the trajectory's keys: (S,) or (S, L) each."""
+"""What is measured at one epoch, by the trajectory's keys, (S,) or (S, L) each; "diverged": whether it shows there."""
 
 
-def rows(inputs: Any) -> npt.NDArray[np.float64] | None:
-    """(N, features) of patterns of any framework, (N, ...), a copy; None of none."""
+def rows(inputs: Any, n_patterns: int) -> npt.NDArray[np.float64] | None:
+    """(N, features) of patterns of any framework, (N, ...), a copy; None of none.
+
+    Raises:
+      ValueError: another number of them than of labels. TypeError: no array of real numbers.
+    """
     if inputs is None:
         return None
     array = np.array(as_array("inputs", inputs), np.float64)
+    if array.ndim == 0 or len(array) != n_patterns:
+        raise ValueError(
+            f"inputs have shape {array.shape}; allowed: ({n_patterns}, ...), as many patterns as there are labels"
+        )
     return array.reshape(len(array), -1)
 
 
@@ -58,6 +70,26 @@ def identity(
     parts = [given.tobytes(), b"" if p_x is None else p_x.tobytes()]
     labels = hashlib.sha256(b"|".join([repr(given.shape).encode(), *parts])).hexdigest()
     return {"labels_sha256": labels, "estimators": {e.name: describe(e) for e in estimators}, **options}
+
+
+def checked_path(path: Path) -> tuple[int, int, int] | None:
+    """The signature of a file that can be written; None where there is none yet.
+
+    Raises:
+      OSError: it cannot; names `path` and why.
+    """
+    target = Path(os.path.realpath(path))  # a link stays, what it points to is written
+    try:
+        check_target(target, overwrite=True)
+        # Tried, not asked: permissions, read-only mounts and quotas all answer the same way.
+        with tempfile.NamedTemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        why = f"there is no folder {str(target.parent)!r}" if missing else error.strerror or str(error)
+        words = f"path = {str(path)!r} cannot be written: {why}; allowed: a file in a folder that is there"
+        raise OSError(error.errno, words) from error  # of the same class, as Python chooses it by the number
+    return signature(path)
 
 
 def signature(path: Path) -> tuple[int, int, int] | None:
@@ -103,11 +135,8 @@ def to_trajectory(
       data: `p_y_given_x` and `p_x` for the file.
       entropies: those of `entropies`.
     """
-    keys = dict.fromkeys(key for log in logs for key in log)
+    keys = dict.fromkeys(key for log in logs for key in log if key != "diverged")
     arrays = {key: np.stack(_filled(key, logs), axis=1) for key in keys}
-    lost = np.logical_or.accumulate(~np.isfinite(arrays["i_xt"]).all(axis=2), axis=1)  # once diverged, diverged
-    for array in arrays.values():
-        array[lost] = np.nan
     estimators = recorder["estimators"]
     first = next(iter(estimators))
     measured = {} if first == "histogram" else {"measured": {"estimator": first, **estimators[first]}}
@@ -123,7 +152,7 @@ def to_trajectory(
         epochs=np.array(epochs, np.int64),
         layer_names=tuple(widths),
         layer_widths=tuple(widths.values()),
-        diverged=lost[:, -1],
+        diverged=np.logical_or.reduce([log["diverged"] for log in logs]),  # once diverged, diverged
         extras={**{key: array for key, array in arrays.items() if key not in AXES}, **data},
         **fields,
     )
@@ -135,6 +164,22 @@ def _filled(key: str, logs: Sequence[Log]) -> list[npt.NDArray[Any]]:
     return [log.get(key, np.full_like(model, math.nan)) for log in logs]
 
 
+def _differences(recorded: dict[str, Any], recorder: Mapping[str, Any]) -> list[str]:
+    """In what a file's recorder differs from the one here, in words."""
+    theirs, ours, found = dict(recorded), dict(recorder), []
+    for what in ("labels", "inputs"):
+        if theirs.pop(f"{what}_sha256", None) != ours.pop(f"{what}_sha256", None):
+            found.append(f"other {what}")
+            for entropy in ("i_xy", "h_x", "h_y"):  # what follows from them
+                theirs[entropy] = ours[entropy]
+    told = [each.get("estimators") for each in (theirs, ours)]
+    names = [", ".join(each) if isinstance(each, dict) else "none" for each in told]  # theirs are whatever a file has
+    if names[0] != names[1]:
+        found.append(f"estimators {names[0]}, here {names[1]}")
+        theirs["estimators"] = ours["estimators"]
+    return found + [f"{name}: {old!r}, here {new!r}" for name, old, new in differing_entries(theirs, ours)]
+
+
 def from_trajectory(trajectory: Trajectory, recorder: Mapping[str, Any]) -> list[Log]:
     """The logs of a file, if it is of an equal recorder.
 
@@ -144,10 +189,13 @@ def from_trajectory(trajectory: Trajectory, recorder: Mapping[str, Any]) -> list
     recorded = trajectory.config.get("recorder")
     if not isinstance(recorded, dict):
         raise ValueError("it is of no recorder; allowed: a new name, or a file that an equal recorder wrote")
-    if differ := [f"{name}: {theirs!r}, here {ours!r}" for name, theirs, ours in differing_entries(recorded, recorder)]:
+    if differ := _differences(recorded, recorder):
         raise ValueError(f"it is of another recorder; {'; '.join(differ)}; allowed: an equal one, or a new name")
     names = trajectory.layer_names
     every = {key: getattr(trajectory, key) for key in AXES if key not in trajectory.absent} | dict(trajectory.extras)
     axes = {key: AXES.get(key) or extra_axes(key, names) for key in every}
     over_epochs = [key for key in every if axes[key].startswith("SE")]
-    return [{key: np.array(every[key][:, place]) for key in over_epochs} for place in range(trajectory.epochs.size)]
+    logs = [{key: np.array(every[key][:, place]) for key in over_epochs} for place in range(trajectory.epochs.size)]
+    for log, signs in zip(logs, divergence(logs), strict=True):
+        log["diverged"] = signs & trajectory.diverged
+    return logs

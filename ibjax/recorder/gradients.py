@@ -44,7 +44,8 @@ class GradientSpread:
         Raises:
           ValueError: other layers or shapes than before. TypeError: no mapping of arrays.
         """
-        _check_mapping(field, gradients)
+        if by_layer(field, gradients) is None:
+            return
         flat = {name: self._flat(f"{field}[{name!r}]", value) for name, value in gradients.items()}
         shapes = {name: array.shape for name, array in flat.items()}
         if self.seen and shapes != (before := {name: array.shape for name, array in self._mean.items()}):
@@ -89,9 +90,8 @@ def stacked(gradients: Mapping[str, Any], n_seeds: int, *, seed_axis: bool) -> G
     """The moments of minibatch gradients given together, by layer, (M, ...), or (S, M, ...).
 
     Raises:
-      ValueError: other numbers of minibatches for other layers, or none.
+      ValueError: other numbers of minibatches for other layers, or 0.
     """
-    _check_mapping("gradients", gradients)
     moments, axis = GradientSpread(n_seeds, seed_axis=seed_axis), 1 if seed_axis else 0
     arrays = {name: np.asarray(as_array(f"gradients[{name!r}]", value)) for name, value in gradients.items()}
     counts = {value.shape[axis] if value.ndim > axis else 0 for value in arrays.values()}
@@ -113,6 +113,12 @@ def kernel_norms(weights: Mapping[str, Any], layers: Sequence[str], n_seeds: int
     return one.norms("weights", layers)[0]
 
 
-def _check_mapping(field: str, value: Any) -> None:
-    if not isinstance(value, Mapping) or not value:
-        raise TypeError(f"{field} = {value!r}; allowed: a dict of at least one array, by layer")
+def by_layer(field: str, value: Any) -> Mapping[str, Any] | None:
+    """Arrays by layer; None where there are none, as of a network without kernels.
+
+    Raises:
+      TypeError: no mapping.
+    """
+    if not isinstance(value, Mapping | None):
+        raise TypeError(f"{field} = {value!r}; allowed: a dict of arrays, by layer")
+    return value or None

@@ -41,7 +41,7 @@ def estimators_of(value: Any, bins: int) -> tuple[Estimator, ...]:
       ValueError, TypeError: unknown ones, or options that are not allowed.
     """
     histogram = Histogram(bins=bins)
-    found = specifications("estimators", value)
+    found = specifications("estimators", value, histogram="the argument bins, which the histogram takes")
     if not found:
         raise ValueError("estimators is empty; allowed: at least one, such as ('histogram',)")
     return tuple(histogram if text == "histogram" else of_specification(text) for text in found)
@@ -92,6 +92,9 @@ class LayerMeasurement:
           array: (S, N, U).
           place: the epoch and the number of the layer, at which a random estimator draws anew.
           bounded: whether its activations keep within [-1, 1].
+
+        Returns:
+          NaN for networks of which an activation is not finite.
         """
         keys = self._keys
         for number in place:
@@ -110,7 +113,8 @@ class LayerMeasurement:
                     inputs = jnp.asarray(self._inputs, a.dtype) if chosen.needs_inputs else None
                     bits = information_of(chosen, a, conditional, marginal, keys, inputs)
                 values |= {f"{row}{key}": getattr(bits, row) for row in estimator.rows}
-            return values
+            finite = jnp.isfinite(a).all(axis=(1, 2))  # of other activations nothing is known
+            return {key: jnp.where(finite, value, jnp.nan) for key, value in values.items()}
 
         # With an axis before: as many seeds as patterns could be read in two ways.
         found = apply(all_of, array[None], self._p_y_given_x, self._p_x)
@@ -132,10 +136,8 @@ def _by_cells(
       Bits; the share of the cells that hold one pattern; and the ends of the layer's range; (S,) each.
     """
     cell = representatives(pack_rows(histogram.codes(a), histogram.bins), histogram.bins ** a.shape[-1])
-    finite = jnp.isfinite(a).all(axis=(1, 2))
     bits = partition_information(cell, channels(p_y_given_x, p_x, a.dtype))
     counts = jax.vmap(lambda of: jnp.zeros(len(of), jnp.int32).at[of].add(1))(cell)
     share = (counts == 1).sum(axis=1) / (counts > 0).sum(axis=1)
     low, high = activation_range(a, (1, 2))
-    known = Information(*(jnp.where(finite, part, jnp.nan) for part in bits))
-    return known, share.astype(a.dtype), low[:, 0, 0], high[:, 0, 0]
+    return Information(*bits), share.astype(a.dtype), low[:, 0, 0], high[:, 0, 0]

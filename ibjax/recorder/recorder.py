@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from ibjax import _checks, probability
-from ibjax._files import check_target
 from ibjax.analysis.bounds import check_bounds
 from ibjax.recorder import assembly
 from ibjax.recorder.arrays import as_array, as_layer, checked_names, conditional, halves, layers_of, numbers
 from ibjax.recorder.assembly import Log
-from ibjax.recorder.gradients import GradientSpread, kernel_norms, stacked
+from ibjax.recorder.complaints import lost, warn_diverged, warn_outside
+from ibjax.recorder.gradients import GradientSpread, by_layer, kernel_norms, stacked
 from ibjax.recorder.measurement import LayerMeasurement, estimators_of
 from ibjax.trajectory.reading import load
 from ibjax.trajectory.trajectory import Trajectory
@@ -87,7 +87,7 @@ class Recorder:
         n = len(self._given)
         p_y_given = probability.checked_conditional(self._given, n)
         self._p_x = None if p_x is None else probability.checked_marginal(np.asarray(as_array("p_x", p_x)), n)
-        inputs = assembly.rows(inputs)
+        inputs = assembly.rows(inputs, n)
         self._entropies = assembly.entropies(p_y_given, self._p_x, inputs)
         estimators = estimators_of(estimators, bins)
         self._names = None if layer_names is None else checked_names("layer_names", layer_names)
@@ -102,10 +102,10 @@ class Recorder:
         self._epochs: list[int] = []
         self._logs: list[Log] = []
         self._widths: dict[str, int] = {}
+        self._told: set[str] = set()  # bounded layers of which it has been said that they are not
         self._path = None if path is None else Path(path)
         if self._path is not None:
-            check_target(Path(os.path.realpath(self._path)), overwrite=True)
-            self._seen = assembly.signature(self._path)
+            self._seen = assembly.checked_path(self._path)
             if self._seen is not None:
                 self._continue(self._path)
 
@@ -123,6 +123,12 @@ class Recorder:
             raise ValueError(f"path = {str(path)!r}: {error}") from error
         self._epochs = trajectory.epochs.tolist()
         self._widths = dict(zip(trajectory.layer_names, trajectory.layer_widths, strict=True))
+
+    def __repr__(self) -> str:
+        layers = " ".join(self.layer_names) if self.layer_names else "not known yet"
+        epochs = f" {self._epochs[0]}..{self._epochs[-1]}" if self._epochs else ""
+        path = "" if self._path is None else f", path {str(self._path)!r}"
+        return f"Recorder({len(self._epochs)} logged epochs{epochs}, layers {layers}{path})"
 
     @property
     def epochs(self) -> tuple[int, ...]:
@@ -152,7 +158,7 @@ class Recorder:
           loss: of the training patterns, nats, a number or (S,); or {"train": ..., "test": ...}, either.
           accuracy: likewise, in 0..1.
           gradients: by layer, the minibatch gradients of its kernel since the log before, (M, ...) of M minibatches,
-            (S, M, ...) with `seeds`; those given by `add_gradients` need not be given here.
+            (S, M, ...) with `seeds`; those given by `add_gradients` need not be given here. None and {} are the same.
           weights: by layer, its kernel, (...) or (S, ...) with `seeds`, whose norm is stored.
 
         Raises:
@@ -162,7 +168,8 @@ class Recorder:
           OSError: `path` cannot be written, or has been changed by somebody else; the same log can be tried again.
 
         Warns:
-          RuntimeWarning: activations that are not finite; the network counts as diverged from here on.
+          RuntimeWarning: activations or a loss that are not finite; the network counts as diverged. Once for each
+            layer: it is `bounded`, and has activations outside [-1, 1].
         """
         epoch = self._check_epoch(epoch)
         layers = layers_of(activations, self._names)
@@ -174,9 +181,13 @@ class Recorder:
         record = self._given_values(arrays, loss, accuracy, gradients, weights)
         size = len(self._seeds)
         for number, (name, array) in enumerate(arrays.items()):
+            if self._is_bounded(name) and name not in self._told and warn_outside(name, array):
+                self._told.add(name)
             for key, value in self._measure(array, (epoch, number), bounded=self._is_bounded(name)).items():
                 record.setdefault(key, np.full((size, len(arrays)), np.nan, value.dtype))[:, number] = value
-        self._warn_diverged(epoch, arrays, record)
+        record["diverged"] = lost(record)
+        before = np.logical_or.reduce([log["diverged"] for log in self._logs] or [np.zeros(size, bool)])
+        warn_diverged(epoch, tuple(arrays), record, before)
         self._widths = {name: array.shape[2] for name, array in arrays.items()}
         self._epochs.append(epoch)
         self._logs.append(record)
@@ -191,7 +202,8 @@ class Recorder:
     def _given_values(self, arrays: Mapping[str, Any], loss: Any, accuracy: Any, gradients: Any, weights: Any) -> Log:
         """What `log` was given beside the activations."""
         size, record = len(self._seeds), Log()
-        spread = self._gradients if gradients is None else stacked(gradients, size, seed_axis=self._seed_axis)
+        together = by_layer("gradients", gradients)
+        spread = stacked(together, size, seed_axis=self._seed_axis) if together else self._gradients
         for field, value in (("loss", loss), ("accuracy", accuracy)):
             if value is not None:
                 record |= halves(field, value, size)
@@ -201,8 +213,8 @@ class Recorder:
             except ValueError:
                 self._gradients.clear()  # of layers that are not there: others would be refused beside them
                 raise
-        if weights is not None:
-            record["weight_norm"] = kernel_norms(weights, tuple(arrays), size, seed_axis=self._seed_axis)
+        if kernels := by_layer("weights", weights):
+            record["weight_norm"] = kernel_norms(kernels, tuple(arrays), size, seed_axis=self._seed_axis)
         return record
 
     def add_gradients(self, gradients: Mapping[str, Any]) -> None:
@@ -285,16 +297,3 @@ class Recorder:
 
     def _is_bounded(self, name: str) -> bool:
         return self._bounded if isinstance(self._bounded, bool) else name in self._bounded
-
-    def _warn_diverged(self, epoch: int, arrays: Mapping[str, Any], record: Log) -> None:
-        lost = ~np.isfinite(record["i_xt"])
-        before = self._logs[-1]["i_xt"] if self._logs else np.zeros_like(record["i_xt"])
-        fresh = lost.any(axis=1) & np.isfinite(before).all(axis=1)
-        if fresh.any():
-            layers = [name for place, name in enumerate(arrays) if lost[fresh, place].any()]
-            warnings.warn(
-                f"epoch {epoch}: activations of {', '.join(layers)} are not finite; {int(fresh.sum())} of "
-                f"{len(self._seeds)} networks count as diverged from here on",
-                RuntimeWarning,
-                stacklevel=3,
-            )

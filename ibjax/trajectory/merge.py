@@ -57,7 +57,7 @@ def joint_seeds(trajectories: Sequence[Trajectory], names: Sequence[str]) -> npt
       TrajectoryError: as `concatenate`.
     """
     for name, other in zip(names[1:], trajectories[1:], strict=True):
-        if differences := _differences(trajectories[0], other):
+        if differences := _differences(trajectories[0], other, (names[0], name)):
             raise TrajectoryError(f"trajectories {names[0]} and {name} differ in {', '.join(differences)}")
     seeds = np.concatenate([t.seeds for t in trajectories])
     values, counts = np.unique(seeds, return_counts=True)
@@ -82,13 +82,18 @@ def sources(trajectory: Trajectory) -> list[dict[str, Any]]:
     return rest.get("merged_from", [{"seeds": trajectory.seeds.tolist(), **rest}])
 
 
-def _differences(a: Trajectory, b: Trajectory) -> list[str]:
-    """What keeps two runs from being parts of one, in words."""
+def _differences(a: Trajectory, b: Trajectory, names: tuple[str, str]) -> list[str]:
+    """What keeps two runs, of these names, from being parts of one, in words."""
     free = ("seeds", *_swept([a, b]))
     decisive = differing_entries(_decisive(a, free), _decisive(b, free))
     found = [f"{name} ({ours!r}, {theirs!r})" for name, ours, theirs in decisive]
     ours, theirs = _signatures(a), _signatures(b)
-    return found + [key for key in ours | theirs if ours.get(key) != theirs.get(key)]
+    for key in ours | theirs:
+        if absent := [name for name, there in zip(names, (ours, theirs), strict=True) if key not in there]:
+            found.append(f"{key} (absent in {absent[0]})")
+        elif ours[key] != theirs[key]:
+            found.append(key)
+    return found
 
 
 def _signatures(trajectory: Trajectory) -> dict[str, tuple[Any, ...]]:

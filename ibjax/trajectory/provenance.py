@@ -66,6 +66,8 @@ def recorded_config(trajectory: Trajectory) -> Config:
       ValueError: the configuration is not one of this ibjax, or not that of the file's arrays.
     """
     recorded = trajectory.config.get("config")
+    if "recorder" in trajectory.config:
+        raise ValueError("it is of a recorder, which keeps no weights and no settings; allowed: the file of a run")
     if recorded is None:
         raise ValueError("the trajectory holds no configuration")
     known = {field.name for field in dataclasses.fields(Config)}

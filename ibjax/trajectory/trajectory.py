@@ -58,7 +58,7 @@ class Trajectory:
       gradient_std: (S, E, L) norm of their standard deviation.
       weight_norm: (S, E, L) Frobenius norm of the kernel.
       train_mask: (S, N) bool, which patterns each network trained on.
-      diverged: (S,) bool, the network produced a loss that is not finite.
+      diverged: (S,) bool, the network produced a loss that is not finite; of a recorder's, or activations.
       i_xy, h_x, h_y: I(X;Y), H(X), H(Y) of the data set, bits.
       extras: further arrays by key: `weights_<layer>`, `biases_<layer>` (S, E, ...), or of a user-supplied network
         `params` (S, E, P); `i_xt_<estimator>`, `i_ty_<estimator>` (S, E, L) bits; standard errors of Monte-Carlo
