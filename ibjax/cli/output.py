@@ -53,11 +53,13 @@ def prepare_compiler() -> None:
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache", UserWarning)
 
 
-def load_trajectory(path: str) -> ibjax.Trajectory:
-    """The trajectory of a file, or a `UsageError`."""
+def load_trajectory(path: str, estimator: str | None = None) -> ibjax.Trajectory:
+    """The trajectory of a file, with the values of the estimator that `--estimator` names, or a `UsageError`."""
     try:
         with refuse():
-            return ibjax.load(path)
+            trajectory = ibjax.load(path)
+        with refuse(f"{path!r}: --"):
+            return trajectory if estimator is None else trajectory.of_estimator(estimator)
     except OSError as error:
         raise UsageError(f"cannot read {path!r}: {error.strerror or error}") from error
 
