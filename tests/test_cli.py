@@ -402,6 +402,15 @@ def test_info_plot_and_animate_of_another_estimator(
         assert words in capsys.readouterr().err
 
 
+def test_info_of_diverged_networks_only(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of no value is it said that it lies within its bounds."""
+    synthetic_trajectory(seeds=1, diverged=(0,)).save("lost.npz")
+    assert main(["info", "lost.npz"]) == 0
+    text = capsys.readouterr().out
+    assert "1 of 1 networks diverged" in text
+    assert "bounds: all values" not in text
+
+
 def test_a_file_cannot_steer_the_terminal(trajectory: ibjax.Trajectory, capsys: pytest.CaptureFixture[str]) -> None:
     config = {"config": {"dataset\x1b[2J": "\x1b]0;title\x07"}, "command": ["\x1b[31m"]}
     dataclasses.replace(trajectory, config=config).save("hostile.npz")

@@ -110,7 +110,7 @@ def print_results(trajectory: ibjax.Trajectory) -> None:
         print(f"  {lost} of {len(trajectory.seeds)} networks diverged and are left out of every mean")
     if inexact := _inexact(trajectory):
         print(f"  measured by {inexact}: not held to the bounds of exact values")
-    elif check_bounds(trajectory).ok:
+    elif healthy.any() and check_bounds(trajectory).ok:
         print("  bounds: all values lie between 0 and what H(X) and I(X;Y) allow")
 
 
