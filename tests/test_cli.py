@@ -624,7 +624,7 @@ def test_figures_have_the_format_and_the_width_asked_for(made_up: Path) -> None:
 @pytest.mark.parametrize("width", ["wide", "59mm", "401", "3in", "nan"])
 def test_a_wrong_width_is_refused(width: str, made_up: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plot", str(made_up), "--width", width]) == 2
-    assert f"--width = {width!r}; allowed: 60mm to 400mm" in capsys.readouterr().err
+    assert f"--width = {width!r}; allowed: 60mm to 400mm, in mm with or without this unit" in capsys.readouterr().err
 
 
 def test_plot_refuses_what_it_cannot_write(made_up: Path, capsys: pytest.CaptureFixture[str]) -> None:

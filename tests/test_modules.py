@@ -179,7 +179,8 @@ def test_other_arguments_are_refused() -> None:
         def __call__(self, x: jax.Array, mask: Any, train: bool, scale: float = 1.0) -> Any: ...
 
     class NnxMasked(Nnx):
-        def __call__(self, x: jax.Array, *, mask: Any) -> Any: ...
+        def __call__(self, x: jax.Array, *, mask: Any) -> Any:  # type: ignore[override]
+            ...
 
     for network, name in ((Masked(), "Masked"), (NnxMasked, "NnxMasked")):
         with pytest.raises(TypeError, match=f"network = {name}, whose __call__ needs mask; allowed: .* training, "):

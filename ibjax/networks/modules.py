@@ -26,7 +26,6 @@ from ibjax.networks.capture import Captured
 from ibjax.networks.contract import Functions
 from ibjax.networks.protocol import Params, some_key
 
-
 _ON = ("train", "training", "is_training")
 _OFF = ("deterministic", "use_running_average")
 """Arguments of a module's call by which flax's own and its users' modules are told whether they train."""
