@@ -31,6 +31,7 @@ from ibjax.reporting.colours import DARK, contrast, on_dark
 from ibjax.reporting.contents import contents, epoch_places
 from ibjax.reporting.findings import findings
 from ibjax.reporting.report import MOST_NUMBERS
+from ibjax.trajectory.provenance import in_words
 
 HOSTILE = "</script><script>alert(1)</script>"
 
