@@ -133,7 +133,7 @@ def measured(runs: Runs) -> dict[str, str]:
 
 def bits(run: ibjax.Trajectory, estimator: str, what: str) -> Values:
     """I(X;T) or I(T;Y), "i_xt" or "i_ty", of an estimator, (S, E, L) with NaN for diverged networks."""
-    found = getattr(run, what) if estimator == "histogram" else run.extras[f"{what}_{estimator}"]
+    found = getattr(run.of_estimator(estimator), what)
     return np.where(run.diverged[:, None, None], np.nan, found.astype(np.float64))
 
 

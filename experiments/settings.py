@@ -155,7 +155,7 @@ def falls(run: ibjax.Trajectory) -> dict[str, Values]:
 
 def last_layer(run: ibjax.Trajectory) -> dict[str, Values]:
     """(S, E) I(X;T) of the last hidden layer in bits, by estimator."""
-    curves = {"histogram": run.i_xt} | {name: run.extras[f"i_xt_{name}"] for name in ESTIMATORS}
+    curves = {name: run.of_estimator(name).i_xt for name in ("histogram", *ESTIMATORS)}
     return {name: curve[:, :, -2].astype(np.float64) for name, curve in curves.items()}
 
 

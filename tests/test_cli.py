@@ -369,6 +369,49 @@ def test_info_tells_everything_the_file_holds(made_up: Path, capsys: pytest.Capt
     assert "means of 5 networks" in text
 
 
+def test_info_plot_and_animate_of_another_estimator(
+    made_up: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = ibjax.load(made_up)
+    told = {"sliced": {"i_xt": "estimate", "i_ty": "estimate"}}
+    extras = {"i_xt_sliced": run.i_xt / 2, "i_ty_sliced": run.i_ty / 2}
+    dataclasses.replace(run, config={**run.config, "estimators": told}, extras=extras).save(made_up)
+    drawn: list[ibjax.Trajectory] = []
+
+    def draw(shown: ibjax.Trajectory, *_: Any, **__: Any) -> Any:
+        drawn.append(shown)
+        raise ibjax.TrajectoryError("nothing to draw")
+
+    def animate(shown: ibjax.Trajectory, path: Path, **_: Any) -> Path:
+        drawn.append(shown)
+        return path
+
+    for name in ("plane_snapshots", "plane_trajectories", "gradients", "information_over_epochs", "loss_and_accuracy"):
+        monkeypatch.setattr(f"ibjax.figures.{name}", draw)
+    monkeypatch.setattr("ibjax.figures.save_animation", animate)
+    assert main(["plot", str(made_up), "--estimator", "sliced"]) == 0
+    assert len(drawn) == 5
+    capsys.readouterr()
+    assert main(["animate", str(made_up), "--estimator", "sliced"]) == 0
+    assert capsys.readouterr().out.startswith("made_sliced.")
+    assert all(np.array_equal(shown.i_xt, run.i_xt / 2, equal_nan=True) for shown in drawn)
+    assert main(["info", str(made_up), "--estimator", "sliced"]) == 0
+    assert "measured by sliced (I(X;T) estimate, I(T;Y) estimate)" in capsys.readouterr().out
+    for command in ("info", "plot", "animate"):
+        assert main([command, str(made_up), "--estimator", "slice"]) == 2
+        words = "made.npz': --estimator = 'slice'; allowed: 'histogram', 'sliced', whose values the trajectory holds"
+        assert words in capsys.readouterr().err
+
+
+def test_info_of_diverged_networks_only(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of no value is it said that it lies within its bounds."""
+    synthetic_trajectory(seeds=1, diverged=(0,)).save("lost.npz")
+    assert main(["info", "lost.npz"]) == 0
+    text = capsys.readouterr().out
+    assert "1 of 1 networks diverged" in text
+    assert "bounds: all values" not in text
+
+
 def test_a_file_cannot_steer_the_terminal(trajectory: ibjax.Trajectory, capsys: pytest.CaptureFixture[str]) -> None:
     config = {"config": {"dataset\x1b[2J": "\x1b]0;title\x07"}, "command": ["\x1b[31m"]}
     dataclasses.replace(trajectory, config=config).save("hostile.npz")
@@ -597,7 +640,7 @@ def test_figures_have_the_format_and_the_width_asked_for(made_up: Path) -> None:
 @pytest.mark.parametrize("width", ["wide", "59mm", "401", "3in", "nan"])
 def test_a_wrong_width_is_refused(width: str, made_up: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plot", str(made_up), "--width", width]) == 2
-    assert f"--width = {width!r}; allowed: 60mm to 400mm" in capsys.readouterr().err
+    assert f"--width = {width!r}; allowed: 60mm to 400mm, in mm with or without this unit" in capsys.readouterr().err
 
 
 def test_plot_refuses_what_it_cannot_write(made_up: Path, capsys: pytest.CaptureFixture[str]) -> None:

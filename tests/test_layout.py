@@ -28,6 +28,7 @@ DELAYED = (
     "scipy.io",
     "distributed",
     "pyarrow",
+    "PIL",
     "shtab",
     "tensorboardX",
     "ibjax.reporting.page",

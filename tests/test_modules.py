@@ -70,6 +70,36 @@ KINDS = {
 }
 
 
+class Training(linen.Module):  # type: ignore[misc]  # flax is not typed here
+    @linen.compact  # type: ignore[untyped-decorator]
+    def __call__(self, x: jax.Array, training: bool) -> Any:
+        return Linen.__call__(self, x, training)
+
+
+class IsTraining(linen.Module):  # type: ignore[misc]  # flax is not typed here
+    @linen.compact  # type: ignore[untyped-decorator]
+    def __call__(self, x: jax.Array, *, is_training: bool = True) -> Any:
+        return Linen.__call__(self, x, is_training)
+
+
+class Deterministic(linen.Module):  # type: ignore[misc]  # flax is not typed here
+    @linen.compact  # type: ignore[untyped-decorator]
+    def __call__(self, x: jax.Array, deterministic: bool = True, use_running_average: bool = True) -> Any:
+        return Linen.__call__(self, x, not (deterministic and use_running_average))
+
+
+class NnxMode(Nnx):
+    def __call__(self, x: jax.Array, deterministic: bool = True) -> Any:
+        hidden = jnp.tanh(self.hidden(self.norm(x, use_running_average=deterministic)))
+        logits = self.last(self.dropout(hidden, deterministic=deterministic))
+        return logits, [hidden, jax.nn.softmax(logits)]
+
+
+class NnxModeLogits(NnxMode):
+    def __call__(self, x: jax.Array, deterministic: bool = True) -> Any:
+        return NnxMode.__call__(self, x, deterministic)[0]
+
+
 def model_of(network: Any) -> Model:
     return as_model(network, TASK, jnp.dtype("float32"))
 
@@ -125,6 +155,42 @@ def test_running_means_are_those_of_the_batches(network: Any) -> None:
     found = [np.asarray(leaf) for leaf in jax.tree.leaves(model.unravel_statistics(after.statistics))]
     np.testing.assert_allclose(found, [mean, variance], rtol=0, atol=1e-6)
     assert np.array_equal(before.statistics, np.repeat([0, 1], 5))
+
+
+MODES = {
+    "training": (Training(), Linen()),
+    "is_training": (IsTraining(), Linen()),
+    "deterministic": (Deterministic(), Linen()),
+    "nnx": (NnxMode, Nnx),
+    "nnx, captured": (ibjax.capture(lambda rngs: NnxModeLogits(rngs), ["norm"]), Nnx),
+}
+
+
+@pytest.mark.parametrize(("network", "same"), MODES.values(), ids=MODES)
+def test_training_by_another_name(network: Any, same: Any) -> None:
+    """Whatever argument says that a module trains, it learns as the one that is told by `train` or by its modes."""
+    *_, after = an_epoch(network)
+    *_, expected = an_epoch(same)
+    assert all(map(np.array_equal, jax.tree.leaves(after), jax.tree.leaves(expected)))
+
+
+def test_other_arguments_are_refused() -> None:
+    class Masked(linen.Module):  # type: ignore[misc]  # flax is not typed here
+        def __call__(self, x: jax.Array, mask: Any, train: bool, scale: float = 1.0) -> Any: ...
+
+    class NnxMasked(Nnx):
+        def __call__(self, x: jax.Array, *, mask: Any) -> Any:  # type: ignore[override]
+            ...
+
+    for network, name in ((Masked(), "Masked"), (NnxMasked, "NnxMasked")):
+        with pytest.raises(TypeError, match=f"network = {name}, whose __call__ needs mask; allowed: .* training, "):
+            model_of(network)
+
+
+@pytest.mark.parametrize("network", [LinenLogits(), NnxModeLogits], ids=["linen", "nnx"])
+def test_logits_alone_point_to_capture(network: Any) -> None:
+    with pytest.raises(TypeError, match=r"no pair .*; of a flax module .* ibjax.capture\(network, layers=...\) finds"):
+        model_of(network)
 
 
 @pytest.mark.parametrize("network", [Linen(), Nnx], ids=["linen", "nnx"])

@@ -19,6 +19,15 @@ def parsed(trajectory: Trajectory) -> ElementTree.Element:
     return ElementTree.fromstring(trajectory._repr_html_())
 
 
+def test_another_estimator_is_named() -> None:
+    trajectory = synthetic_trajectory()
+    extras = {"i_xt_soft": trajectory.i_xt / 2, "i_ty_soft": trajectory.i_ty / 2}
+    soft = replace(trajectory, extras=extras).of_estimator("soft")
+    assert "[bits], soft" in "".join(parsed(soft).itertext())
+    assert "[bits]" in "".join(parsed(trajectory).itertext())
+    assert "histogram" not in "".join(parsed(trajectory).itertext())
+
+
 def test_the_table_says_where_each_layer_ends() -> None:
     trajectory = synthetic_trajectory(diverged=(2,))
     rows = [[cell.text or cell[0].tail for cell in row] for row in parsed(trajectory).findall(".//tbody/tr")]

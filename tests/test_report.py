@@ -31,6 +31,7 @@ from ibjax.reporting.colours import DARK, contrast, on_dark
 from ibjax.reporting.contents import contents, epoch_places
 from ibjax.reporting.findings import findings
 from ibjax.reporting.report import MOST_NUMBERS
+from ibjax.trajectory.provenance import in_words
 
 HOSTILE = "</script><script>alert(1)</script>"
 
@@ -391,3 +392,9 @@ class TestCommand:
         monkeypatch.setattr("ibjax.reporting.report._page", missing)
         assert main(["report", "a.npz"]) == 2
         assert "pip install 'ibjax[report]'" in capsys.readouterr().err
+
+
+def test_estimators_are_told_in_words() -> None:
+    kde = {"i_xt": "upper bound", "i_ty": "estimate", "options": {"noise_variance": 0.1}}
+    told = in_words({"kde": kde, "quantile": {"i_xt": "exact", "options": {}}})
+    assert told == "kde (i_xt upper bound, i_ty estimate, options (noise_variance 0.1)), quantile (i_xt exact, options)"

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pytest
+from PIL import Image
 from pyarrow import parquet
 from scipy import io as matlab
 
@@ -327,7 +328,29 @@ def table(path: Path, **columns: Any) -> Path:
     return path
 
 
+def png(shape: tuple[int, ...], value: int = 51) -> dict[str, Any]:
+    """An image as Hugging Face writes it."""
+    held = io.BytesIO()
+    Image.fromarray(np.full(shape, value, np.uint8)).save(held, "PNG")
+    return {"bytes": held.getvalue(), "path": "a.png"}
+
+
 class TestParquet:
+    def test_texts_are_labels(self, tmp_path: Path) -> None:
+        for names in (["dog", "cat", "owl", "cat"], pa.array(["dog", "cat", "owl", "cat"]).dictionary_encode()):
+            data = ibjax.load_dataset(table(tmp_path / "a.parquet", a=[1, 2, 3, 4], kind=names), labels="kind")
+            assert np.array_equal(data.p_y_given_x, np.eye(3)[[1, 0, 2, 0]])
+
+    @pytest.mark.parametrize("channels", [(), (3,)])
+    def test_images(self, channels: tuple[int, ...], tmp_path: Path) -> None:
+        images = [png((2, 4, *channels), value) for value in (0, 51, 255)]
+        data = ibjax.load_dataset(table(tmp_path / "a.parquet", image=images, label=[0, 1, 2]), labels="label")
+        assert data.inputs.shape == (3, 2, 4, *(channels or (1,)))
+        assert data.inputs[:, 1, 3, 0].tolist() == [0, 0.2, 1]
+        # With another column, each value is a feature.
+        data = ibjax.load_dataset(table(tmp_path / "b.parquet", image=images, b=[7, 8, 9], y=[0, 1, 2]))
+        assert data.inputs.shape == (3, 2 * 4 * (channels or (1,))[0] + 1)
+
     def test_columns_in_their_order(self, tmp_path: Path) -> None:
         lists = pa.array([[1.0, 2], [3, 4], [5, 6], [7, 8]], pa.list_(pa.float32()))
         path = table(tmp_path / "a.parquet", b=[0, 1, 0, 1], p_x=[0.1, 0.2, 0.3, 0.4], y=[5, 2, 7, 5], a=lists)
@@ -352,6 +375,15 @@ class TestParquet:
             ({"y": [0, 1], "p_x": [0.5, 0.5]}, None, "no column is left for the inputs; it has y, p_x"),
             ({"a": ["u", "v"], "y": [0, 1]}, None, "column 'a' is of type string; allowed: numbers, or lists"),
             ({"a": [{"bytes": b"u"}] * 2, "y": [0, 1]}, None, "column 'a' is of type struct"),
+            ({"a": [{"bytes": b"u", "path": "p"}] * 2, "y": [0, 1]}, None, "column 'a', row 0: no PNG or JPEG image"),
+            (
+                {"a": [png((2, 2)), png((2, 3))], "y": [0, 1]},
+                None,
+                "2 images of 2 x 2 L and 3 x 2 L; allowed: one size",
+            ),
+            ({"a": [png((2, 2)), {"bytes": None, "path": "p"}], "y": [0, 1]}, None, "lacks the bytes of 1 images"),
+            ({"a": [png((2, 2, 3)), None], "y": [0, 1]}, None, "column 'a' lacks 1 of 2 values"),
+            ({"a": [1, 2], "y": ["u", None]}, None, "column 'y' lacks 1 of 2 values"),
             ({"a": [1.0, None], "y": [0, 1]}, None, "column 'a' lacks 1 of 2 values"),
             ({"a": [[1, 2], [3]], "y": [0, 1]}, None, "column 'a' holds lists of 1 to 2 values; allowed: one length"),
             ({"a": [[1, 2], [3, None]], "y": [0, 1]}, None, "column 'a' lacks 1 values within its lists"),

@@ -24,6 +24,8 @@ from ibjax import npz as archive
 from ibjax.trajectory import Trajectory, TrajectoryError, concatenate, load
 from ibjax.trajectory.schema import AXES, KEYS, OPTIONAL
 
+BITS = ("i_xt", "i_ty")
+
 
 def small(**changes: Any) -> Trajectory:
     """S=2, E=3, L=2, N=5, all values different."""
@@ -104,6 +106,52 @@ def test_of_epochs(trajectory: Trajectory) -> None:
     for epochs, words in bad:
         with pytest.raises(TrajectoryError, match=words):
             trajectory.of_epochs(epochs)
+
+
+class TestOfEstimator:
+    """Another estimator's values in the place of the first's, and back."""
+
+    @staticmethod
+    def made() -> Trajectory:
+        run = small()
+        told = {"kde": {"i_xt": "upper bound", "i_ty": "estimate", "options": {"noise_variance": 0.1}}}
+        further = {f"{what}_{name}": getattr(run, what) + n for n, name in ((1, "kde"), (2, "soft")) for what in BITS}
+        extras = {**run.extras, **further, "i_xt_error_kde": run.i_xt / 8}
+        return replace(run, config={**run.config, "estimators": told}, extras=extras)
+
+    def test_there_and_back(self) -> None:
+        run = self.made()
+        kde = run.of_estimator("kde")
+        for what in BITS:
+            np.testing.assert_array_equal(getattr(kde, what), run.extras[f"{what}_kde"])
+            np.testing.assert_array_equal(kde.extras[f"{what}_histogram"], getattr(run, what))
+            np.testing.assert_array_equal(kde.extras[f"{what}_soft"], run.extras[f"{what}_soft"])
+        np.testing.assert_array_equal(kde.extras["i_xt_error"], run.extras["i_xt_error_kde"])
+        assert not {"i_xt_kde", "i_ty_kde", "i_xt_error_kde"} & kde.extras.keys()
+        assert kde.config["measured"] == {"estimator": "kde", **run.config["estimators"]["kde"]}
+        again = kde.of_estimator("soft").of_estimator("histogram")
+        assert again.differences(run) == {}
+        assert "measured" not in again.config
+        assert run.of_estimator("histogram").config == run.config
+
+    def test_one_that_was_measured_again(self) -> None:
+        """Its facts stay its own; a run's values under the same name are not written over."""
+        run = self.made()
+        measured = {"estimator": "kde", "i_xt": "upper bound", "versions": {}, "options": {"noise_variance": 0.5}}
+        run = replace(run, config={**run.config, "measured": measured})
+        soft = run.of_estimator("soft")
+        np.testing.assert_array_equal(soft.extras["i_xt_kde"], run.extras["i_xt_kde"])
+        assert soft.config["estimators"]["kde"]["options"] == {"noise_variance": 0.1}
+        told = {key: value for key, value in measured.items() if key != "estimator"}
+        once = replace(run, extras={key: run.extras[key] for key in ("i_xt_soft", "i_ty_soft")})
+        there = replace(once, config={**run.config, "estimators": {}}).of_estimator("soft")
+        assert there.config["estimators"] == {"kde": told}
+        assert there.of_estimator("kde").config["measured"] == measured
+
+    def test_one_that_is_not_there(self) -> None:
+        words = "estimator = 'sliced'; allowed: 'histogram', 'kde', 'soft', whose values the trajectory holds"
+        with pytest.raises(TrajectoryError, match=words):
+            self.made().of_estimator("sliced")
 
 
 class TestRoundTrip:

@@ -9,11 +9,11 @@ so breaks are reported and no error.
 
 import functools
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ibjax.trajectory.estimators import further_estimators, informations
 from ibjax.trajectory.trajectory import Trajectory
 
 _NOTABLE = 1e-3
@@ -146,19 +146,6 @@ def _joint(a: BoundsReport, b: BoundsReport) -> BoundsReport:
         not_finite=a.not_finite + b.not_finite,
         left_out=a.left_out + b.left_out,
     )
-
-
-def further_estimators(trajectory: Trajectory) -> list[str]:
-    """Those of which it holds `i_xt_<name>` and `i_ty_<name>`."""
-    names = [key.removeprefix("i_xt_") for key in trajectory.extras if key.startswith("i_xt_")]
-    return [name for name in names if name.partition("_")[0] != "error" and f"i_ty_{name}" in trajectory.extras]
-
-
-def informations(trajectory: Trajectory, estimator: str | None) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """I(X;T) and I(T;Y), (S, E, L) each, of the trajectory or of a further estimator."""
-    if estimator is None:
-        return trajectory.i_xt, trajectory.i_ty
-    return trajectory.extras[f"i_xt_{estimator}"], trajectory.extras[f"i_ty_{estimator}"]
 
 
 def _kinds(trajectory: Trajectory, estimator: str | None) -> dict[str, str]:

@@ -46,7 +46,7 @@ def info(arguments: argparse.Namespace) -> int:
     """What files hold; 1 where values break their bounds."""
     sound = True
     for path in arguments.file:
-        trajectory = load_trajectory(path)
+        trajectory = load_trajectory(path, arguments.estimator)
         print_wrapped(f"{path}: {trajectory!r}", 2)
         print()
         for key, value in facts(trajectory).items():
@@ -70,7 +70,7 @@ def config(arguments: argparse.Namespace) -> int:
 
 def plot(arguments: argparse.Namespace) -> int:
     """The figures of a run as files; those that need arrays the file lacks are left out."""
-    trajectory = load_trajectory(arguments.file)
+    trajectory = load_trajectory(arguments.file, arguments.estimator)
     folder = Path(arguments.out)
     drawings: dict[str, Callable[[ibjax.Trajectory], Any]] = {
         "snapshots": ibjax.figures.plane_snapshots,
@@ -79,7 +79,7 @@ def plot(arguments: argparse.Namespace) -> int:
         "information": ibjax.figures.information_over_epochs,
         "accuracy": ibjax.figures.loss_and_accuracy,
     }
-    paths = {name: folder / f"{Path(arguments.file).stem}_{name}.{arguments.format}" for name in drawings}
+    paths = {name: folder / f"{_stem(arguments)}_{name}.{arguments.format}" for name in drawings}
     _make_folder(folder)
     for path in paths.values():
         check_output(path, force=arguments.force)
@@ -98,6 +98,11 @@ def plot(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _stem(arguments: argparse.Namespace) -> str:
+    """How names of files made of a file begin: as its own, and with the estimator that was named."""
+    return "_".join(filter(None, (Path(arguments.file).stem, arguments.estimator)))
+
+
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -114,10 +119,10 @@ def _write_figure(figure: Any, path: Path, arguments: argparse.Namespace) -> Non
 
 def animate(arguments: argparse.Namespace) -> int:
     """The information plane of a run as a movie."""
-    trajectory = load_trajectory(arguments.file)
+    trajectory = load_trajectory(arguments.file, arguments.estimator)
     movie_path = ibjax.figures.movie.movie_path
     with refuse("--out: "):
-        stem = Path(arguments.file).stem
+        stem = _stem(arguments)
         path = movie_path(arguments.out) if arguments.out else Path(stem + movie_path(stem.replace(".", "_")).suffix)
     if path.suffix.lower() == ".gif" and Path(arguments.out or "").suffix != path.suffix:
         print("ibjax animate: a .gif, as the program ffmpeg is not found", file=sys.stderr)

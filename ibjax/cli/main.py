@@ -80,10 +80,11 @@ def _parser(words: list[str]) -> _Parser:
     parser = _Parser(prog="ibjax", description="The information plane of ensembles of neural networks.")
     parser.add_argument("--version", action="version", version=f"ibjax {ibjax.__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    file, force, quiet = (_Parser(add_help=False) for _ in range(3))
+    file, force, quiet, held = (_Parser(add_help=False) for _ in range(4))
     file.add("file", "FILE")
     force.add_argument("--force", action="store_true", help="overwrite files that exist")
     quiet.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    held.add("--estimator", "NAME", "whose values, of those that the file holds (the first)")
 
     def command(function: Callable[[argparse.Namespace], int], text: str, *parents: _Parser, **options: Any) -> _Parser:
         added = subparsers.add_parser(function.__name__, help=text, parents=parents, **options)
@@ -96,14 +97,14 @@ def _parser(words: list[str]) -> _Parser:
     text = "print a configuration as TOML, which run --config reads"
     _add_configuration(command(commands.config, text, allow_abbrev=False))
 
-    command(commands.info, "print what a file holds").add("file", "FILE", nargs="+")
+    command(commands.info, "print what a file holds", held).add("file", "FILE", nargs="+")
 
-    plot = command(commands.plot, "draw the information plane, the gradients and the accuracies", file, force)
+    plot = command(commands.plot, "draw the information plane, the gradients and the accuracies", file, force, held)
     plot.add("--out", "DIR", "folder of the figures (here)", default=".")
     plot.add_argument("--format", choices=("png", "pdf", "svg"), default="png", help="of the files (png)")
     plot.add("--width", "MM", "of a column, such as 85mm, 60 to 400 (86)", type=millimetres)
 
-    animate = command(commands.animate, "draw the information plane as a movie", file, force)
+    animate = command(commands.animate, "draw the information plane as a movie", file, force, held)
     animate.add("--out", "MOVIE", ".mp4 (needs the program ffmpeg) or .gif (FILE.mp4 or else FILE.gif, here)")
     rate = partial(parse, "fps", Kind(int, True, False, False), {})
     animate.add("--fps", "N", "frames per second, 1 to 100 (20)", type=rate, default=20)

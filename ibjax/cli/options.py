@@ -179,5 +179,5 @@ def millimetres(text: str) -> float:
     except ValueError:
         width = math.nan
     if not 60 <= width <= 400:
-        raise UsageError(f"--width = {text!r}; allowed: 60mm to 400mm")
+        raise UsageError(f"--width = {text!r}; allowed: 60mm to 400mm, in mm with or without this unit")
     return width / 25.4

@@ -53,11 +53,13 @@ def prepare_compiler() -> None:
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache", UserWarning)
 
 
-def load_trajectory(path: str) -> ibjax.Trajectory:
-    """The trajectory of a file, or a `UsageError`."""
+def load_trajectory(path: str, estimator: str | None = None) -> ibjax.Trajectory:
+    """The trajectory of a file, with the values of the estimator that `--estimator` names, or a `UsageError`."""
     try:
         with refuse():
-            return ibjax.load(path)
+            trajectory = ibjax.load(path)
+        with refuse(f"{path!r}: --"):
+            return trajectory if estimator is None else trajectory.of_estimator(estimator)
     except OSError as error:
         raise UsageError(f"cannot read {path!r}: {error.strerror or error}") from error
 
@@ -108,7 +110,7 @@ def print_results(trajectory: ibjax.Trajectory) -> None:
         print(f"  {lost} of {len(trajectory.seeds)} networks diverged and are left out of every mean")
     if inexact := _inexact(trajectory):
         print(f"  measured by {inexact}: not held to the bounds of exact values")
-    elif check_bounds(trajectory).ok:
+    elif healthy.any() and check_bounds(trajectory).ok:
         print("  bounds: all values lie between 0 and what H(X) and I(X;Y) allow")
 
 

@@ -37,6 +37,7 @@ from ibjax.data.files import READABLE, is_readable
 from ibjax.data.spherical import DATASETS
 from ibjax.information.estimator import make
 from ibjax.progress import bar, duration
+from ibjax.trajectory.estimators import further_estimators
 from ibjax.trajectory.provenance import conditions, recorded_config
 
 
@@ -181,6 +182,8 @@ def _executor(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 def rerun(arguments: argparse.Namespace) -> int:
     """Train a file's networks again, from what the file says of them, and compare all arrays; 1 where they differ."""
     recorded = load_trajectory(arguments.file)
+    if "histogram" in further_estimators(recorded):  # saved with another in its place, by `Trajectory.of_estimator`
+        recorded = recorded.of_estimator("histogram")
     with interruptible(second_kills=True):
         with refuse(f"{arguments.file!r} cannot be repeated: "):
             if custom := recorded.config.get("custom"):

@@ -52,8 +52,9 @@ def load_dataset(path: str | os.PathLike[str], *, labels: str | os.PathLike[str]
     - `p_x`, optional: N numbers that sum to 1.
 
     Parquet: the column `y` (or `p_y_given_x`, or that of `labels`), optionally `p_x`, each as above; all other columns,
-    in their order, are the inputs, (N, F): numbers, or lists of as many numbers in every row. It takes pyarrow, which
-    parses the file.
+    in their order, are the inputs, (N, F): numbers, or lists of as many numbers in every row, or PNG or JPEG images of
+    one size and mode as struct<bytes, path>, which alone stay (N, height, width, channels), from 0 to 1. Labels may be
+    texts, which name classes in alphabetical order. It takes pyarrow, which parses the file, and of images Pillow.
 
     idx, plain or compressed by gzip: N bytes or numbers or arrays of them, and a second file of N whole numbers that
     name the classes. Bytes without a sign are pixels: they are divided by 255.

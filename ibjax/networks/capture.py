@@ -82,11 +82,11 @@ class Captured:
         )
         return self._outputs(logits, {"/".join(path): value for path, value in _leaves(state["intermediates"])})
 
-    def call_nnx(self, module: Any, inputs: Array) -> tuple[Array, list[Array]]:
-        """Logits and activations of an nnx module."""
+    def call_nnx(self, module: Any, inputs: Array, **options: bool) -> tuple[Array, list[Array]]:
+        """Logits and activations of an nnx module; `options` are arguments of its call."""
         from flax import nnx  # here, not above: it takes a second, and most runs train the built-in network
 
-        logits, state = nnx.capture(module, nnx.Intermediate, method_outputs=nnx.Intermediate)(inputs)
+        logits, state = nnx.capture(module, nnx.Intermediate, method_outputs=nnx.Intermediate)(inputs, **options)
         parts = {"/".join(map(str, path)): leaf.get_value() for path, leaf in nnx.to_flat_state(state)}
         return self._outputs(logits, parts)
 

@@ -159,7 +159,11 @@ def _widths(apply: Apply, params: Any, size: int, dataset: Dataset, dtype: jnp.d
         logits, activations = result
         shapes = [a.shape for a in (logits, *activations)]
     except (TypeError, ValueError, AttributeError):
-        raise TypeError("network returned no pair (logits, activations) with one activation array a layer") from None
+        alone = "; of a flax module that returns its logits alone, ibjax.capture(network, layers=...) finds the layers"
+        raise TypeError(
+            "network returned no pair (logits, activations) with one activation array a layer"
+            f"{alone if hasattr(result, 'shape') else ''}"
+        ) from None
     wrong = [shape for shape in shapes if len(shape) < 2 or shape[0] != size or 0 in shape]
     if wrong or len(shapes) < 2 or len(shapes[0]) != 2:
         raise ValueError(

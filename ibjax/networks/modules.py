@@ -13,6 +13,7 @@ import inspect
 import itertools
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -25,6 +26,10 @@ from ibjax.networks.capture import Captured
 from ibjax.networks.contract import Functions
 from ibjax.networks.protocol import Params, some_key
 
+_ON = ("train", "training", "is_training")
+_OFF = ("deterministic", "use_running_average")
+"""Arguments of a module's call by which flax's own and its users' modules are told whether they train."""
+
 
 def is_linen(network: Any) -> bool:
     """Whether it is a module of flax linen, which is not imported to find out."""
@@ -33,15 +38,17 @@ def is_linen(network: Any) -> bool:
 
 
 def from_linen(module: Any, captured: Captured | None, sample: npt.NDArray[Any]) -> Functions:
-    """A linen module: collections other than "params" are statistics; an argument `train` says whether it trains.
+    """A linen module: collections other than "params" are statistics; its arguments may say whether it trains.
 
     Args:
       module: it returns logits and activations; where `captured` is given, logits alone.
       captured: finds its layers.
       sample: patterns (B, ...), to be initialised with.
+
+    Raises:
+      TypeError: see `call_modes`.
     """
-    trains = "train" in inspect.signature(type(module).__call__).parameters
-    measured, training = ({"train": False}, {"train": True}) if trains else ({}, {})
+    measured, training = call_modes(module)
 
     def variables(key: Array) -> dict[str, Params]:
         found = module.init(key, jnp.asarray(sample), **measured)
@@ -72,9 +79,26 @@ def from_linen(module: Any, captured: Captured | None, sample: npt.NDArray[Any])
         after = {name: in_order(after[name]) for name in names} if names else None
         return (found if captured is not None else found[0]), after
 
-    if not names and not trains:
+    if not names and not training:
         return Functions(init, apply)
     return Functions(init, apply, statistics if names else None, in_training)
+
+
+def call_modes(module: Any) -> tuple[dict[str, bool], dict[str, bool]]:
+    """The arguments of a module's call that say whether it trains: as it is measured, and in training.
+
+    Raises:
+      TypeError: its call needs another argument beside the patterns.
+    """
+    _, *arguments = inspect.signature(type(module).__call__).parameters.values()  # the first is the module itself
+    arguments = [one for one in arguments if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)][1:]
+    training = {one.name: one.name in _ON for one in arguments if one.name in _ON + _OFF}
+    if unknown := [one.name for one in arguments if one.default is one.empty and one.name not in training]:
+        raise TypeError(
+            f"network = {type(module).__name__}, whose __call__ needs {', '.join(unknown)}; allowed: the patterns, and "
+            f"of arguments without a default {', '.join(_ON + _OFF)}, which say whether it trains"
+        )
+    return {name: not on for name, on in training.items()}, training
 
 
 def from_nnx(factory: Callable[[Any], Any], captured: Captured | None) -> Functions:
@@ -85,7 +109,7 @@ def from_nnx(factory: Callable[[Any], Any], captured: Captured | None) -> Functi
       captured: finds its layers.
 
     Raises:
-      TypeError: one nnx.Module in the place of what makes it.
+      TypeError: one nnx.Module in the place of what makes it, or see `call_modes`.
       ValueError: it makes no nnx.Module.
     """
     from flax import nnx  # here, not above: it takes a second, and most runs train the built-in network
@@ -122,10 +146,11 @@ class _Nnx:
         module.eval()
         self._graph, _, self._random, kept = nnx.split(module, *self._parts)
         self._keeps = bool(jax.tree.leaves(kept))
+        self._measured, self._training = call_modes(module)
         # Every trace is made with another key. A network that draws when it is measured gives traces that differ, which
         # `check_contract` refuses; the key of any other changes nothing.
         self._traces = itertools.count()
-        other = self._keeps or bool(jax.tree.leaves(self._random))
+        other = self._keeps or bool(jax.tree.leaves(self._random)) or bool(self._training)
         self.functions = Functions(
             self.init,
             self.apply,
@@ -144,7 +169,7 @@ class _Nnx:
         """What it keeps beside them."""
         return dict(self._nnx.split(self._factory(self._nnx.Rngs(key)), *self._parts)[3])
 
-    def apply(self, weights: Any, inputs: Array) -> tuple[Array, list[Array]]:
+    def apply(self, weights: Any, inputs: Array) -> Any:
         """The module as it is measured."""
         params, kept = weights if self._keeps else (weights, {})
         trace = next(self._traces)
@@ -155,7 +180,7 @@ class _Nnx:
 
         with jax.ensure_compile_time_eval():  # a constant, told in a trace only where it is used
             random = self._random_state(new_key)
-        return self._call(self._merge(self._graph, params, random, kept), inputs)
+        return self._call(self._merge(self._graph, params, random, kept), inputs, self._measured)
 
     def in_training(self, params: Params, statistics: Params, inputs: Array, key: Array) -> tuple[Array, Params]:
         """The module in training."""
@@ -167,7 +192,7 @@ class _Nnx:
         # Made anew inside of what takes the gradient: nnx lets no variable of an outer trace be written to.
         kept = jax.tree.map(lambda leaf: leaf, statistics or {})
         module = self._merge(self._graph_in_training, params, self._random_state(new_key), kept)
-        logits, _ = self._call(module, inputs)
+        logits, _ = self._call(module, inputs, self._training)
         self._nnx.pop(module, self._nnx.Intermediate)  # what it sows, only to be looked at
         return logits, dict(self._nnx.split(module, *self._parts)[3]) if self._keeps else None
 
@@ -185,9 +210,9 @@ class _Nnx:
     def _merge(self, graph: Any, params: Params, random: Any, kept: Params) -> Any:
         return self._nnx.merge(graph, self._nnx.State(dict(params)), random, self._nnx.State(dict(kept)))
 
-    def _call(self, module: Any, inputs: Array) -> tuple[Array, list[Array]]:
-        logits, activations = module(inputs) if self._captured is None else self._captured.call_nnx(module, inputs)
-        return logits, activations
+    def _call(self, module: Any, inputs: Array, mode: dict[str, bool]) -> Any:
+        """Logits and activations, which `check_contract` looks at: nothing here takes an array for a pair."""
+        return (module if self._captured is None else partial(self._captured.call_nnx, module))(inputs, **mode)
 
 
 def in_order(params: Params) -> Params:

@@ -11,25 +11,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ibjax.analysis.bounds import further_estimators, informations
 from ibjax.analysis.phases import check_gradients, normalised_gradients, phase_change
 from ibjax.analysis.statistics import Estimate, Values, geometric_mean_over_seeds, mean_over_seeds
 from ibjax.bottleneck.curve import Curve
 from ibjax.figures.style import layer_colours, layer_markers
 from ibjax.reporting.colours import on_dark
 from ibjax.reporting.findings import findings
+from ibjax.trajectory.estimators import estimator_names, informations
 from ibjax.trajectory.provenance import facts, in_words
 from ibjax.trajectory.schema import TrajectoryError, loss_label
 from ibjax.trajectory.trajectory import FloatArray, Trajectory
 
 Series = dict[str, Any]
 """Mean, low and high over the epochs, packed, and whether there is any number."""
-
-
-def estimator_names(trajectory: Trajectory) -> list[str]:
-    """The estimators of which a run holds both informations; that of `i_xt` and `i_ty` first."""
-    first = str(trajectory.config.get("measured", {}).get("estimator", "histogram"))
-    return list(dict.fromkeys([first, *further_estimators(trajectory)]))
 
 
 def contents(label: str, trajectory: Trajectory, curve: Curve | None, without_curve: str) -> dict[str, Any]:

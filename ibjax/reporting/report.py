@@ -14,7 +14,8 @@ from ibjax import _checks
 from ibjax._files import atomic_write
 from ibjax.analysis.task import task_joint
 from ibjax.bottleneck.curve import Curve, information_curve
-from ibjax.reporting.contents import contents, estimator_names
+from ibjax.reporting.contents import contents
+from ibjax.trajectory.estimators import estimator_names
 from ibjax.trajectory.provenance import versions
 from ibjax.trajectory.trajectory import Trajectory
 

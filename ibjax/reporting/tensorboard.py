@@ -18,10 +18,10 @@ import numpy.typing as npt
 
 from ibjax import _checks
 from ibjax._files import atomic_write
-from ibjax.analysis.bounds import further_estimators
 from ibjax.analysis.phases import snr
 from ibjax.analysis.statistics import Values, streamed_mean
 from ibjax.trajectory.convert import attributes_of
+from ibjax.trajectory.estimators import further_estimators
 from ibjax.trajectory.trajectory import Trajectory
 
 EVENTS = "events.out.tfevents.ibjax"

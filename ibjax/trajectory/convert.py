@@ -1,4 +1,4 @@
-"""A trajectory in the terms of xarray and of pandas, neither of which ibjax needs for anything else.
+"""A trajectory in the terms of xarray and of pandas, neither of which ibjax needs for anything else, or of another one.
 
 Shapes: S seeds, E logged epochs, L layers, N input patterns.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +98,21 @@ def to_dataframe(arrays: Arrays, config: dict[str, Any], swept: Arrays) -> panda
     units = {key: attributes_of(config, key)["units"] for key in columns if key not in labels}
     frame.attrs["units"] = units | {"epoch": "epochs"}
     return frame
+
+
+def differences(mine: Arrays, theirs: Arrays) -> dict[str, float]:
+    """See `Trajectory.differences`."""
+    found = dict.fromkeys(mine.keys() ^ theirs.keys(), math.inf)
+    for key in mine.keys() & theirs.keys() - {"config", "schema_version"}:
+        a, b = mine[key], theirs[key]
+        if a.dtype.kind == "U" or b.dtype != a.dtype or b.shape != a.shape:
+            if not np.array_equal(a, b) or (a.dtype != b.dtype and a.dtype.kind != "U"):
+                found[key] = math.inf
+        elif not np.array_equal(a, b, equal_nan=a.dtype.kind == "f"):
+            differ = (a != b) & ~(np.isnan(a) & np.isnan(b))
+            gap = np.abs(a[differ].astype(np.float64) - b[differ].astype(np.float64))
+            found[key] = math.inf if np.isnan(gap).any() else float(gap.max())
+    return dict(sorted(found.items()))
 
 
 def _measured(arrays: Arrays) -> list[tuple[str, npt.NDArray[Any], str]]:

@@ -39,8 +39,9 @@ def facts(trajectory: Trajectory) -> dict[str, Any]:
 
 def in_words(value: Any) -> str:
     """A value of the configuration, of JSON, in a line; as untrusted as its file."""
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {item}" for key, item in value.items())
+    if isinstance(value, dict):  # one within it in brackets; of one that is empty, the key alone
+        words = {key: f"({in_words(item)})" if isinstance(item, dict) else str(item) for key, item in value.items()}
+        return ", ".join(key if words[key] == "()" else f"{key} {words[key]}" for key in value)
     if isinstance(value, list) and len(value) > 16:
         return f"{', '.join(map(str, value[:6]))} ... {value[-1]} ({len(value)} of them)"
     if isinstance(value, list):

@@ -30,6 +30,8 @@ class Summarised(Protocol):
     """What of a trajectory is summarised; see `Trajectory`, which is made of this module."""
 
     @property
+    def config(self) -> dict[str, Any]: ...
+    @property
     def seeds(self) -> npt.NDArray[np.int64]: ...
     @property
     def epochs(self) -> npt.NDArray[np.int64]: ...
@@ -91,7 +93,9 @@ def _table(run: Summarised, means: list[Any] | None) -> Iterator[str]:
     ends = "" if means is None else "<th>I(X;T)</th><th>I(T;Y)</th>"
     count = int(run.healthy.sum())
     whose = "one network" if count == 1 else f"{count:,} networks, mean"
-    caption = "" if means is None else f"{whose} at epoch {run.epochs[-1]:,} [bits]"
+    measured = run.config.get("measured", {}).get("estimator")
+    by = "" if measured is None else f", {html.escape(str(measured))}"
+    caption = "" if means is None else f"{whose} at epoch {run.epochs[-1]:,} [bits]{by}"
     yield f'<table><caption style="white-space:nowrap">{caption}</caption>'
     yield f"<thead><tr><th>layer</th><th>units</th>{ends}</tr></thead><tbody>"
     for layer, (name, colour) in enumerate(zip(run.layer_names, _colours(len(run.layer_names)), strict=True)):

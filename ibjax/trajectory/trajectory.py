@@ -6,7 +6,6 @@ Information is in bits, cross-entropies in nats, time in completed epochs.
 
 import functools
 import json
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,8 +17,8 @@ import numpy.typing as npt
 
 from ibjax.config import PER_SEED
 from ibjax.npz import write_arrays
-from ibjax.trajectory import schema
-from ibjax.trajectory.convert import to_dataframe, to_xarray
+from ibjax.trajectory import estimators, schema
+from ibjax.trajectory.convert import differences, to_dataframe, to_xarray
 from ibjax.trajectory.schema import AXES, TrajectoryError, extra_axes
 from ibjax.trajectory.summary import as_html
 
@@ -210,6 +209,17 @@ class Trajectory:
         """
         return self._select("epochs", epochs)
 
+    def of_estimator(self, name: str) -> "Trajectory":
+        """The same trajectory with the values of this estimator, of those it holds, as `i_xt` and `i_ty`.
+
+        So figures, analysis and tables are of these. Those that were `i_xt` and `i_ty` become extras under the name of
+        their estimator ("histogram" in a run's file), and `config["measured"]` tells the new one.
+
+        Raises:
+          TrajectoryError: it holds no values of the estimator; lists those that it holds.
+        """
+        return replace(self, **estimators.with_first(self, name))
+
     def _select(self, label: str, wanted: Iterable[int]) -> "Trajectory":
         """The entries of all arrays, along the axis of the labels `seeds` or `epochs`, that `wanted` names."""
         labels = getattr(self, label)
@@ -237,18 +247,7 @@ class Trajectory:
         Empty when every array agrees to the bit (NaN equals NaN). Infinity stands for another shape or dtype,
         a key that one of them lacks, names, and NaN against a number.
         """
-        mine, theirs = self.arrays(), other.arrays()
-        found = dict.fromkeys(mine.keys() ^ theirs.keys(), math.inf)
-        for key in mine.keys() & theirs.keys() - {"config", "schema_version"}:
-            a, b = mine[key], theirs[key]
-            if a.dtype.kind == "U" or b.dtype != a.dtype or b.shape != a.shape:
-                if not np.array_equal(a, b) or (a.dtype != b.dtype and a.dtype.kind != "U"):
-                    found[key] = math.inf
-            elif not np.array_equal(a, b, equal_nan=a.dtype.kind == "f"):
-                differ = (a != b) & ~(np.isnan(a) & np.isnan(b))
-                gap = np.abs(a[differ].astype(np.float64) - b[differ].astype(np.float64))
-                found[key] = math.inf if np.isnan(gap).any() else float(gap.max())
-        return dict(sorted(found.items()))
+        return differences(self.arrays(), other.arrays())
 
     def to_xarray(self) -> "xarray.Dataset":
         """The trajectory as an `xarray.Dataset`: dimensions `seed`, `epoch`, `layer`, `pattern`, each with its labels.
