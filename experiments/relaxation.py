@@ -138,11 +138,12 @@ GRID: Mapping[str, Sequence[str]] = {
 
 CHOSEN: Mapping[str, str] = {
     "SGD": "sgd",
-    "full batch": "langevin:batch_size=all:learning_rate=0.1:friction=0.1:temperature=0.0",
+    "full batch": "langevin:batch_size=all:learning_rate=0.1:friction=0.03:temperature=0.0",
+    "SGD, momentum": "langevin:learning_rate=0.03:friction=0.1:temperature=0.0",
     "Adam": "adam:learning_rate=0.01",
     "label noise": "sgd:label_noise=0.1",
     "weight noise": "sgd:weight_noise=0.0003",
-    "Langevin": "langevin:batch_size=all:learning_rate=0.1:friction=0.1:temperature=1e-06",
+    "Langevin": "langevin:batch_size=all:learning_rate=0.1:friction=0.1:temperature=1e-05",
     "Metropolis": "metropolis:moves=29:proposal=weight:temperature=0.0",
     "constrained": "constrained:moves=29:proposal=unit:bound=0.05",
     "information": "information:moves=29:proposal=unit:layer=hidden_5:strength=0.01:beta=5.0:temperature=3e-05",
@@ -151,8 +152,8 @@ CHOSEN: Mapping[str, str] = {
 """What the search chose: `best` of `figures/relaxation_search.json`."""
 
 FASTEST: Mapping[str, str] = {
-    "SGD": "sgd:learning_rate=1.0",
-    "bottleneck": "bottleneck:layer=hidden_7:beta=10.0:batch_size=256:learning_rate=0.1:loss_weight=10.0",
+    "SGD": "langevin:learning_rate=0.01:friction=0.1:temperature=0.0",
+    "bottleneck": "bottleneck:layer=hidden_7:beta=3.0:batch_size=256:learning_rate=0.1",
 }
 """What the search found to halve the training loss first: `fastest` there."""
 
