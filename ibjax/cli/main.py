@@ -100,9 +100,7 @@ def _parser(words: list[str]) -> _Parser:
     command(commands.info, "print what a file holds", held).add("file", "FILE", nargs="+")
 
     plot = command(commands.plot, "draw the information plane, the gradients and the accuracies", file, force, held)
-    plot.add("--out", "DIR", "folder of the figures (here)", default=".")
-    plot.add_argument("--format", choices=("png", "pdf", "svg"), default="png", help="of the files (png)")
-    plot.add("--width", "MM", "of a column, such as 85mm, 60 to 400 (86)", type=millimetres)
+    _add_options_of_plot(plot)
 
     animate = command(commands.animate, "draw the information plane as a movie", file, force, held)
     animate.add("--out", "MOVIE", ".mp4 (needs the program ffmpeg) or .gif (FILE.mp4 or else FILE.gif, here)")
@@ -167,6 +165,13 @@ def _add_configuration(command: _Parser) -> None:
     command.add("--config", "FILE.toml", "what it says overrides the preset (ibjax config prints one)")
     text = "each overrides the preset and the file; the defaults shown are those of the preset paper"
     add_fields(command.add_argument_group("configuration", text))
+
+
+def _add_options_of_plot(plot: _Parser) -> None:
+    """Where the figures go, in what form."""
+    plot.add("--out", "DIR", "folder of the figures (here)", default=".")
+    plot.add_argument("--format", choices=("png", "pdf", "svg"), default="png", help="of the files (png)")
+    plot.add("--width", "MM", "of a column, such as 85mm, 60 to 400 (86)", type=millimetres)
 
 
 def _add_options_of_report(report: _Parser) -> None:
