@@ -320,7 +320,8 @@ def test_how_far_the_host_runs_ahead(platform: str, ahead: int, monkeypatch: pyt
     monkeypatch.setattr(blocks, "time", SimpleNamespace(perf_counter=lambda: now))
     monkeypatch.setattr(DeviceProgram, "put", lambda _, value: value)
     monkeypatch.setattr(jax, "block_until_ready", block_until_ready)
-    program: Any = SimpleNamespace(inputs=None, conditional=None, targets=None, measurements=(), schedule=None)
+    parts = dict.fromkeys(("inputs", "conditional", "targets", "schedule"))
+    program: Any = SimpleNamespace(**parts, measurements=(), config=SimpleNamespace(schedule=()))
     where: Any = SimpleNamespace(platform=platform)
     nothing: Any = None
     device = DeviceProgram(program, 2, where)
