@@ -214,8 +214,8 @@ def cost_of_epoch(words: str) -> float:
 def costs(run: Trajectory) -> Values:
     """(E,) the cost since the switch, below 0 before it, in forward passes of each training pattern."""
     spent = run.extras["cost_forward"] + 2 * run.extras["cost_backward"]
-    passes = (spent / run.train_mask.sum(axis=1, keepdims=True))[0]  # the same for all networks: no condition ends SGD
-    return np.asarray(passes - passes[switched(run)])
+    each = (spent / run.train_mask.sum(axis=1, keepdims=True))[0]  # the same for all networks: no condition ends SGD
+    return np.asarray(each - each[switched(run)])
 
 
 def switched(run: Trajectory) -> int:
